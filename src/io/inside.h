@@ -1,0 +1,12 @@
+/* What the files of io share: the loop's own object. */
+#pragma once
+#include "io.h"
+
+#include <uv.h>
+
+struct io_loop {
+    uv_loop_t uv;
+    struct list deferred;  /* struct deferred, in the order in which they came */
+    uv_idle_t idle;        /* runs while something is deferred: the loop does not wait then */
+    uv_prepare_t prepare;  /* carries out what was deferred */
+};
