@@ -29,14 +29,15 @@ void text_printf(struct text *text, const char *format, ...) {
     va_list args, again;
     va_start(args, format);
     va_copy(again, args);
-    int size = vsnprintf(NULL, 0, format, args);
+    char *at = text_reserve(text, 127);
+    int size = vsnprintf(at, 128, format, args);
     va_end(args);
-    if (size > 0) {
-        char *at = text_reserve(text, (size_t)size);
+    if (size > 127) {
+        at = text_reserve(text, (size_t)size);
         vsnprintf(at, (size_t)size + 1, format, again);
-        text->size += (size_t)size;
     }
     va_end(again);
+    if (size > 0) text->size += (size_t)size;
 }
 
 /* Length of the UTF-8 character at the front, 0 where it is none (overlong, surrogate, cut, out of range). */
