@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define must_check __attribute__((warn_unused_result))
-#define printf_like(FORMAT, FIRST) __attribute__((format(printf, FORMAT, FIRST)))
+#define printf_like(FORMAT, FIRST) __attribute__((format(printf, FORMAT, FIRST), nonnull(FORMAT)))
 #define COUNT(ARRAY) (sizeof(ARRAY) / sizeof *(ARRAY))
 #define CONTAINER_OF(POINTER, TYPE, MEMBER) ((TYPE *)((char *)(POINTER)-offsetof(TYPE, MEMBER)))
 
