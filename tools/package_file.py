@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """One file of a package of the Python index, pinned by its sha256; nothing of it is installed or run.
 
-`pip download` runs the build backend of a source package, starts a cut download over and can't show where it
-is; so only the settings (index, certificates, proxy) are pip's, and the file is fetched here: by ranges, resumed
-where it was cut, verified, and renamed into place. What lies under its own name in the cache is whole.
+`pip download` runs the build backend of a source package, starts a cut download over and does not show where
+it is; so only the settings (index, certificates, proxy) are pip's, and the file is fetched here: by ranges,
+resumed where it was cut, verified, renamed into place. What lies under its own name in the cache is whole.
 
     package_file.py PACKAGE FILE SHA256      prints the path
 """
@@ -179,7 +179,9 @@ def fetch(index, package, file, sha256, progress=None):
     folder = os.path.join(cache_dir(), "downloads")
     os.makedirs(folder, exist_ok=True)
     path, partial = os.path.join(folder, file), os.path.join(folder, file + ".part")
-    if os.path.exists(path):
+    if os.path.exists(path):  # perhaps put there by hand
+        if sha256_of(path) != sha256:
+            raise Failure(f"{path} is not the file that is wanted (sha256 {sha256}): remove it")
         return path
     for attempt in range(1, TRIES + 1):
         try:
@@ -215,11 +217,12 @@ def fetch(index, package, file, sha256, progress=None):
 def main():
     package, file, sha256 = sys.argv[1:]
     path = os.path.join(cache_dir(), "downloads", file)
+    have = size_of(path + ".part")
+    progress = Progress(file, 0, have)
     if not os.path.exists(path):
-        have = size_of(path + ".part")
-        progress = Progress(file, 0, have)
         progress.say(f"fetch, {have / 1e6:.0f} MB are here already" if have else "fetch")
-        fetch(Index(), package, file, sha256, progress)
+    fetch(Index(), package, file, sha256, progress)
+    if progress.total:
         progress.say(progress.text())
     print(path)
 
