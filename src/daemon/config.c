@@ -1,0 +1,231 @@
+/* Configuration: defaults, then the file (flat YAML), then the command line, each over the one before.
+ *
+ * Knows where things lie by default: for root under /var/lib and /run, for others under the XDG directories. */
+#include "config.h"
+
+#include "core.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <yaml.h>
+
+#define CONFIG_BYTES_MAX 65536
+
+const char config_usage[] =
+    "usage: catnap serve [--state DIR] [--gateway ADDR:PORT] [--api ADDR:PORT|PATH] [--config FILE] [--up FILE]...\n"
+    "                    [--leave-containers]\n"
+    "\n"
+    "  --state DIR           all that it keeps lies here (default /var/lib/catnap, or $XDG_STATE_HOME/catnap)\n"
+    "  --gateway ADDR:PORT   where apps answer by host name (default 127.0.0.1:7070)\n"
+    "  --api ADDR:PORT|PATH  where the command line asks (default /run/catnap/api.sock, or $XDG_RUNTIME_DIR/catnap/api.sock)\n"
+    "  --config FILE         default /etc/catnap/catnapd.yaml, or $XDG_CONFIG_HOME/catnap/catnapd.yaml, where it is there\n"
+    "  --up FILE             a manifest to apply at the start; may be repeated\n"
+    "  --leave-containers    at the end they go on serving nobody, and the next catnap takes them over\n"
+    "\n"
+    "keys of the file: user domain runtime gateway api state containers_max primed launchers reclaim_after\n"
+    "                  backoff_first backoff_max log_file_size leave_containers\n"
+    "example: catnap serve --state /srv/catnap --gateway 0.0.0.0:80\n";
+
+static void replace(char **field, const char *value) {
+    free(*field);
+    *field = mem_string(value);
+}
+
+/* ---- the file ---- */
+
+static struct error *number(const char *value, uint32_t *ret) {
+    uint64_t wide;
+    if (!span_to_u64(span_of(value), &wide) || wide > UINT32_MAX)
+        return error_new(ERROR_INVALID_ARGUMENT, "'%s' is no whole number", value);
+    *ret = (uint32_t)wide;
+    return NULL;
+}
+
+static struct error *boolean(const char *value, bool *ret) {
+    *ret = strcmp(value, "true") == 0 || strcmp(value, "yes") == 0;
+    if (*ret || strcmp(value, "false") == 0 || strcmp(value, "no") == 0) return NULL;
+    return error_new(ERROR_INVALID_ARGUMENT, "'%s' is neither true nor false", value);
+}
+
+static struct error *set(struct config *config, const char *key, const char *value) {
+    const struct {
+        const char *key;
+        char **field;
+    } strings[] = {
+        {"user", &config->user},       {"domain", &config->domain}, {"runtime", &config->runtime},
+        {"gateway", &config->gateway}, {"api", &config->api},       {"state", &config->state_dir},
+    };
+    for (size_t i = 0; i < COUNT(strings); i++) {
+        if (strcmp(key, strings[i].key) != 0) continue;
+        replace(strings[i].field, value);
+        return NULL;
+    }
+    if (strcmp(key, "containers_max") == 0) return number(value, &config->containers_max);
+    if (strcmp(key, "primed") == 0) return number(value, &config->primed_max);
+    if (strcmp(key, "launchers") == 0) return number(value, &config->launchers);
+    if (strcmp(key, "reclaim_after") == 0) return core_duration_parse(value, &config->reclaim_after_ms);
+    if (strcmp(key, "backoff_first") == 0) return core_duration_parse(value, &config->backoff_first_ms);
+    if (strcmp(key, "backoff_max") == 0) return core_duration_parse(value, &config->backoff_max_ms);
+    if (strcmp(key, "log_file_size") == 0) return core_size_parse(value, &config->log_file_bytes);
+    if (strcmp(key, "leave_containers") == 0) return boolean(value, &config->leave_containers);
+    return error_new(ERROR_INVALID_ARGUMENT, "unknown key (known: see `catnap serve --help`)");
+}
+
+static struct error *set_pairs(struct config *config, const char *path, yaml_document_t *document) {
+    yaml_node_t *root = yaml_document_get_root_node(document);
+    if (!root) return NULL; /* an empty file */
+    if (root->type != YAML_MAPPING_NODE)
+        return error_new(ERROR_INVALID_ARGUMENT, "%s: expected `key: value` lines", path);
+    for (yaml_node_pair_t *pair = root->data.mapping.pairs.start; pair < root->data.mapping.pairs.top; pair++) {
+        const yaml_node_t *key = yaml_document_get_node(document, pair->key);
+        const yaml_node_t *value = yaml_document_get_node(document, pair->value);
+        unsigned long line = key->start_mark.line + 1;
+        if (key->type != YAML_SCALAR_NODE || value->type != YAML_SCALAR_NODE)
+            return error_new(ERROR_INVALID_ARGUMENT, "%s:%lu: expected `key: value`", path, line);
+        TRY(set(config, (const char *)key->data.scalar.value, (const char *)value->data.scalar.value), "%s:%lu: %s", path,
+            line, (const char *)key->data.scalar.value);
+    }
+    return NULL;
+}
+
+static struct error *file_apply(struct config *config, const char *path) {
+    scoped_text struct text text = {0};
+    TRY_PLAIN(file_read(path, CONFIG_BYTES_MAX, &text));
+    yaml_parser_t parser;
+    if (!yaml_parser_initialize(&parser)) abort();
+    yaml_parser_set_input_string(&parser, (const unsigned char *)(text.data ? text.data : ""), text.size);
+    yaml_document_t document;
+    struct error *error = NULL;
+    if (yaml_parser_load(&parser, &document)) {
+        error = set_pairs(config, path, &document);
+        yaml_document_delete(&document);
+    } else {
+        error = error_new(ERROR_INVALID_ARGUMENT, "%s:%zu: %s", path, parser.problem_mark.line + 1, parser.problem);
+    }
+    yaml_parser_delete(&parser);
+    return error;
+}
+
+/* ---- defaults ---- */
+
+static char *under(const char *variable, const char *home_relative) {
+    const char *value = getenv(variable);
+    if (value && value[0] == '/') return path_join(value, "catnap");
+    const char *home = getenv("HOME");
+    scoped_string char *base = path_join(home && home[0] ? home : "/", home_relative);
+    return path_join(base, "catnap");
+}
+
+static char *login_name(void) {
+    const struct passwd *entry = getpwuid(geteuid());
+    const char *sudo = getenv("SUDO_USER");
+    return mem_string(sudo && sudo[0] ? sudo : entry ? entry->pw_name : "user");
+}
+
+static void defaults(struct config *config) {
+    bool root = geteuid() == 0;
+    *config = (struct config){
+        .state_dir = root ? mem_string("/var/lib/catnap") : under("XDG_STATE_HOME", ".local/state"),
+        .gateway = mem_string("127.0.0.1:7070"),
+        .api = root ? mem_string("/run/catnap/api.sock") : NULL,
+        .user = login_name(),
+        .domain = mem_string("localhost"),
+        .runtime = mem_string("crun"),
+        .primed_max = 2,
+        .reclaim_after_ms = 60000,
+        .backoff_first_ms = 1000,
+        .backoff_max_ms = 60000,
+    };
+    if (root) return;
+    scoped_string char *run = under("XDG_RUNTIME_DIR", ".cache");
+    config->api = path_join(run, "api.sock");
+}
+
+static char *default_file(void) {
+    if (geteuid() == 0) return mem_string("/etc/catnap/catnapd.yaml");
+    scoped_string char *directory = under("XDG_CONFIG_HOME", ".config");
+    return path_join(directory, "catnapd.yaml");
+}
+
+/* Bundles and sockets of a state directory have a place of their own, so that several daemons live side by side. */
+static struct error *places(struct config *config) {
+    TRY(dir_make(config->state_dir, 0700), "state directory");
+    char *real = realpath(config->state_dir, NULL);
+    if (!real) return error_errno(errno, "state directory %s", config->state_dir);
+    free(config->state_dir);
+    config->state_dir = real;
+    char hex[SHA256_HEX_SIZE];
+    sha256_of(span_of(real), hex);
+    const char *runtime = getenv("XDG_RUNTIME_DIR");
+    const char *base = geteuid() == 0 ? "/run" : runtime && runtime[0] == '/' ? runtime : "/tmp";
+    config->run_dir = mem_printf("%s/catnap-%.8s", base, hex);
+    if (config->init_path) return NULL;
+    char self[4096];
+    ssize_t size = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (size < 0) return error_errno(errno, "find catnap's own directory");
+    self[size] = '\0';
+    char *slash = strrchr(self, '/');
+    config->init_path = mem_printf("%.*s/catnap-init", (int)(slash - self), self);
+    if (file_exists(config->init_path)) return NULL;
+    return error_new(ERROR_FAILED_PRECONDITION, "%s is missing: catnap-init must lie beside catnap", config->init_path);
+}
+
+/* ---- the command line ---- */
+
+
+static struct error *arguments_apply(int argc, char **argv, struct config *config) {
+    for (int i = 1; i < argc; i++) {
+        const char *name = argv[i];
+        if (strcmp(name, "--leave-containers") == 0) {
+            config->leave_containers = true;
+            continue;
+        }
+        char **field = strcmp(name, "--state") == 0     ? &config->state_dir
+                       : strcmp(name, "--gateway") == 0 ? &config->gateway
+                       : strcmp(name, "--api") == 0     ? &config->api
+                                                        : NULL;
+        bool other = strcmp(name, "--config") == 0 || strcmp(name, "--up") == 0;
+        if (!field && !other)
+            return error_new(ERROR_INVALID_ARGUMENT, "unknown argument %s (see `catnap serve --help`)", name);
+        if (++i >= argc) return error_new(ERROR_INVALID_ARGUMENT, "%s wants a value", name);
+        if (field) replace(field, argv[i]);
+        if (strcmp(name, "--up") != 0) continue;
+        config->up = mem_grow(config->up, config->up_count + 2, sizeof *config->up);
+        config->up[config->up_count++] = mem_string(argv[i]);
+        config->up[config->up_count] = NULL;
+    }
+    return NULL;
+}
+
+static const char *config_file(int argc, char **argv) {
+    for (int i = 1; i + 1 < argc; i++)
+        if (strcmp(argv[i], "--config") == 0) return argv[i + 1];
+    return NULL;
+}
+
+struct error *config_read(int argc, char **argv, struct config *ret_config, bool *ret_help) {
+    *ret_config = (struct config){0};
+    *ret_help = false;
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) *ret_help = true;
+    if (*ret_help) return NULL;
+    defaults(ret_config);
+    const char *named = config_file(argc, argv);
+    scoped_string char *fallback = default_file();
+    if (named)
+        TRY(file_apply(ret_config, named), "configuration");
+    else if (file_exists(fallback))
+        TRY(file_apply(ret_config, fallback), "configuration");
+    TRY_PLAIN(arguments_apply(argc, argv, ret_config));
+    return places(ret_config);
+}
+
+void config_done(struct config *config) {
+    char *strings[] = {config->state_dir, config->run_dir, config->gateway, config->api,
+                       config->user,      config->domain,  config->runtime, config->init_path};
+    for (size_t i = 0; i < COUNT(strings); i++) free(strings[i]);
+    for (size_t i = 0; i < config->up_count; i++) free(config->up[i]);
+    free(config->up);
+    *config = (struct config){0};
+}

@@ -1,0 +1,8 @@
+/* daemon: `catnap serve`. Configuration, wiring, signals. All state hangs on one object, made here. */
+#pragma once
+#include "base.h"
+
+/* The verb `serve` with its arguments behind it: argv[0] is "serve". Returns the exit status. */
+int daemon_main(int argc, char **argv);
+/* The verb `doctor`: what this machine can and can't do. */
+int daemon_doctor(int argc, char **argv);

@@ -1,0 +1,298 @@
+/* node, this machine: nap's numbers to containers of the container room.
+ *
+ * Knows how a function becomes a container's specification (image, volumes) and how an end is told in a sentence. Holds one
+ * object per living container and frees it after `exited`. */
+#include "image.h"
+#include "logs.h"
+#include "node.h"
+#include "volume.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define TAIL_LINES 10
+#define TAIL_BYTES 2048
+
+struct local {
+    struct node *node;
+    uint64_t number;
+    struct container *container; /* NULL: could not even be begun */
+    char *app, *function;
+    struct error *failure; /* of what came before the container room */
+};
+struct node {
+    struct io_loop *loop;
+    struct container_host *host;
+    char *volumes_dir, *logs_dir;
+    struct node_events events;
+    void *owner;
+    struct table *locals;
+    int pressure_fd; /* -1: the kernel does not tell */
+    struct io_watch *pressure;
+};
+
+/* ---- memory pressure: the kernel's own measure (PSI), told by an event ---- */
+
+static void on_pressure(void *owner, unsigned events) {
+    struct node *node = owner;
+    if (events & IO_PRIORITY) node->events.pressure(node->owner);
+}
+
+/* Tasks stalled for memory 150 ms of any second. Without PSI there is no early word: limits and the OOM killer remain. */
+static void pressure_watch(struct node *node) {
+    static const char trigger[] = "some 150000 1000000";
+    node->pressure_fd = open("/proc/pressure/memory", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (node->pressure_fd < 0) return;
+    struct error *error = NULL;
+    if (write(node->pressure_fd, trigger, sizeof trigger) > 0)
+        error = io_watch_new(node->loop, node->pressure_fd, IO_PRIORITY, on_pressure, node, &node->pressure);
+    if (node->pressure) return;
+    error_free(error);
+    close(node->pressure_fd);
+    node->pressure_fd = -1;
+}
+
+struct node *node_new(const struct node_options *options) {
+    struct node *node = NEW(struct node);
+    node->loop = options->loop;
+    node->host = options->host;
+    node->volumes_dir = mem_string(options->volumes_dir);
+    node->logs_dir = mem_string(options->logs_dir);
+    node->locals = table_new();
+    pressure_watch(node);
+    return node;
+}
+
+void node_events_set(struct node *node, const struct node_events *events, void *owner) {
+    node->events = *events;
+    node->owner = owner;
+}
+
+static void local_free(struct local *local) {
+    container_free(local->container);
+    free(local->app);
+    free(local->function);
+    error_free(local->failure);
+    free(local);
+}
+
+void node_free(struct node *node) {
+    if (!node) return;
+    void *value;
+    for (size_t i = 0; table_next(node->locals, &i, NULL, &value);) local_free(value);
+    table_free(node->locals);
+    io_watch_free(node->pressure);
+    if (node->pressure_fd >= 0) close(node->pressure_fd);
+    free(node->volumes_dir);
+    free(node->logs_dir);
+    free(node);
+}
+
+static struct local *find(const struct node *node, uint64_t number) { return table_get(node->locals, number); }
+
+static struct local *local_new(struct node *node, uint64_t number, const char *app, const char *function) {
+    struct local *local = NEW(struct local);
+    local->node = node;
+    local->number = number;
+    local->app = mem_string(app);
+    local->function = mem_string(function);
+    table_put(node->locals, number, local);
+    return local;
+}
+
+/* ---- how it ended, as a sentence ---- */
+
+static void tell_end(struct text *text, const struct container_end *end) {
+    if (end->error) {
+        scoped_string char *why = error_text(end->error);
+        text_add_string(text, why);
+    } else if (end->oom_killed) {
+        text_add_string(text, "it was killed for using more memory than its limit");
+    } else if (end->signal) {
+        text_printf(text, "it was ended by signal %d (%s)", end->signal, strsignal(end->signal));
+    } else if (end->exit_code >= 0) {
+        text_printf(text, "it exited with code %d", end->exit_code);
+    } else {
+        text_add_string(text, "it ended, and how is not known");
+    }
+}
+
+static void tell_exited(struct local *local, const struct container_end *end) {
+    struct node *node = local->node;
+    scoped_text struct text text = {0};
+    tell_end(&text, end);
+    char name[24];
+    snprintf(name, sizeof name, "%llu", (unsigned long long)local->number);
+    logs_say(node->logs_dir, local->app, local->function, name, text.data);
+    scoped_string char *tail = logs_tail(node->logs_dir, local->app, local->function, name, TAIL_LINES, TAIL_BYTES);
+    if (tail[0]) text_printf(&text, "; the last lines of its log:\n%s", tail);
+    bool was_ready = end->was_ready;
+    uint64_t number = local->number;
+    table_remove(node->locals, number);
+    local_free(local);
+    node->events.exited(node->owner, number, was_ready, text.data);
+}
+
+static void on_created(void *owner, struct container *container) {
+    (void)container;
+    struct local *local = owner;
+    local->node->events.created(local->node->owner, local->number);
+}
+static void on_ready(void *owner, struct container *container) {
+    (void)container;
+    struct local *local = owner;
+    local->node->events.ready(local->node->owner, local->number);
+}
+static void on_exited(void *owner, struct container *container, const struct container_end *end) {
+    (void)container;
+    tell_exited(owner, end);
+}
+static const struct container_events container_events = {on_created, on_ready, on_exited};
+
+static void on_failed(void *owner) {
+    struct local *local = owner;
+    struct container_end end = {.exit_code = -1, .error = local->failure};
+    tell_exited(local, &end);
+}
+
+/* ---- from a function to a container ---- */
+
+static struct error *mounts_make(struct node *node, const struct core_function *function, struct container_mount *mounts) {
+    for (size_t i = 0; i < function->volume_count; i++) {
+        char *source = NULL;
+        TRY_PLAIN(volume_directory(node->volumes_dir, &function->volumes[i], &source));
+        mounts[i] = (struct container_mount){source, function->volumes[i].path, function->volumes[i].read_only};
+    }
+    return NULL;
+}
+
+static struct error *create(struct local *local, const struct core_function *function, uint64_t version, bool start) {
+    struct node *node = local->node;
+    struct image_layers layers;
+    TRY_PLAIN(image_resolve(function->image, &layers));
+    struct container_mount *mounts = mem_array(function->volume_count + 1, sizeof *mounts);
+    struct error *error = mounts_make(node, function, mounts);
+    if (!error) {
+        const struct container_spec spec = {
+            .number = local->number,
+            .version = version,
+            .function = function,
+            .layers = (const char *const *)layers.layer,
+            .layer_count = layers.count,
+            .mounts = mounts,
+            .mount_count = function->volume_count,
+        };
+        local->container = container_create(node->host, &spec, start, &container_events, local);
+    }
+    for (size_t i = 0; i < function->volume_count; i++) free((char *)mounts[i].source);
+    free(mounts);
+    image_layers_done(&layers);
+    return error;
+}
+
+struct error *node_function_check(struct node *node, const struct core_function *function) {
+    (void)node;
+    struct image_layers layers;
+    TRY(image_resolve(function->image, &layers), "function %s", function->name);
+    image_layers_done(&layers);
+    for (size_t i = 0; i < function->volume_count; i++)
+        TRY(volume_check(&function->volumes[i]), "function %s", function->name);
+    return NULL;
+}
+
+void node_create(struct node *node, uint64_t container, const struct core_function *function, uint64_t version, bool start) {
+    struct local *local = local_new(node, container, function->app, function->name);
+    local->failure = create(local, function, version, start);
+    if (local->failure) io_defer(node->loop, on_failed, local);
+}
+
+void node_start(struct node *node, uint64_t container) {
+    struct local *local = find(node, container);
+    if (local && local->container) container_start(local->container);
+}
+
+/* ---- the rest of its life; a number that is gone is no error: its `exited` is on the way or was told ---- */
+
+void node_freeze(struct node *node, uint64_t container) {
+    struct local *local = find(node, container);
+    if (!local || !local->container) return;
+    scoped(error) struct error *error = container_freeze(local->container);
+    if (!error) return;
+    scoped_string char *text = error_text(error);
+    log_warn("node", "container %llu can't doze: %s", (unsigned long long)container, text);
+    node->events.freeze_failed(node->owner, container);
+}
+
+void node_thaw(struct node *node, uint64_t container) {
+    struct local *local = find(node, container);
+    if (!local || !local->container) return;
+    scoped(error) struct error *error = container_thaw(local->container);
+    if (!error) return;
+    /* A container that can't be thawed can't serve either: ending it is what lets its function wake again. */
+    scoped_string char *text = error_text(error);
+    log_error("node", "container %llu can't be thawed and is killed: %s", (unsigned long long)container, text);
+    container_kill(local->container);
+}
+
+void node_reclaim(struct node *node, uint64_t container) {
+    struct local *local = find(node, container);
+    if (local && local->container) container_reclaim(local->container);
+}
+void node_stop(struct node *node, uint64_t container) {
+    struct local *local = find(node, container);
+    if (local && local->container) container_signal(local->container, 15);
+}
+void node_kill(struct node *node, uint64_t container) {
+    struct local *local = find(node, container);
+    if (local && local->container) container_kill(local->container);
+}
+
+struct error *node_connect(struct node *node, uint64_t container, uint16_t port, int *ret_fd) {
+    struct local *local = find(node, container);
+    if (!local || !local->container) return error_new(ERROR_UNAVAILABLE, "the container is gone");
+    return container_connect(local->container, port, ret_fd);
+}
+
+int node_pid(const struct node *node, uint64_t container) {
+    struct local *local = find(node, container);
+    return local && local->container ? container_pid(local->container) : 0;
+}
+uint64_t node_memory_bytes(const struct node *node, uint64_t container) {
+    struct local *local = find(node, container);
+    return local && local->container ? container_memory_bytes(local->container) : 0;
+}
+const char *node_stage(const struct node *node, uint64_t container) {
+    struct local *local = find(node, container);
+    return local && local->container ? container_stage(local->container) : NULL;
+}
+
+/* ---- adoption ---- */
+
+struct adoption {
+    struct node *node;
+    void (*found)(void *owner, const struct node_found *found);
+    void *owner;
+};
+
+static void on_found(void *owner, struct container *container, const struct container_found *found) {
+    struct adoption *adoption = owner;
+    struct local *local = local_new(adoption->node, found->number, found->app, found->function);
+    local->container = container;
+    container_owner_set(container, local);
+    const struct node_found told = {
+        .container = found->number,
+        .version = found->version,
+        .app = local->app,
+        .function = local->function,
+        .ready = found->ready,
+        .frozen = found->frozen,
+        .started_wall_ms = found->started_wall_ms,
+    };
+    adoption->found(adoption->owner, &told);
+}
+
+struct error *node_adopt(struct node *node, void (*found)(void *owner, const struct node_found *found), void *owner) {
+    struct adoption adoption = {node, found, owner};
+    return container_host_adopt(node->host, &container_events, &adoption, on_found);
+}

@@ -1,0 +1,84 @@
+/* Tickets: one piece of work's wait for a slot.
+ *
+ * A ticket is waiting, granted or refused. The caller ends the first two by pool_ticket_done; a refused one ends by being told. */
+#include "inside.h"
+
+#include <stdlib.h>
+
+#define EXTRA_WAIT_MS 60000 /* beyond startup_timeout: for a queue before it, or another of its group */
+
+struct pool_ticket *pool_ticket_new(struct pool_function *function, int64_t wait_ms,
+                                    const struct pool_ticket_events *events, void *owner) {
+    struct pool *pool = function->pool;
+    struct pool_ticket *ticket = NEW(struct pool_ticket);
+    list_init(&ticket->delivery);
+    ticket->pool = pool;
+    ticket->function = function;
+    ticket->number = ++pool->next_ticket;
+    ticket->events = events;
+    ticket->owner = owner;
+    ticket->made_ms = io_now_ms(pool->loop);
+    table_put(pool->tickets, ticket->number, ticket);
+    if (wait_ms <= 0) wait_ms = function->spec->startup_timeout_ms + EXTRA_WAIT_MS;
+    pool_feed(pool, &(struct nap_event){
+                        .kind = NAP_WORK_ARRIVED,
+                        .pool = function->number,
+                        .ticket = ticket->number,
+                        .deadline_ms = ticket->made_ms + wait_ms,
+                    });
+    if (ticket->container && ticket->refused == NAP_REASON_NONE) list_remove(&ticket->delivery);
+    return ticket;
+}
+
+void pool_ticket_done(struct pool_ticket *ticket) {
+    struct pool *pool = ticket->pool;
+    list_remove(&ticket->delivery);
+    if (ticket->number) {
+        table_remove(pool->tickets, ticket->number);
+        enum nap_event_kind kind = ticket->container ? NAP_WORK_DONE : NAP_WORK_CANCELLED;
+        pool_feed(pool, &(struct nap_event){.kind = kind, .ticket = ticket->number});
+    }
+    free(ticket->refusal);
+    free(ticket);
+}
+
+struct error *pool_ticket_connect(struct pool_ticket *ticket, int *ret_fd) {
+    if (!ticket->container) return error_new(ERROR_FAILED_PRECONDITION, "the ticket has no container yet");
+    return node_connect(ticket->pool->node, ticket->container, ticket->port, ret_fd);
+}
+
+uint64_t pool_ticket_container(const struct pool_ticket *ticket) {
+    return ticket->refused == NAP_REASON_NONE ? ticket->container : 0;
+}
+
+int64_t pool_ticket_waited_ms(const struct pool_ticket *ticket) { return ticket->granted_ms - ticket->made_ms; }
+
+char *pool_refusal_text(const struct pool_function *function, enum nap_reason reason) {
+    if (!function) return mem_string(nap_reason_text(reason));
+    const char *name = function->name;
+    const char *why = function->failure ? function->failure : "no reason is known";
+    double startup_s = (double)function->spec->startup_timeout_ms / 1000.0;
+    switch (reason) {
+    case NAP_REASON_QUEUE_FULL:
+        return mem_printf("%s has %u requests waiting already (its `queue` limit); try again later", name,
+                          function->spec->queue_max);
+    case NAP_REASON_START_FAILED: return mem_printf("%s could not be started: %s", name, why);
+    case NAP_REASON_START_TIMEOUT:
+        return mem_printf("%s did not become ready within %g s (startup_timeout): nothing listens on its port %u", name,
+                          startup_s, function->spec->port);
+    case NAP_REASON_BACKOFF:
+        return mem_printf("%s failed to start a moment ago and is not tried again yet: %s", name, why);
+    case NAP_REASON_CONTAINER_DIED: return mem_printf("%s: the container ended while it worked: %s", name, why);
+    case NAP_REASON_TIMEOUT:
+        return mem_printf("%s: the request took longer than %g s (timeout)", name,
+                          (double)function->spec->timeout_ms / 1000.0);
+    case NAP_REASON_BUSY_GROUP:
+        return mem_printf("%s: another function of its group '%s' is busy", name,
+                          function->spec->group ? function->spec->group : "");
+    case NAP_REASON_NONE:
+    case NAP_REASON_WAITED_TOO_LONG:
+    case NAP_REASON_REMOVED:
+    case NAP_REASON_STOPPED: break;
+    }
+    return mem_printf("%s: %s", name, nap_reason_text(reason));
+}
