@@ -1,0 +1,77 @@
+/* One completion: builds the prompt, has it computed, stops at stop words, puts the line ends back.
+ *
+ * The stop words are looked at on the compute thread (`check`), so that not a token too many is computed; until `done` nobody
+ * else touches them. */
+#include "completion.h"
+
+#include <stdlib.h>
+
+struct completion {
+    struct completion_options options;
+    struct prompt prompt;
+    struct stop *stop;
+    struct engine_job *job;
+};
+
+static void completion_free(struct completion *completion) {
+    if (!completion) return;
+    prompt_done(&completion->prompt);
+    stop_free(completion->stop);
+    free(completion);
+}
+DEFINE_SCOPED(completion)
+
+static bool check(void *owner, struct span piece) {
+    struct completion *completion = owner;
+    return !stop_add(completion->stop, piece);
+}
+
+/* "\n" to "\r\n", but not one at the very start: it ends the line that the editor has already. */
+static void add_cr(struct span text, struct text *out) {
+    for (size_t i = 0; i < text.size; i++) {
+        if (i > 0 && text.data[i] == '\n' && text.data[i - 1] != '\r') text_add_char(out, '\r');
+        text_add_char(out, text.data[i]);
+    }
+}
+
+static void on_done(void *owner, const struct engine_result *result) {
+    struct completion *completion = owner;
+    struct span text = stop_text(completion->stop);
+    text.size = utf8_whole(text);
+    scoped_text struct text told = {0};
+    if (completion->prompt.crlf)
+        add_cr(text, &told);
+    else
+        text_add(&told, text);
+    struct completion_end end = {.error = result->error, .text = text_span(&told), .prompt = &completion->prompt, .result = result};
+    completion->options.done(completion->options.owner, &end);
+    completion_free(completion);
+}
+
+struct error *completion_start(const struct completion_options *options, const struct completion_request *request,
+                               struct completion **ret_completion) {
+    scoped(completion) struct completion *completion = NEW(struct completion);
+    completion->options = *options;
+    uint32_t max_tokens = options->max_tokens ? options->max_tokens : 64;
+    TRY_PLAIN(prompt_build(request, options->template_text, options->window, &completion->prompt));
+    completion->stop = stop_new(language_find(request->language), text_span(&completion->prompt.whole), options->stop_words);
+    if (request->next_edit) stop_ignore(completion->stop);
+    struct engine_piece pieces[5];
+    struct engine_job_options job = {
+        .pieces = pieces,
+        .piece_count = prompt_pieces(&completion->prompt, pieces),
+        .max_tokens = request->next_edit ? max_tokens * 2 : max_tokens,
+        .temperature = request->has_temperature ? (float)request->temperature : 0.1f,
+        .seed = request->has_seed ? request->seed : (uint64_t)clock_wall_ms(),
+        .check = check,
+        .done = on_done,
+        .owner = completion,
+    };
+    TRY_PLAIN(engine_job_start(options->engine, &job, &completion->job));
+    *ret_completion = take(completion);
+    return NULL;
+}
+
+void completion_cancel(struct completion *completion) {
+    engine_job_cancel(completion->job);
+}

@@ -1,0 +1,161 @@
+/* POST /v1/completions.
+ *
+ *   body whole -> parsed -> computed -> 200. Ends otherwise: no model 501; content type 415; too long 413; not JSON 400; not such
+ * a request 422; nothing to complete 400; queue full 503; too slow 408; client gone: computing stops, nobody is told.
+ * A failure of the engine is 200 with an empty text, as clients of Tabby know it; the log tells why. */
+#include "inside.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct call {
+    struct serve *serve;
+    struct http_exchange *exchange;
+    struct completion_request *request;
+    struct completion *completion; /* NULL: not begun */
+    struct io_timer *timer;
+    bool gone, timed_out;
+};
+
+static void call_free(struct call *call) {
+    completion_request_free(call->request);
+    io_timer_free(call->timer);
+    free(call);
+}
+
+static void answer(struct call *call, int status, const char *content_type, struct span body) {
+    struct http_exchange *exchange = call->exchange;
+    struct serve *serve = call->serve;
+    call_free(call);
+    rest_answer(serve, ROUTE_COMPLETIONS, exchange, status, content_type, body);
+}
+
+static void refuse(struct call *call, struct error *taken_error) {
+    scoped(error) struct error *error = taken_error;
+    scoped_string char *text = error_text(error);
+    scoped_string char *said = NULL;
+    const char *plain = "text/plain; charset=utf-8";
+    switch (error->code) {
+    case ERROR_INVALID_ARGUMENT:
+        said = mem_printf("Failed to parse the request body as JSON: %s", text);
+        return answer(call, 400, plain, span_of(said));
+    case ERROR_FAILED_PRECONDITION:
+        said = mem_printf("Failed to deserialize the JSON body into the target type: %s", text);
+        return answer(call, 422, plain, span_of(said));
+    case ERROR_OUT_OF_RANGE: return answer(call, 400, NULL, SPAN(""));
+    case ERROR_RESOURCE_EXHAUSTED: return answer(call, 503, plain, span_of(text));
+    default: return answer(call, 500, plain, span_of(text));
+    }
+}
+
+static void add_debug(json_t *root, const struct completion_request *request, const struct prompt *prompt) {
+    json_t *debug = json_object();
+    if (request->wants_snippets) {
+        json_t *snippets = json_array();
+        for (size_t i = 0; i < prompt->snippet_count; i++)
+            json_array_append_new(snippets, json_pack("{s:s%,s:s%,s:f}", "filepath", prompt->snippets[i]->filepath.data,
+                                                      prompt->snippets[i]->filepath.size, "body", prompt->snippets[i]->body.data,
+                                                      prompt->snippets[i]->body.size, "score", 1.0));
+        json_object_set_new(debug, "snippets", snippets);
+    }
+    if (request->wants_prompt)
+        json_object_set_new(debug, "prompt", json_stringn(prompt->whole.data ? prompt->whole.data : "", prompt->whole.size));
+    json_object_set_new(root, "debug_data", debug);
+}
+
+static char *new_id(void) {
+    uint8_t b[16];
+    random_bytes(b, sizeof b);
+    b[6] = (uint8_t)((b[6] & 0x0f) | 0x40), b[8] = (uint8_t)((b[8] & 0x3f) | 0x80); /* UUID version 4 */
+    return mem_printf("cmpl-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3], b[4],
+                      b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+}
+
+static void on_done(void *owner, struct completion_end *end) {
+    struct call *call = owner;
+    scoped(error) struct error *error = end->error;
+    if (call->gone) {
+        http_exchange_release(call->exchange);
+        call_free(call);
+        return;
+    }
+    if (call->timed_out) {
+        call->serve->timeouts++;
+        return answer(call, 408, NULL, SPAN(""));
+    }
+    if (error) {
+        scoped_string char *text = error_text(error);
+        log_error("copycat", "a completion failed: %s", text);
+    }
+    scoped_json json_t *root = json_object();
+    scoped_string char *id = new_id();
+    json_object_set_new(root, "id", json_string(id));
+    /* Invalid UTF-8 (a model may say such bytes) makes jansson give NULL: then the text is empty. */
+    json_t *text = json_stringn(end->text.data ? end->text.data : "", error ? 0 : end->text.size);
+    json_object_set_new(root, "choices", json_pack("[{s:i,s:o}]", "index", 0, "text", text ? text : json_string("")));
+    if (call->request->has_debug) add_debug(root, call->request, end->prompt);
+    json_object_set_new(root, "mode", json_string(call->request->next_edit ? "next_edit_suggestion" : "standard"));
+    scoped_string char *body = json_dumps(root, JSON_COMPACT);
+    answer(call, 200, "application/json", span_of(body));
+}
+
+static void on_timeout(void *owner) {
+    struct call *call = owner;
+    call->timed_out = true;
+    completion_cancel(call->completion);
+}
+
+static void on_gone(struct http_exchange *exchange) {
+    struct call *call = http_exchange_owner(exchange);
+    call->serve->client_gone++;
+    if (call->completion) {
+        call->gone = true;
+        completion_cancel(call->completion);
+        return;
+    }
+    http_exchange_release(exchange);
+    call_free(call);
+}
+
+static void on_body(struct http_exchange *exchange, struct span body, struct error *taken_error) {
+    struct call *call = http_exchange_owner(exchange);
+    if (taken_error) {
+        bool too_long = taken_error->code == ERROR_RESOURCE_EXHAUSTED;
+        scoped_string char *text = error_text(taken_error);
+        error_free(taken_error);
+        return answer(call, too_long ? 413 : 400, "text/plain; charset=utf-8",
+                      too_long ? SPAN("Failed to buffer the request body: length limit exceeded") : span_of(text));
+    }
+    struct error *error = completion_request_parse(body, &call->request);
+    if (error) return refuse(call, error);
+    struct serve *serve = call->serve;
+    struct completion_options options = {
+        .engine = serve->engine,
+        .window = serve->window,
+        .template_text = serve->model->prompt_template,
+        .done = on_done,
+        .owner = call,
+    };
+    error = completion_start(&options, call->request, &call->completion);
+    if (error) return refuse(call, error);
+    call->timer = io_timer_new(serve->loop, on_timeout, call);
+    io_timer_arm(call->timer, COMPLETION_TIMEOUT_MS);
+}
+
+static bool is_json(struct span type) {
+    struct span rest = type, media = span_trim(span_cut(&rest, ';'));
+    return span_is_nocase(media, "application/json") ||
+           (media.size > 17 && span_starts(media, "application/") && span_ends(media, "+json"));
+}
+
+void completions_answer(struct serve *serve, struct http_exchange *exchange) {
+    struct call *call = NEW(struct call);
+    call->serve = serve;
+    call->exchange = exchange;
+    if (!serve->engine) return answer(call, 501, NULL, SPAN(""));
+    if (!is_json(http_exchange_header(exchange, "content-type")))
+        return answer(call, 415, "text/plain; charset=utf-8", SPAN("Expected request with `Content-Type: application/json`"));
+    http_exchange_owner_set(exchange, call);
+    http_exchange_on_gone(exchange, on_gone);
+    http_exchange_read_all(exchange, BODY_BYTES_MAX, on_body);
+}

@@ -1,0 +1,48 @@
+/* GET|POST /v1/health: who computes what, on which machine.
+ *
+ * Clients read `model`, `chat_model`, `device` and `version.git_describe`; without `version` Tabby's own agent crashes. */
+#include "inside.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/utsname.h>
+
+static char *cpu_name(void) {
+    scoped_text struct text content = {0};
+    scoped(error) struct error *error = file_read("/proc/cpuinfo", 1 << 22, &content);
+    struct span rest = text_span(&content);
+    while (!error && rest.data) {
+        struct span line = span_cut(&rest, '\n'), value = line;
+        struct span key = span_trim(span_cut(&value, ':'));
+        if (value.data && span_is(key, "model name")) return span_string(span_trim(value));
+    }
+    return mem_string("unknown");
+}
+
+static json_t *models(const struct serve *serve) {
+    json_t *models = json_object();
+    if (serve->model)
+        json_object_set_new(models, "completion",
+                            json_pack("{s:{s:s,s:s}}", "local", "model_id", serve->model->id, "device", serve->arguments->device));
+    json_object_set_new(models, "embedding", json_null());
+    return models;
+}
+
+void health_answer(struct serve *serve, struct http_exchange *exchange) {
+    scoped_json json_t *root = json_object();
+    struct utsname machine;
+    scoped_string char *cpu = cpu_name();
+    if (serve->model) json_object_set_new(root, "model", json_string(serve->model->id));
+    json_object_set_new(root, "device", json_string(serve->arguments->device));
+    json_object_set_new(root, "cuda_devices", json_array());
+    json_object_set_new(root, "models", models(serve));
+    json_object_set_new(root, "arch", json_string(uname(&machine) == 0 ? machine.machine : ""));
+    json_object_set_new(root, "cpu_info", json_string(cpu));
+    json_object_set_new(root, "cpu_count", json_integer(sysconf(_SC_NPROCESSORS_ONLN)));
+    json_object_set_new(root, "version",
+                        json_pack("{s:s,s:s,s:s,s:s}", "build_date", "", "build_timestamp", "", "git_sha",
+                                  "0000000000000000000000000000000000000000", "git_describe", "v" TABBY_VERSION));
+    json_object_set_new(root, "webserver", json_false());
+    scoped_string char *body = json_dumps(root, JSON_COMPACT);
+    rest_answer(serve, ROUTE_HEALTH, exchange, 200, "application/json", span_of(body));
+}

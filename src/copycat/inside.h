@@ -1,0 +1,77 @@
+/* The copycat room's own: the one context struct of a running server, and what its files offer each other. */
+#pragma once
+#include "completion.h"
+#include "copycat.h"
+#include "http.h"
+#include "model.h"
+
+#define TABBY_VERSION "0.32.0" /* whose contract this is; clients compare it */
+#define BODY_BYTES_MAX (2u << 20)
+#define COMPLETION_TIMEOUT_MS 30000
+#define EXIT_USAGE 2  /* the command line is wrong */
+#define EXIT_FAILED 101 /* Tabby's own status for whatever fails at start */
+
+/* ---- cli.c ---- */
+struct arguments {
+    bool serve;
+    const char *model, *chat_model, *host, *device, *chat_device;
+    uint16_t port;
+    uint32_t parallelism;
+    bool no_webserver, prefer_local_file;
+};
+
+/* ---- settings from the environment ---- */
+struct places {
+    char *root;   /* TABBY_ROOT */
+    char *models; /* TABBY_MODEL_CACHE_ROOT */
+};
+
+enum route { ROUTE_HEALTH, ROUTE_COMPLETIONS, ROUTE_CHAT, ROUTE_EVENTS, ROUTE_MODELS, ROUTE_SETTING, ROUTE_METRICS, ROUTES };
+
+struct request_counts {
+    uint64_t by_class[6]; /* status / 100 */
+    uint64_t statuses_us; /* sum of durations */
+};
+
+struct serve {
+    struct io_loop *loop;
+    const struct arguments *arguments;
+    struct places places;
+    struct http_server *server;
+    struct model *model; /* NULL: no completion model */
+    struct engine *engine;
+    struct window *window;
+    int listen_fd;
+    bool inherited; /* listen_fd came by socket activation, and is listening */
+    uint16_t port;
+    struct io_signal *on_term, *on_interrupt, *on_doze;
+    int exit_status;
+    int64_t began_ms;
+    /* metrics */
+    struct request_counts counts[ROUTES];
+    uint32_t pending[ROUTES];
+    uint64_t gave_back_bytes, doze_signals, client_gone, timeouts;
+};
+
+int serve_run(const struct arguments *arguments);
+int download_run(const struct arguments *arguments);
+void places_read(struct places *places);
+void places_done(struct places *places);
+must_check struct error *device_check(const char *device);
+
+/* ---- listen.c ---- */
+must_check struct error *listen_bind(const char *host, uint16_t port, int *ret_fd, bool *ret_inherited, uint16_t *ret_port);
+must_check struct error *listen_start(int fd);
+void notify_ready(void);
+
+/* ---- rest.c ---- */
+void rest_on_request(void *owner, struct http_exchange *exchange);
+/* These answer, and count the answer. `fields` may be NULL. */
+void rest_answer(struct serve *serve, enum route route, struct http_exchange *exchange, int status, const char *content_type,
+                 struct span body);
+void rest_count(struct serve *serve, enum route route, int status);
+
+/* ---- one file a route ---- */
+void health_answer(struct serve *serve, struct http_exchange *exchange);
+void completions_answer(struct serve *serve, struct http_exchange *exchange);
+void metrics_answer(struct serve *serve, struct http_exchange *exchange);

@@ -1,0 +1,45 @@
+/* GET /metrics: Prometheus text. */
+#include "inside.h"
+
+static const char *const names[ROUTES] = {
+    [ROUTE_HEALTH] = "/v1/health",     [ROUTE_COMPLETIONS] = "/v1/completions", [ROUTE_CHAT] = "/v1/chat/completions",
+    [ROUTE_EVENTS] = "/v1/events",     [ROUTE_MODELS] = "/v1beta/models",       [ROUTE_SETTING] = "/v1beta/server_setting",
+    [ROUTE_METRICS] = "/metrics",
+};
+
+static void add(struct text *out, const char *name, const char *type, uint64_t value) {
+    text_printf(out, "# TYPE copycat_%s %s\ncopycat_%s %llu\n", name, type, name, (unsigned long long)value);
+}
+
+static void add_engine(struct text *out, struct engine *engine) {
+    struct engine_counters counters;
+    engine_counters(engine, &counters);
+    add(out, "jobs_total", "counter", counters.jobs);
+    add(out, "jobs_cancelled_total", "counter", counters.cancelled);
+    add(out, "jobs_failed_total", "counter", counters.failed);
+    add(out, "prompt_tokens_total", "counter", counters.prompt_tokens);
+    add(out, "prompt_tokens_reused_total", "counter", counters.reused_tokens);
+    add(out, "prompt_tokens_moved_total", "counter", counters.moved_tokens);
+    add(out, "generated_tokens_total", "counter", counters.generated_tokens);
+    add(out, "steps_total", "counter", counters.steps);
+    add(out, "steps_aborted_total", "counter", counters.aborted_steps);
+    add(out, "jobs_queued", "gauge", counters.queued);
+    add(out, "jobs_working", "gauge", counters.working);
+    text_printf(out, "# TYPE copycat_load_seconds gauge\ncopycat_load_seconds %.6f\n", (double)counters.load_us / 1e6);
+}
+
+void metrics_answer(struct serve *serve, struct http_exchange *exchange) {
+    scoped_text struct text out = {0};
+    text_add_string(&out, "# TYPE axum_http_requests_total counter\n");
+    for (size_t i = 0; i < ROUTES; i++)
+        for (int class = 1; class < 6; class++)
+            if (serve->counts[i].by_class[class])
+                text_printf(&out, "axum_http_requests_total{endpoint=\"%s\",status=\"%dxx\"} %llu\n", names[i], class,
+                            (unsigned long long)serve->counts[i].by_class[class]);
+    if (serve->engine) add_engine(&out, serve->engine);
+    add(&out, "clients_gone_total", "counter", serve->client_gone);
+    add(&out, "timeouts_total", "counter", serve->timeouts);
+    add(&out, "doze_signals_total", "counter", serve->doze_signals);
+    add(&out, "gave_back_bytes_total", "counter", serve->gave_back_bytes);
+    rest_answer(serve, ROUTE_METRICS, exchange, 200, "text/plain; version=0.0.4", text_span(&out));
+}

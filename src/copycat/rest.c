@@ -1,0 +1,85 @@
+/* Routes: which path and method is whose, and what all answers have in common (CORS, counting, what is not there). */
+#include "inside.h"
+
+#include <stdlib.h>
+
+struct entry {
+    const char *path, *methods;
+    enum route route;
+    void (*answer)(struct serve *serve, struct http_exchange *exchange);
+};
+
+static void no_chat(struct serve *serve, struct http_exchange *exchange) {
+    rest_answer(serve, ROUTE_CHAT, exchange, 501, "text/plain; charset=utf-8", SPAN("there is no chat model in this server"));
+}
+
+static void no_events(struct serve *serve, struct http_exchange *exchange) {
+    rest_answer(serve, ROUTE_EVENTS, exchange, 501, "text/plain; charset=utf-8", SPAN("events are not kept by this server"));
+}
+
+static void models(struct serve *serve, struct http_exchange *exchange) {
+    rest_answer(serve, ROUTE_MODELS, exchange, 200, "application/json", SPAN("{\"completion\":null,\"chat\":null}"));
+}
+
+static void setting(struct serve *serve, struct http_exchange *exchange) {
+    rest_answer(serve, ROUTE_SETTING, exchange, 200, "application/json", SPAN("{\"disable_client_side_telemetry\":false}"));
+}
+
+static const struct entry entries[] = {
+    {"/v1/health", "GET,HEAD,POST", ROUTE_HEALTH, health_answer},
+    {"/v1/completions", "POST", ROUTE_COMPLETIONS, completions_answer},
+    {"/v1/chat/completions", "POST", ROUTE_CHAT, no_chat},
+    {"/v1beta/chat/completions", "POST", ROUTE_CHAT, no_chat},
+    {"/v1/events", "POST", ROUTE_EVENTS, no_events},
+    {"/v1beta/models", "GET,HEAD", ROUTE_MODELS, models},
+    {"/v1beta/server_setting", "GET,HEAD", ROUTE_SETTING, setting},
+    {"/metrics", "GET,HEAD", ROUTE_METRICS, metrics_answer},
+};
+
+void rest_count(struct serve *serve, enum route route, int status) {
+    int class = status / 100;
+    serve->counts[route].by_class[class >= 0 && class < 6 ? class : 0]++;
+}
+
+void rest_answer(struct serve *serve, enum route route, struct http_exchange *exchange, int status, const char *content_type,
+                 struct span body) {
+    rest_count(serve, route, status);
+    const char *fields[12] = {"access-control-allow-origin", "*", "access-control-expose-headers", "*", "vary",
+                              "origin, access-control-request-method, access-control-request-headers"};
+    size_t at = 6;
+    if (content_type) fields[at++] = "content-type", fields[at++] = content_type;
+    if (status == 503) fields[at++] = "retry-after", fields[at++] = "1";
+    fields[at] = NULL;
+    http_respond(exchange, status, route == ROUTE_METRICS ? fields + 6 : fields, body);
+}
+
+static bool listed(const char *methods, struct span method) {
+    struct span rest = span_of(methods);
+    while (rest.data)
+        if (span_equal(span_cut(&rest, ','), method)) return true;
+    return false;
+}
+
+void rest_on_request(void *owner, struct http_exchange *exchange) {
+    struct serve *serve = owner;
+    struct span path = http_exchange_path(exchange), method = http_exchange_method(exchange);
+    const struct entry *entry = NULL;
+    for (size_t i = 0; i < COUNT(entries) && !entry; i++)
+        if (span_is(path, entries[i].path)) entry = &entries[i];
+    if (!entry) {
+        const char *const fields[] = {"content-type", "application/json", NULL};
+        http_respond(exchange, 404, fields, SPAN("{\"error\":\"there is nothing at this path\"}"));
+        return;
+    }
+    if (span_is(method, "OPTIONS") && entry->route != ROUTE_METRICS) {
+        const char *const fields[] = {"access-control-allow-origin", "*", "access-control-allow-methods", "*",
+                                      "access-control-allow-headers", "*", NULL};
+        http_respond(exchange, 200, fields, SPAN(""));
+    } else if (!listed(entry->methods, method)) {
+        const char *const fields[] = {"allow", entry->methods, NULL};
+        rest_count(serve, entry->route, 405);
+        http_respond(exchange, 405, fields, SPAN(""));
+    } else {
+        entry->answer(serve, exchange);
+    }
+}

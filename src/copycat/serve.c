@@ -1,0 +1,154 @@
+/* `tabby serve`: from the arguments to a port that accepts, and to its end.
+ *
+ *   model found -> socket bound -> model loaded -> listening, banner, READY=1 -> SIGTERM or SIGINT -> last answers -> exit 0
+ * SIGUSR1 says that we are about to sleep: the weights' pages go back to the system. */
+#include "inside.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+void places_read(struct places *places) {
+    const char *root = getenv("TABBY_ROOT"), *models = getenv("TABBY_MODEL_CACHE_ROOT"), *home = getenv("HOME");
+    places->root = root ? mem_string(root) : path_join(home ? home : "/", ".tabby");
+    places->models = models ? mem_string(models) : path_join(places->root, "models");
+}
+
+void places_done(struct places *places) {
+    free(places->root);
+    free(places->models);
+}
+
+struct error *device_check(const char *device) {
+    if (strcmp(device, "cpu") == 0) return NULL;
+    const char *fallback = getenv("COPYCAT_DEVICE_FALLBACK");
+    if (!fallback || strcmp(fallback, "cpu") != 0)
+        return error_new(ERROR_FAILED_PRECONDITION,
+                         "--device %s: this build computes on the CPU only. Use --device cpu, or set COPYCAT_DEVICE_FALLBACK=cpu "
+                         "to have it fall back by itself",
+                         device);
+    log_warn("copycat", "--device %s is not there: the CPU computes (COPYCAT_DEVICE_FALLBACK=cpu)", device);
+    return NULL;
+}
+
+static int failed(struct error *taken_error) {
+    scoped(error) struct error *error = taken_error;
+    scoped_string char *text = error_text(error);
+    fprintf(stderr, "%s\n", text);
+    return EXIT_FAILED;
+}
+
+static void stop(struct serve *serve, int status) {
+    serve->exit_status = status;
+    io_loop_stop(serve->loop);
+}
+
+static void on_closed(void *owner) {
+    stop(owner, 0);
+}
+
+static void on_end_signal(void *owner, int signo) {
+    struct serve *serve = owner;
+    (void)signo;
+    if (serve->server)
+        http_server_close(serve->server, on_closed);
+    else
+        stop(serve, 0);
+}
+
+static void on_doze_signal(void *owner, int signo) {
+    struct serve *serve = owner;
+    (void)signo;
+    serve->doze_signals++;
+    if (serve->engine) serve->gave_back_bytes += engine_give_back(serve->engine);
+    malloc_trim(0);
+}
+
+static struct error *open_server(struct serve *serve) {
+    if (!serve->inherited) TRY_PLAIN(listen_start(serve->listen_fd));
+    struct http_server_options options = {.loop = serve->loop, .on_request = rest_on_request, .owner = serve};
+    serve->server = http_server_new(&options);
+    return http_server_listen_fd(serve->server, take_fd(&serve->listen_fd), NULL);
+}
+
+static void on_loaded(void *owner, struct error *error) {
+    struct serve *serve = owner;
+    if (!error) error = open_server(serve);
+    if (error) return stop(serve, failed(error));
+    printf("\n  copycat, in the place of TABBY\n\n📄 Version " TABBY_VERSION "\n🚀 Listening at http://%s:%u\n\n",
+           serve->arguments->host, serve->port);
+    fflush(stdout);
+    notify_ready();
+}
+
+static struct error *prepare(struct serve *serve) {
+    const struct arguments *arguments = serve->arguments;
+    TRY_PLAIN(device_check(arguments->device));
+    TRY(dir_make(serve->places.root, 0700), "TABBY_ROOT");
+    chmod(serve->places.root, 0700);
+    if (arguments->chat_model)
+        log_warn("copycat", "--chat-model %s: chat is not built yet; its routes answer 501", arguments->chat_model);
+    if (arguments->model) {
+        TRY_PLAIN(model_open(arguments->model, arguments->model, &serve->model));
+        if (!serve->model->prompt_template)
+            return error_new(ERROR_FAILED_PRECONDITION, "Model '%s' is not a completion model; it does not have a prompt template.",
+                             arguments->model);
+        TRY(template_check(serve->model->prompt_template), "%s/tabby.json", serve->model->directory);
+    }
+    return listen_bind(arguments->host, arguments->port, &serve->listen_fd, &serve->inherited, &serve->port);
+}
+
+static uint32_t number_of(const char *variable, uint32_t fallback) {
+    uint64_t value;
+    const char *text = getenv(variable);
+    return text && span_to_u64(span_of(text), &value) && value <= UINT32_MAX ? (uint32_t)value : fallback;
+}
+
+static void load(struct serve *serve) {
+    if (!serve->model) return on_loaded(serve, NULL);
+    struct engine_options options = {
+        .path = serve->model->file,
+        .threads = number_of("LLAMA_CPP_N_THREADS", 0),
+        .parallelism = serve->arguments->parallelism,
+        .drift_tokens = number_of("COPYCAT_SUFFIX_DRIFT", 32),
+        .repack = number_of("COPYCAT_REPACK", 0) != 0,
+        .loaded = on_loaded,
+        .owner = serve,
+    };
+    serve->engine = engine_new(serve->loop, &options);
+    serve->window = window_new();
+}
+
+int serve_run(const struct arguments *arguments) {
+    struct serve serve = {.arguments = arguments, .listen_fd = -1};
+    places_read(&serve.places);
+    struct error *error = prepare(&serve);
+    if (error) {
+        serve.exit_status = failed(error);
+    } else {
+        signal(SIGPIPE, SIG_IGN);
+        scoped(io_loop) struct io_loop *loop = serve.loop = io_loop_new();
+        serve.on_term = io_signal_new(loop, SIGTERM, on_end_signal, &serve);
+        serve.on_interrupt = io_signal_new(loop, SIGINT, on_end_signal, &serve);
+        serve.on_doze = io_signal_new(loop, SIGUSR1, on_doze_signal, &serve);
+        load(&serve);
+        io_loop_run(loop);
+        http_server_free(serve.server);
+        engine_free(serve.engine);
+        window_free(serve.window);
+        io_signal_free(serve.on_term);
+        io_signal_free(serve.on_interrupt);
+        io_signal_free(serve.on_doze);
+    }
+    scoped_fd_close(&serve.listen_fd);
+    model_free(serve.model);
+    places_done(&serve.places);
+    return serve.exit_status;
+}
+
+int download_run(const struct arguments *arguments) {
+    (void)arguments;
+    return failed(error_new(ERROR_UNIMPLEMENTED, "tabby download is not built yet"));
+}

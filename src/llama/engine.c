@@ -1,0 +1,294 @@
+/* The engine: its thread, its queue, and the way of a job from the loop to the compute thread and back.
+ *
+ *   loop: engine_job_start -> queue            -> thread: slot, steps -> ended list -> loop: text*, done
+ * A job is in one list at a time: queue, working or ended. Only the loop makes and frees jobs; only the thread computes.
+ * The mutex guards lists, counters and `said`; it is never held over a step. */
+#include "inside.h"
+
+#include <sched.h>
+#include <stdlib.h>
+
+static void job_free(struct engine_job *job) {
+    for (size_t i = 0; i < job->options.piece_count; i++) free((char *)job->options.pieces[i].text.data);
+    free((void *)job->options.pieces);
+    tokens_done(&job->head);
+    tokens_done(&job->movable);
+    tokens_done(&job->tail);
+    text_done(&job->said);
+    text_done(&job->held);
+    error_free(job->result.error);
+    free(job);
+}
+
+/* On the thread: the job has left its slot. */
+void job_end(struct engine *engine, struct engine_job *job, struct error *taken_error) {
+    int64_t now_us = clock_monotonic_us();
+    job->phase = JOB_ENDED;
+    job->result.error = taken_error;
+    job->result.generate_us = job->began_us ? now_us - job->began_us - job->result.prompt_us : 0;
+    pthread_mutex_lock(&engine->mutex);
+    if (job->held.size > 0 && job->options.text) text_add(&job->said, SPAN("\xef\xbf\xbd")); /* it ended inside a code point */
+    list_remove(&job->node);
+    list_append(&engine->ended, &job->node);
+    struct engine_counters *counters = &engine->counters;
+    counters->cancelled += taken_error && taken_error->code == ERROR_CANCELLED;
+    counters->failed += taken_error && taken_error->code != ERROR_CANCELLED;
+    if (job->began_us) {
+        counters->working--;
+        counters->prompt_tokens += job->result.prompt_tokens;
+        counters->reused_tokens += job->result.reused_tokens;
+        counters->moved_tokens += job->result.moved_tokens;
+        counters->generated_tokens += job->result.generated_tokens;
+    }
+    pthread_mutex_unlock(&engine->mutex);
+    io_post_send(engine->post);
+}
+
+static struct error *load(struct engine *engine) {
+    TRY_PLAIN(gguf_check_file(engine->path, &engine->facts));
+    struct llama_model_params model = llama_model_default_params();
+    model.load_mode = LLAMA_LOAD_MODE_MMAP;
+    model.use_extra_bufts = engine->options.repack;
+    model.n_gpu_layers = 0;
+    engine->model = llama_model_load_from_file(engine->path, model);
+    if (!engine->model)
+        return error_new(ERROR_INVALID_ARGUMENT, "libllama can't load %s (architecture '%s'); its own words are in the log",
+                         engine->path, engine->facts.architecture);
+    vocab_read(engine);
+
+    struct llama_context_params context = llama_context_default_params();
+    context.n_ctx = engine->options.context_tokens;
+    context.n_batch = context.n_ubatch = STEP_TOKENS + 128; /* a step is one physical batch, with its generating jobs */
+    context.n_seq_max = engine->slot_count * 2;
+    context.kv_unified = true;
+    context.n_threads = context.n_threads_batch = (int32_t)engine->options.threads;
+    context.n_outputs_max = engine->slot_count * 2; /* no fewer than sequences: libllama measures with all of them */
+    context.no_perf = true;
+    context.abort_callback = step_aborts;
+    context.abort_callback_data = engine;
+    engine->context = llama_init_from_model(engine->model, context);
+    if (!engine->context)
+        return error_new(ERROR_RESOURCE_EXHAUSTED, "no context of %u tokens could be made for %s", context.n_ctx, engine->path);
+    engine->batch = llama_batch_init((int32_t)context.n_batch, 0, 1);
+    return NULL;
+}
+
+static struct engine_job *first_queued(struct engine *engine) {
+    if (list_empty(&engine->queue)) return NULL;
+    return CONTAINER_OF(engine->queue.next, struct engine_job, node);
+}
+
+/* Holds the mutex on entry and on return. */
+static void admit(struct engine *engine, struct engine_job *job) {
+    list_remove(&job->node);
+    list_append(&engine->working, &job->node);
+    engine->queued--;
+    engine->counters.working++;
+    pthread_mutex_unlock(&engine->mutex);
+    job->began_us = clock_monotonic_us();
+    job->result.queued_us = job->began_us - job->result.queued_us;
+    struct error *error = NULL;
+    if (atomic_load(&job->cancelled)) error = error_new(ERROR_CANCELLED, "nobody waits for it any more");
+    if (!error) error = vocab_tokenise(engine, job);
+    if (!error && !slot_take(engine, job)) error = error_new(ERROR_INTERNAL, "no slot is free");
+    job->phase = JOB_HEAD;
+    if (error) job_end(engine, job, error);
+    pthread_mutex_lock(&engine->mutex);
+}
+
+static void *compute(void *data) {
+    struct engine *engine = data;
+    int64_t began_us = clock_monotonic_us();
+    struct error *error = load(engine);
+    pthread_mutex_lock(&engine->mutex);
+    engine->load_error = error;
+    engine->loaded = true;
+    engine->counters.load_us = clock_monotonic_us() - began_us;
+    io_post_send(engine->post);
+    while (!error && !atomic_load(&engine->stopping)) {
+        for (struct engine_job *job; engine->counters.working < engine->options.parallelism && (job = first_queued(engine));)
+            admit(engine, job);
+        if (engine->counters.working == 0) {
+            pthread_cond_wait(&engine->wake, &engine->mutex);
+            continue;
+        }
+        pthread_mutex_unlock(&engine->mutex);
+        step(engine);
+        pthread_mutex_lock(&engine->mutex);
+    }
+    pthread_mutex_unlock(&engine->mutex);
+    return NULL;
+}
+
+static void tell_text(struct engine *engine, struct list *jobs) {
+    LIST_EACH(node, jobs) {
+        struct engine_job *job = CONTAINER_OF(node, struct engine_job, node);
+        if (job->said.size == 0 || atomic_load(&job->cancelled)) continue;
+        struct text said = job->said;
+        job->said = (struct text){0};
+        pthread_mutex_unlock(&engine->mutex);
+        job->options.text(job->options.owner, text_span(&said));
+        text_done(&said);
+        pthread_mutex_lock(&engine->mutex);
+        return tell_text(engine, jobs); /* the list may have changed meanwhile */
+    }
+}
+
+static void on_news(void *owner) {
+    struct engine *engine = owner;
+    pthread_mutex_lock(&engine->mutex);
+    if (engine->loaded && !engine->loaded_told) {
+        engine->loaded_told = true;
+        struct error *error = take(engine->load_error);
+        pthread_mutex_unlock(&engine->mutex);
+        engine->options.loaded(engine->options.owner, error);
+        pthread_mutex_lock(&engine->mutex);
+    }
+    tell_text(engine, &engine->working);
+    tell_text(engine, &engine->ended);
+    while (!list_empty(&engine->ended)) {
+        struct engine_job *job = CONTAINER_OF(engine->ended.next, struct engine_job, node);
+        list_remove(&job->node);
+        pthread_mutex_unlock(&engine->mutex);
+        struct engine_result result = job->result;
+        job->result.error = NULL;
+        job->options.done(job->options.owner, &result);
+        job_free(job);
+        pthread_mutex_lock(&engine->mutex);
+    }
+    pthread_mutex_unlock(&engine->mutex);
+}
+
+struct error *engine_job_start(struct engine *engine, const struct engine_job_options *options, struct engine_job **ret_job) {
+    struct engine_job *job = NEW(struct engine_job);
+    struct engine_piece *pieces = mem_array(options->piece_count, sizeof *pieces);
+    for (size_t i = 0; i < options->piece_count; i++) {
+        pieces[i] = options->pieces[i];
+        pieces[i].text.data = mem_string_n(options->pieces[i].text.data, options->pieces[i].text.size);
+    }
+    job->engine = engine;
+    job->options = *options;
+    job->options.pieces = pieces;
+    job->dice = options->seed;
+    job->result.queued_us = clock_monotonic_us();
+    pthread_mutex_lock(&engine->mutex);
+    bool full = engine->queued >= engine->options.queue_limit;
+    if (!full) {
+        engine->queued++;
+        engine->counters.jobs++;
+        list_append(&engine->queue, &job->node);
+        pthread_cond_signal(&engine->wake);
+    }
+    pthread_mutex_unlock(&engine->mutex);
+    if (full) {
+        job_free(job);
+        return error_new(ERROR_RESOURCE_EXHAUSTED, "%u requests wait for the model already", engine->options.queue_limit);
+    }
+    *ret_job = job;
+    return NULL;
+}
+
+void engine_job_cancel(struct engine_job *job) {
+    struct engine *engine = job->engine;
+    atomic_store(&job->cancelled, true);
+    pthread_mutex_lock(&engine->mutex);
+    if (job->phase == JOB_QUEUED && !list_empty(&engine->queue)) {
+        LIST_EACH(node, &engine->queue) { /* it ends at once, not when its turn would come */
+            if (node != &job->node) continue;
+            list_remove(&job->node);
+            list_append(&engine->ended, &job->node);
+            job->phase = JOB_ENDED;
+            job->result.error = error_new(ERROR_CANCELLED, "nobody waits for it any more");
+            engine->queued--;
+            engine->counters.cancelled++;
+            io_post_send(engine->post);
+            break;
+        }
+    }
+    pthread_mutex_unlock(&engine->mutex);
+}
+
+static uint32_t cpus(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
+}
+
+/* Only what is wrong: libllama tells much about what is right. */
+static void on_llama_log(enum ggml_log_level level, const char *text, void *unused) {
+    (void)unused;
+    if (level != GGML_LOG_LEVEL_ERROR) return;
+    struct span line = span_trim(span_of(text));
+    if (line.size) log_error("llama", SPAN_FORMAT, SPAN_ARGS(line));
+}
+
+struct engine *engine_new(struct io_loop *loop, const struct engine_options *options) {
+    struct engine *engine = NEW(struct engine);
+    engine->loop = loop;
+    engine->options = *options;
+    engine->path = mem_string(options->path);
+    engine->options.path = engine->path;
+    if (!engine->options.threads) engine->options.threads = cpus();
+    if (!engine->options.context_tokens) engine->options.context_tokens = 4096;
+    if (!engine->options.queue_limit) engine->options.queue_limit = 64;
+    if (!engine->options.parallelism) engine->options.parallelism = 1;
+    if (engine->options.parallelism > 64) engine->options.parallelism = 64;
+    engine->slot_count = engine->options.parallelism * 2;
+    if (engine->slot_count < SLOTS_MIN) engine->slot_count = SLOTS_MIN;
+    engine->slots = mem_array(engine->slot_count, sizeof *engine->slots);
+    for (uint32_t i = 0; i < engine->slot_count; i++) {
+        engine->slots[i].trunk = (llama_seq_id)(2 * i);
+        engine->slots[i].branch = (llama_seq_id)(2 * i + 1);
+    }
+    list_init(&engine->queue);
+    list_init(&engine->working);
+    list_init(&engine->ended);
+    pthread_mutex_init(&engine->mutex, NULL);
+    pthread_cond_init(&engine->wake, NULL);
+    engine->post = io_post_new(loop, on_news, engine);
+    llama_log_set(on_llama_log, NULL);
+    llama_backend_init();
+    pthread_create(&engine->thread, NULL, compute, engine);
+    return engine;
+}
+
+static void free_jobs(struct list *jobs) {
+    LIST_EACH_SAFE(node, next, jobs) job_free(CONTAINER_OF(node, struct engine_job, node));
+}
+
+void engine_free(struct engine *engine) {
+    if (!engine) return;
+    atomic_store(&engine->stopping, true);
+    pthread_mutex_lock(&engine->mutex);
+    pthread_cond_signal(&engine->wake);
+    pthread_mutex_unlock(&engine->mutex);
+    pthread_join(engine->thread, NULL);
+    io_post_free(engine->post);
+    free_jobs(&engine->queue);
+    free_jobs(&engine->working);
+    free_jobs(&engine->ended);
+    if (engine->batch.token) llama_batch_free(engine->batch);
+    if (engine->context) llama_free(engine->context);
+    if (engine->model) llama_model_free(engine->model);
+    for (uint32_t i = 0; i < engine->slot_count; i++) {
+        tokens_done(&engine->slots[i].held);
+        tokens_done(&engine->slots[i].movable);
+    }
+    pthread_mutex_destroy(&engine->mutex);
+    pthread_cond_destroy(&engine->wake);
+    error_free(engine->load_error);
+    free(engine->slots);
+    free(engine->marks);
+    free(engine->path);
+    free(engine);
+}
+
+void engine_counters(struct engine *engine, struct engine_counters *ret_counters) {
+    pthread_mutex_lock(&engine->mutex);
+    *ret_counters = engine->counters;
+    ret_counters->queued = engine->queued;
+    pthread_mutex_unlock(&engine->mutex);
+}
+
+const struct gguf_facts *engine_facts(const struct engine *engine) {
+    return &engine->facts;
+}

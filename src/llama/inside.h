@@ -1,0 +1,109 @@
+/* The llama room's own: the engine's state, shared between its files.
+ *
+ * Above the line `mutex`: set before the thread starts, or guarded by the mutex. Below it: the compute thread's alone.
+ * A slot keeps one document: `trunk` is the sequence of its head (what stands before the movable pieces), `branch` is trunk plus
+ * the moved pieces plus what was generated. Without movable pieces only trunk is used. */
+#pragma once
+#include "llama.h"
+
+#include <include/llama.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define STEP_TOKENS 128      /* the most in one decode: a cancelled one is lost whole, so it must not be long */
+#define STEP_TOKENS_MIXED 32 /* beside a job that generates: it must not stutter */
+#define SLOTS_MIN 4          /* documents kept, also when only one job computes at a time */
+
+struct tokens {
+    llama_token *data;
+    uint32_t count, capacity;
+};
+
+enum job_phase { JOB_QUEUED, JOB_HEAD, JOB_TAIL, JOB_GENERATE, JOB_ENDED };
+
+struct engine_job {
+    struct list node; /* queue, then the list of ended ones */
+    struct engine *engine;
+    struct engine_job_options options; /* pieces are ours */
+    struct engine_result result;
+    atomic_bool cancelled;
+    struct text said; /* guarded: for `text`, not told yet */
+    /* the compute thread's */
+    enum job_phase phase;
+    struct tokens head, movable, tail; /* tail is empty where nothing is movable */
+    struct text held;                  /* the unfinished code point at the end of the output */
+    llama_token next;                  /* sampled, not decoded yet */
+    uint64_t dice;
+    int64_t began_us;
+};
+
+struct slot {
+    llama_seq_id trunk, branch;
+    struct engine_job *job;
+    struct tokens held;    /* in trunk, positions 0.. */
+    struct tokens movable; /* in branch from movable_at */
+    uint32_t branch_head;      /* how much of trunk is in branch too */
+    uint32_t movable_at;
+    uint32_t movable_head; /* how long the head was when they were computed ... */
+    uint32_t movable_same; /* ... and how much of that head has stayed the same since */
+    uint32_t tail_done;    /* of movable (when computed anew) and tail: decoded */
+    uint32_t generated;    /* tokens in the cache behind the tail */
+    bool moved;            /* this job found its movable pieces and moves them */
+    int64_t used_us;
+};
+
+struct engine {
+    struct io_loop *loop;
+    struct io_post *post;
+    struct engine_options options;
+    char *path;
+    struct gguf_facts facts;
+    pthread_t thread;
+    bool started;
+
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    struct list queue, ended; /* jobs */
+    struct list working;      /* jobs that have left the queue */
+    uint32_t queued;
+    bool loaded, loaded_told;
+    struct error *load_error;
+    struct engine_counters counters;
+    atomic_bool stopping;
+
+    struct llama_model *model;
+    struct llama_context *context;
+    const struct llama_vocab *vocab;
+    uint8_t *marks; /* by token: MARK_ bits */
+    uint32_t token_count;
+    struct slot *slots;
+    uint32_t slot_count;
+    struct llama_batch batch;
+};
+
+/* vocab.c */
+enum { MARK_END = 1, MARK_BANNED = 2, MARK_SPELLED = 4 /* control by kind, but told as text */ };
+void vocab_read(struct engine *engine);
+must_check struct error *vocab_tokenise(struct engine *engine, struct engine_job *job);
+struct span vocab_piece(struct engine *engine, llama_token token, char *buffer, size_t size_bytes);
+void tokens_add(struct tokens *tokens, const llama_token *data, uint32_t count);
+void tokens_done(struct tokens *tokens);
+uint32_t tokens_common(const struct tokens *a, const struct tokens *b);
+
+/* sample.c */
+llama_token sample(const float *logits, const uint8_t *marks, uint32_t count, const struct engine_job_options *options,
+                   uint64_t *dice);
+
+/* slot.c: the best slot for a job, prepared so that decoding can begin; NULL when all work */
+struct slot *slot_take(struct engine *engine, struct engine_job *job);
+void slot_forget(struct engine *engine, struct slot *slot);
+bool slot_forget_oldest(struct engine *engine); /* of those that don't work */
+void slot_branch(struct engine *engine, struct slot *slot); /* the head is complete: make the branch */
+void slot_release(struct engine *engine, struct slot *slot);
+
+/* step.c */
+void step(struct engine *engine);
+bool step_aborts(void *engine); /* libllama asks it between the nodes of a graph */
+
+/* engine.c */
+void job_end(struct engine *engine, struct engine_job *job, struct error *taken_error);

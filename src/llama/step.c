@@ -1,0 +1,207 @@
+/* One step: what goes into the next batch, and what came out of it.
+ *
+ * Every job that generates gives its one token; what room is left goes to prompts, the shortest first, so that a completion
+ * never waits behind a long chat. A step is one physical batch: aborted, it leaves nothing behind and is simply not counted, so
+ * the others lose a few ms of work and no correctness. */
+#include "inside.h"
+
+#include <stdlib.h>
+
+#define PARTS_MAX 256
+
+struct part {
+    struct slot *slot;
+    uint32_t count; /* tokens of it in this batch */
+    int32_t row;    /* of the logits; -1: none */
+};
+
+bool step_aborts(void *data) {
+    struct engine *engine = data;
+    if (atomic_load_explicit(&engine->stopping, memory_order_relaxed)) return true;
+    for (uint32_t i = 0; i < engine->slot_count; i++) {
+        struct engine_job *job = engine->slots[i].job;
+        if (job && atomic_load_explicit(&job->cancelled, memory_order_relaxed)) return true;
+    }
+    return false;
+}
+
+static void add_token(struct llama_batch *batch, llama_token token, uint32_t position, llama_seq_id sequence, bool output) {
+    int32_t i = batch->n_tokens++;
+    batch->token[i] = token;
+    batch->pos[i] = (llama_pos)position;
+    batch->n_seq_id[i] = 1;
+    batch->seq_id[i][0] = sequence;
+    batch->logits[i] = output;
+}
+
+static uint32_t left(const struct slot *slot) {
+    const struct engine_job *job = slot->job;
+    if (job->phase == JOB_HEAD) return job->head.count - slot->held.count;
+    return job->movable.count + job->tail.count - slot->tail_done;
+}
+
+static void add_generated(struct engine *engine, struct slot *slot, struct part *part) {
+    const struct engine_job *job = slot->job;
+    bool branched = job->movable.count > 0;
+    uint32_t position = branched ? slot->movable_at + job->movable.count + job->tail.count + slot->generated : slot->held.count;
+    *part = (struct part){.slot = slot, .count = 1, .row = engine->batch.n_tokens};
+    add_token(&engine->batch, job->next, position, branched ? slot->branch : slot->trunk, true);
+}
+
+static void add_prompt(struct engine *engine, struct slot *slot, uint32_t room, struct part *part) {
+    const struct engine_job *job = slot->job;
+    uint32_t count = left(slot) < room ? left(slot) : room;
+    bool ends = count == left(slot) && (job->phase == JOB_TAIL || job->movable.count == 0);
+    *part = (struct part){.slot = slot, .count = count, .row = -1};
+    for (uint32_t i = 0; i < count; i++) {
+        bool output = ends && i == count - 1;
+        if (output) part->row = engine->batch.n_tokens;
+        if (job->phase == JOB_HEAD) {
+            uint32_t at = slot->held.count + i;
+            add_token(&engine->batch, job->head.data[at], at, slot->trunk, output);
+        } else {
+            uint32_t at = slot->tail_done + i;
+            llama_token token = at < job->movable.count ? job->movable.data[at] : job->tail.data[at - job->movable.count];
+            add_token(&engine->batch, token, slot->movable_at + at, slot->branch, output);
+        }
+    }
+}
+
+static struct slot *shortest(struct engine *engine, const struct part *parts, uint32_t part_count) {
+    struct slot *found = NULL;
+    for (uint32_t i = 0; i < engine->slot_count; i++) {
+        struct slot *slot = &engine->slots[i];
+        bool there = !slot->job || slot->job->phase == JOB_GENERATE;
+        for (uint32_t p = 0; p < part_count; p++) there |= parts[p].slot == slot;
+        if (!there && (!found || left(slot) < left(found))) found = slot;
+    }
+    return found;
+}
+
+static uint32_t fill(struct engine *engine, struct part *parts) {
+    uint32_t count = 0;
+    engine->batch.n_tokens = 0;
+    for (uint32_t i = 0; i < engine->slot_count; i++)
+        if (engine->slots[i].job && engine->slots[i].job->phase == JOB_GENERATE)
+            add_generated(engine, &engine->slots[i], &parts[count++]);
+    uint32_t room = count > 0 ? STEP_TOKENS_MIXED : STEP_TOKENS;
+    for (struct slot *slot; room > 0 && (slot = shortest(engine, parts, count));) {
+        add_prompt(engine, slot, room, &parts[count]);
+        room -= parts[count++].count;
+    }
+    return count;
+}
+
+/* Output goes to `check` as it is, and to the loop in whole code points. */
+static bool tell(struct engine *engine, struct engine_job *job, struct span bytes) {
+    bool goes_on = !job->options.check || job->options.check(job->options.owner, bytes);
+    if (job->options.text) {
+        text_add(&job->held, bytes);
+        size_t whole = utf8_whole(text_span(&job->held));
+        pthread_mutex_lock(&engine->mutex);
+        text_add(&job->said, (struct span){job->held.data, whole});
+        pthread_mutex_unlock(&engine->mutex);
+        text_remove_front(&job->held, whole);
+        io_post_send(engine->post);
+    }
+    return goes_on;
+}
+
+static void ends(struct engine *engine, struct slot *slot, enum engine_finish finish, struct error *taken_error) {
+    struct engine_job *job = slot->job;
+    job->result.finish = finish;
+    slot_release(engine, slot);
+    job_end(engine, job, taken_error);
+}
+
+static void choose(struct engine *engine, struct slot *slot, int32_t row) {
+    struct engine_job *job = slot->job;
+    const float *logits = llama_get_logits_ith(engine->context, row);
+    if (!logits) return ends(engine, slot, ENGINE_STOPPED, error_new(ERROR_INTERNAL, "libllama gave no logits"));
+    llama_token token = sample(logits, engine->marks, engine->token_count, &job->options, &job->dice);
+    if (engine->marks[token] & MARK_END) return ends(engine, slot, ENGINE_STOPPED, NULL);
+    job->next = token;
+    job->result.generated_tokens++;
+    char buffer[512];
+    struct span piece = vocab_piece(engine, token, buffer, sizeof buffer);
+    if (!tell(engine, job, piece)) return ends(engine, slot, ENGINE_CHECKED, NULL);
+    if (job->result.generated_tokens >= job->options.max_tokens) ends(engine, slot, ENGINE_LENGTH, NULL);
+}
+
+/* The head is whole: on to the movable pieces, or to the answer. */
+static void head_done(struct engine *engine, struct slot *slot) {
+    struct engine_job *job = slot->job;
+    if (job->movable.count == 0) {
+        job->phase = JOB_GENERATE;
+        return;
+    }
+    slot_branch(engine, slot);
+    job->phase = JOB_TAIL;
+}
+
+static void advance(struct engine *engine, const struct part *part) {
+    struct slot *slot = part->slot;
+    struct engine_job *job = slot->job;
+    if (job->phase == JOB_HEAD) {
+        tokens_add(&slot->held, job->head.data + slot->held.count, part->count);
+        if (slot->held.count == job->head.count) head_done(engine, slot);
+    } else if (job->phase == JOB_TAIL) {
+        slot->tail_done += part->count;
+        if (!slot->moved && slot->tail_done >= job->movable.count && slot->movable.count == 0)
+            tokens_add(&slot->movable, job->movable.data, job->movable.count);
+        if (part->row >= 0) job->phase = JOB_GENERATE;
+    } else if (job->movable.count > 0) {
+        slot->generated++;
+    } else {
+        tokens_add(&slot->held, &job->next, 1);
+    }
+    if (part->row < 0) return;
+    if (job->result.prompt_us == 0) job->result.prompt_us = clock_monotonic_us() - job->began_us;
+    choose(engine, slot, part->row);
+}
+
+static void fail_all(struct engine *engine, const struct part *parts, uint32_t count, int32_t code) {
+    for (uint32_t i = 0; i < count; i++) {
+        struct slot *slot = parts[i].slot;
+        ends(engine, slot, ENGINE_STOPPED,
+             code == 1 ? error_new(ERROR_RESOURCE_EXHAUSTED, "the model's context is full")
+                       : error_new(ERROR_INTERNAL, "libllama failed with %d", code));
+        slot_forget(engine, slot);
+    }
+}
+
+static void drop_cancelled(struct engine *engine) {
+    for (uint32_t i = 0; i < engine->slot_count; i++) {
+        struct slot *slot = &engine->slots[i];
+        if (slot->job && atomic_load(&slot->job->cancelled))
+            ends(engine, slot, ENGINE_STOPPED, error_new(ERROR_CANCELLED, "nobody waits for it any more"));
+    }
+}
+
+/* A whole head that was found in the cache needs no decoding: the branch can be made at once. */
+static void skip_known_heads(struct engine *engine) {
+    for (uint32_t i = 0; i < engine->slot_count; i++) {
+        struct slot *slot = &engine->slots[i];
+        if (slot->job && slot->job->phase == JOB_HEAD && left(slot) == 0) head_done(engine, slot);
+    }
+}
+
+void step(struct engine *engine) {
+    drop_cancelled(engine);
+    skip_known_heads(engine);
+    struct part parts[PARTS_MAX];
+    uint32_t count = fill(engine, parts);
+    if (engine->batch.n_tokens == 0) return;
+    int32_t code = llama_decode(engine->context, engine->batch);
+    engine->counters.steps++;
+    if (code == 2) {
+        engine->counters.aborted_steps++;
+        return;
+    }
+    if (code == 1 && slot_forget_oldest(engine)) return; /* again, with more room */
+    if (code != 0) {
+        fail_all(engine, parts, count, code);
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) advance(engine, &parts[i]);
+}
