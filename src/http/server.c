@@ -1,0 +1,224 @@
+/* Listeners and the set of connections. Accepts in batches; stops accepting at the limit of connections, or for a moment when the
+ * process has no file descriptor left, and goes on by itself. */
+#include "address.h"
+#include "server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#define ACCEPT_BATCH 64
+#define ACCEPT_RETRY_MS 100
+#define BACKLOG 4096
+
+struct listener {
+    uv_poll_t poll;
+    struct http_server *server;
+    struct list node;
+    int fd;
+    void *tag;
+    char *path; /* of a Unix socket that we made; NULL otherwise */
+};
+
+static void on_listener(uv_poll_t *poll, int status, int events);
+
+static bool may_accept(const struct http_server *server) {
+    return !server->closing && server->connection_count < server->limits.connections && !io_timer_armed(server->retry);
+}
+
+static void set_accepting(struct http_server *server) {
+    bool accepting = may_accept(server);
+    if (accepting == server->accepting) return;
+    server->accepting = accepting;
+    LIST_EACH(node, &server->listeners) {
+        struct listener *listener = CONTAINER_OF(node, struct listener, node);
+        if (accepting) {
+            uv_poll_start(&listener->poll, UV_READABLE, on_listener);
+        } else {
+            uv_poll_stop(&listener->poll);
+        }
+    }
+}
+
+static void on_retry(void *owner) { set_accepting(owner); }
+
+static void on_listener(uv_poll_t *poll, int status, int events) {
+    (void)status;
+    (void)events;
+    struct listener *listener = CONTAINER_OF(poll, struct listener, poll);
+    struct http_server *server = listener->server;
+    for (int i = 0; i < ACCEPT_BATCH && server->accepting; i++) {
+        struct address peer = {.size = sizeof peer.storage};
+        int fd = accept4(listener->fd, (struct sockaddr *)&peer.storage, &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
+        if (fd < 0 && errno != EAGAIN) {
+            log_warn("http", "accept: %s; %zu connections are open", strerror(errno), server->connection_count);
+            io_timer_arm(server->retry, ACCEPT_RETRY_MS);
+        }
+        if (fd < 0) break;
+        char text[72];
+        address_text(&peer, text, sizeof text);
+        connection_open(server, fd, listener->tag, text);
+        if (!may_accept(server)) break;
+    }
+    set_accepting(server);
+}
+
+struct http_server *http_server_new(const struct http_server_options *options) {
+    struct http_server *server = NEW(struct http_server);
+    server->io = options->loop;
+    server->hub = hub_new(options->loop);
+    server->limits = options->limits;
+    server->on_request = options->on_request;
+    server->owner = options->owner;
+    server->accepting = true;
+    server->retry = io_timer_new(options->loop, on_retry, server);
+    list_init(&server->listeners);
+    list_init(&server->connections);
+    struct http_limits *limits = &server->limits;
+    if (limits->head_bytes == 0) limits->head_bytes = 65536;
+    int64_t *wait_ms = server->hub->wait_ms;
+    if (limits->head_timeout_ms > 0) wait_ms[WAIT_HEAD] = limits->head_timeout_ms;
+    if (limits->idle_timeout_ms > 0) wait_ms[WAIT_IDLE] = limits->idle_timeout_ms;
+    if (limits->body_timeout_ms > 0) wait_ms[WAIT_BODY] = limits->body_timeout_ms;
+    if (limits->write_timeout_ms > 0) wait_ms[WAIT_WRITE] = limits->write_timeout_ms;
+    if (limits->connections == 0) {
+        /* A connection may need a second descriptor on its way to whoever answers, and the rest of the process some too. */
+        struct rlimit files = {.rlim_cur = 1024};
+        getrlimit(RLIMIT_NOFILE, &files);
+        limits->connections = files.rlim_cur > 131328 ? 65536 : (uint32_t)(files.rlim_cur - files.rlim_cur / 8) / 2;
+    }
+    return server;
+}
+
+static void on_listener_closed(uv_handle_t *handle) {
+    free(CONTAINER_OF((uv_poll_t *)handle, struct listener, poll));
+}
+
+static void listener_close(struct listener *listener) {
+    list_remove(&listener->node);
+    uv_close((uv_handle_t *)&listener->poll, on_listener_closed);
+    close(listener->fd);
+    if (listener->path) unlink(listener->path);
+    free(listener->path);
+}
+
+struct error *http_server_listen_fd(struct http_server *server, int fd, void *tag) {
+    struct listener *listener = NEW(struct listener);
+    int status = uv_poll_init(server->hub->uv, &listener->poll, fd);
+    if (status < 0) {
+        free(listener);
+        close(fd);
+        return error_errno(-status, "watch a listening socket");
+    }
+    listener->server = server;
+    listener->fd = fd;
+    listener->tag = tag;
+    list_append(&server->listeners, &listener->node);
+    if (server->accepting) uv_poll_start(&listener->poll, UV_READABLE, on_listener);
+    return NULL;
+}
+
+/* A socket left behind by a dead process is replaced, a living one is not. */
+static struct error *bind_path(int fd, const char *path, const struct address *address) {
+    for (int attempt = 0; attempt < 2; attempt++) {
+        mode_t before = umask(0177);
+        int failed = bind(fd, (const struct sockaddr *)&address->storage, address->size);
+        int why = errno;
+        umask(before);
+        if (!failed) return NULL;
+        if (why != EADDRINUSE) return error_errno(why, "listen at %s", path);
+        scoped_fd int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (probe >= 0 && connect(probe, (const struct sockaddr *)&address->storage, address->size) == 0) break;
+        struct stat there;
+        if (errno != ECONNREFUSED || lstat(path, &there) != 0 || !S_ISSOCK(there.st_mode)) break;
+        unlink(path);
+    }
+    return error_new(ERROR_ALREADY_EXISTS, "somebody listens at %s already: stop that process or take another path", path);
+}
+
+struct error *http_server_listen(struct http_server *server, const char *text, void *tag, uint16_t *ret_port) {
+    struct address address;
+    TRY(address_parse(text, &address), "listen at %s", text);
+    bool local = address.storage.ss_family == AF_UNIX;
+    scoped_fd int fd = socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) return error_errno(errno, "socket for %s", text);
+    if (local) {
+        TRY_PLAIN(bind_path(fd, text, &address));
+    } else {
+        int yes = 1;
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+        if (bind(fd, (const struct sockaddr *)&address.storage, address.size) != 0) {
+            if (errno == EADDRINUSE)
+                return error_new(ERROR_ALREADY_EXISTS, "%s is taken by another process: stop it or choose another port", text);
+            return error_errno(errno, "listen at %s", text);
+        }
+    }
+    if (listen(fd, BACKLOG) != 0) {
+        if (errno == EADDRINUSE)
+            return error_new(ERROR_ALREADY_EXISTS, "%s is taken by another process: stop it or choose another port", text);
+        return error_errno(errno, "listen at %s", text);
+    }
+    address.size = sizeof address.storage;
+    getsockname(fd, (struct sockaddr *)&address.storage, &address.size);
+    if (ret_port) *ret_port = address_port(&address);
+    TRY_PLAIN(http_server_listen_fd(server, take_fd(&fd), tag));
+    if (local) CONTAINER_OF(server->listeners.prev, struct listener, node)->path = span_string(span_of(text));
+    return NULL;
+}
+
+void http_server_unlisten(struct http_server *server, void *tag) {
+    LIST_EACH_SAFE(node, next, &server->listeners) {
+        struct listener *listener = CONTAINER_OF(node, struct listener, node);
+        if (listener->tag == tag) listener_close(listener);
+    }
+}
+
+void server_connection_gone(struct connection *connection) {
+    struct http_server *server = connection->server;
+    list_remove(&connection->node);
+    connection->server = NULL;
+    server->connection_count--;
+    set_accepting(server);
+    if (server->closing && server->connection_count == 0 && server->closed) {
+        void (*closed)(void *) = server->closed;
+        server->closed = NULL;
+        io_defer(server->io, closed, server->owner);
+    }
+}
+
+void http_server_close(struct http_server *server, void (*closed)(void *owner)) {
+    server->closing = true;
+    server->closed = closed;
+    LIST_EACH_SAFE(node, next, &server->listeners) listener_close(CONTAINER_OF(node, struct listener, node));
+    LIST_EACH_SAFE(node, next, &server->connections) {
+        struct connection *connection = CONTAINER_OF(node, struct connection, node);
+        if (connection->state != CONNECTION_HEAD) continue;
+        if (wire_backlog(&connection->wire) == 0) {
+            connection_cut(connection);
+        } else { /* the end of its last answer is still on the way */
+            connection->close_after = true;
+            connection_process(connection);
+        }
+    }
+    if (server->connection_count == 0 && server->closed) {
+        server->closed = NULL;
+        if (closed) io_defer(server->io, closed, server->owner);
+    }
+}
+
+void http_server_free(struct http_server *server) {
+    if (!server) return;
+    server->closing = true;
+    server->closed = NULL;
+    LIST_EACH_SAFE(node, next, &server->listeners) listener_close(CONTAINER_OF(node, struct listener, node));
+    while (!list_empty(&server->connections))
+        connection_cut(CONTAINER_OF(server->connections.next, struct connection, node));
+    io_timer_free(server->retry);
+    hub_unref(server->hub);
+    free(server);
+}
+
+size_t http_server_connections(const struct http_server *server) { return server->connection_count; }

@@ -1,0 +1,225 @@
+/* One connected socket: see wire.h.
+ *
+ * Read interest stays registered while a request is at work, since taking it away and giving it back would cost two system calls
+ * a request; only when bytes really come that nobody wants it is withdrawn. The end of the other side is seen either way. */
+#include "wire.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#define DIRECT_BYTES 16384 /* a piece of this size is sent from where it lies */
+
+static void poll_for(struct wire *wire, int events);
+
+static void fail(struct wire *wire, struct error *error) {
+    if (wire->ended || wire->closed) {
+        error_free(error);
+        return;
+    }
+    wire->ended = true;
+    hub_wait_stop(&wire->write_wait);
+    poll_for(wire, 0);
+    wire->events->ended(wire, error);
+}
+
+static void on_write_expired(struct hub_waiter *waiter, enum hub_wait kind) {
+    (void)kind;
+    struct wire *wire = CONTAINER_OF(waiter, struct wire, write_wait);
+    fail(wire, error_new(ERROR_DEADLINE_EXCEEDED, "the other side took none of the %zu bytes due to it for %d s",
+                         wire_backlog(wire), (int)(wire->hub->wait_ms[WAIT_WRITE] / 1000)));
+}
+
+/* What is left in `out` and behind it `more`. Returns how much of `more` went out. */
+static size_t push(struct wire *wire, struct span more) {
+    size_t taken = 0;
+    while (!wire->ended && !wire->closed && !wire->failed) {
+        struct iovec parts[2] = {{wire->out.data + wire->sent, wire_backlog(wire)},
+                                 {(char *)(uintptr_t)more.data + taken, more.size - taken}};
+        if (parts[0].iov_len + parts[1].iov_len == 0) break;
+        bool both = parts[0].iov_len > 0;
+        struct msghdr message = {.msg_iov = both ? parts : parts + 1, .msg_iovlen = both && parts[1].iov_len > 0 ? 2 : 1};
+        ssize_t sent = sendmsg(wire->fd, &message, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR) continue;
+        if (sent < 0 && (errno == EAGAIN || errno == ENOTCONN)) break;
+        if (sent < 0) {
+            wire->failed = true;
+            wire->error = error_errno(errno, "send");
+            hub_mark(wire->hub, &wire->dirty);
+            break;
+        }
+        size_t from_out = (size_t)sent < parts[0].iov_len ? (size_t)sent : parts[0].iov_len;
+        bool whole = (size_t)sent == parts[0].iov_len + parts[1].iov_len;
+        wire->sent += from_out;
+        taken += (size_t)sent - from_out;
+        if (wire->write_wait.kind == WAIT_WRITE) hub_wait_start(wire->hub, &wire->write_wait, WAIT_WRITE);
+        if (!whole) break; /* the socket is full */
+    }
+    if (wire->sent == wire->out.size) {
+        wire->sent = 0;
+        hub_text_return(wire->hub, &wire->out);
+        hub_wait_stop(&wire->write_wait);
+    }
+    return taken;
+}
+
+/* After a push: is the loop to tell when more can be sent, and does somebody wait for room? */
+static void after_push(struct wire *wire) {
+    if (wire->ended || wire->closed || wire->failed) return;
+    if (wire_backlog(wire) > 0) {
+        if (wire->write_wait.kind != WAIT_WRITE) hub_wait_start(wire->hub, &wire->write_wait, WAIT_WRITE);
+        poll_for(wire, wire->polled | UV_WRITABLE);
+        if (wire->sent > WIRE_BACKLOG_BYTES) {
+            text_remove_front(&wire->out, wire->sent);
+            wire->sent = 0;
+        }
+    } else if (wire->polled & UV_WRITABLE) {
+        poll_for(wire, wire->polled & ~UV_WRITABLE);
+    }
+    bool room = wire->stopped && wire_backlog(wire) < WIRE_BACKLOG_BYTES / 2;
+    bool finished = wire->finishing && wire_backlog(wire) == 0;
+    if (room) wire->stopped = false;
+    if (finished) wire->finishing = false;
+    if (room || finished) wire->events->drained(wire);
+}
+
+static void take_in(struct wire *wire, bool hangup) {
+    size_t appetite = wire->events->appetite(wire);
+    if (appetite == 0) {
+        bool ends = wire->events->hangup_ends(wire);
+        if (hangup && ends) {
+            fail(wire, NULL);
+        } else {
+            poll_for(wire, (wire->polled & UV_WRITABLE) | (ends ? UV_DISCONNECT : 0));
+        }
+        return;
+    }
+    if (appetite > HUB_SCRATCH_BYTES) appetite = HUB_SCRATCH_BYTES;
+    ssize_t got = read(wire->fd, wire->hub->scratch, appetite);
+    if (got > 0) {
+        wire->events->bytes(wire, (struct span){wire->hub->scratch, (size_t)got});
+    } else if (got == 0) {
+        fail(wire, NULL);
+    } else if (errno != EAGAIN && errno != EINTR) {
+        fail(wire, error_errno(errno, "read"));
+    }
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events) {
+    struct wire *wire = CONTAINER_OF(poll, struct wire, poll);
+    wire->hub->settled = false;
+    if (status < 0) { /* an error is pending on the socket; reading tells which */
+        wire->polled = 0;
+        int pending = 0;
+        socklen_t size = sizeof pending;
+        getsockopt(wire->fd, SOL_SOCKET, SO_ERROR, &pending, &size);
+        fail(wire, pending ? error_errno(pending, "connection") : NULL);
+        return;
+    }
+    if (events & UV_WRITABLE) {
+        push(wire, (struct span){0});
+        after_push(wire);
+    }
+    if (!wire->closed && !wire->ended && events & (UV_READABLE | UV_DISCONNECT))
+        take_in(wire, events & UV_DISCONNECT && !(events & UV_READABLE));
+}
+
+static void poll_for(struct wire *wire, int events) {
+    if (wire->closed || events == wire->polled) return;
+    wire->polled = events;
+    if (events == 0) {
+        uv_poll_stop(&wire->poll);
+    } else {
+        uv_poll_start(&wire->poll, events, on_poll);
+    }
+}
+
+struct error *wire_open(struct wire *wire, struct hub *hub, int fd, const struct wire_events *events) {
+    wire->fd = fd;
+    wire->events = events;
+    list_init(&wire->dirty);
+    list_init(&wire->read_wait.node);
+    list_init(&wire->write_wait.node);
+    wire->write_wait.expired = on_write_expired;
+    int status = uv_poll_init(hub->uv, &wire->poll, fd);
+    if (status < 0) {
+        close(fd);
+        return error_errno(-status, "watch a socket");
+    }
+    wire->hub = hub_ref(hub);
+    int yes = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes); /* fails on a Unix socket, which has no such delay */
+    poll_for(wire, UV_READABLE);
+    return NULL;
+}
+
+static void on_closed(uv_handle_t *handle) {
+    struct wire *wire = CONTAINER_OF((uv_poll_t *)handle, struct wire, poll);
+    struct hub *hub = wire->hub;
+    text_done(&wire->out);
+    error_free(take(wire->error));
+    wire->events->freed(wire);
+    hub_unref(hub);
+}
+
+void wire_close(struct wire *wire) {
+    if (wire->closed) return;
+    wire->closed = true;
+    list_remove(&wire->dirty);
+    hub_wait_stop(&wire->read_wait);
+    hub_wait_stop(&wire->write_wait);
+    text_done(&wire->out);
+    uv_close((uv_handle_t *)&wire->poll, on_closed);
+    close(wire->fd);
+}
+
+void wire_want(struct wire *wire) {
+    if (!wire->ended) poll_for(wire, (wire->polled & ~UV_DISCONNECT) | UV_READABLE);
+}
+
+void wire_resume(struct wire *wire) {
+    if (wire->closed) return;
+    wire->resuming = true;
+    hub_mark(wire->hub, &wire->dirty);
+}
+
+void wire_finish(struct wire *wire) {
+    wire->finishing = true;
+    if (!wire->closed) hub_mark(wire->hub, &wire->dirty);
+}
+
+struct text *wire_out(struct wire *wire) {
+    if (wire->out.capacity == 0) wire->out = hub_text_borrow(wire->hub);
+    if (!wire->closed) hub_mark(wire->hub, &wire->dirty);
+    return &wire->out;
+}
+
+bool wire_write(struct wire *wire, struct span bytes) {
+    if (wire->ended || wire->closed || wire->failed) return true; /* nobody will ever take it; who cares is told by `ended` */
+    if (bytes.size >= DIRECT_BYTES && !(wire->polled & UV_WRITABLE)) {
+        size_t taken = push(wire, bytes);
+        bytes.data += taken;
+        bytes.size -= taken;
+        if (wire->failed) return true;
+    }
+    if (bytes.size > 0) text_add(wire_out(wire), bytes);
+    if (wire_backlog(wire) <= WIRE_BACKLOG_BYTES) return true;
+    wire->stopped = true;
+    return false;
+}
+
+void wire_settle(struct wire *wire) {
+    if (wire->resuming) {
+        wire->resuming = false;
+        if (!wire->ended) wire->events->resume(wire);
+    }
+    if (wire->closed || wire->ended) return;
+    if (wire->failed) {
+        fail(wire, take(wire->error));
+        return;
+    }
+    if (!(wire->polled & UV_WRITABLE)) push(wire, (struct span){0});
+    after_push(wire);
+}
