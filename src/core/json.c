@@ -68,6 +68,17 @@ json_t *core_app_to_json(const struct core_app *app) {
     return json;
 }
 
+uint64_t core_function_shape(const struct core_function *function) {
+    scoped_json json_t *json = function_to_json(function);
+    for (size_t i = 0; i < core_field_count; i++)
+        if (!core_fields[i].shapes_container) json_object_del(json, core_fields[i].name);
+    scoped_string char *dump = json_dumps(json, JSON_SORT_KEYS | JSON_COMPACT);
+    char hex[SHA256_HEX_SIZE];
+    sha256_of(span_of(dump), hex);
+    hex[15] = '\0'; /* 60 bits: it fits a JSON integer */
+    return strtoull(hex, NULL, 16);
+}
+
 /* ---- from JSON ---- */
 
 static struct error *read_string(const char *field, const json_t *json, char **out) {

@@ -1,8 +1,8 @@
 /* The running configuration: which apps there are, under which names and ports their functions answer.
  *
  * A pool_function object stays the same while its name exists, so that what waits for it survives a change. What a container was
- * made from is told by a number, `version`: a hash of all that would make another container. Equal hash, same container: that
- * holds across restarts of the daemon too, and is how adopted containers are recognised. */
+ * made from is told by a number, core_function_shape: equal number, same container. That holds across restarts of the daemon too,
+ * and is how adopted containers are recognised. */
 #include "inside.h"
 
 #include <stdlib.h>
@@ -65,31 +65,6 @@ void pool_free(struct pool *pool) {
     free(pool->queue);
     free(pool->user);
     free(pool);
-}
-
-/* ---- what a container is made from ---- */
-
-/* Limits and timers that only nap reads are set alike, so that a change of them keeps the containers. */
-static uint64_t version_of(const struct core_function *function) {
-    scoped(core_app) struct core_app *app = core_app_new(function->app);
-    struct core_function *copy = core_function_copy(function);
-    copy->publish = 0;
-    copy->max_containers = copy->max_inputs = 1;
-    copy->min_containers = copy->target_inputs = copy->queue_max = 0;
-    copy->doze_after_ms = copy->scaledown_window_ms = copy->startup_timeout_ms = copy->timeout_ms = 0;
-    copy->stop_grace_ms = 0;
-    copy->pin = copy->prime = false;
-    free(copy->label);
-    free(copy->group);
-    copy->label = copy->group = NULL;
-    core_app_add(app, copy);
-    scoped_json json_t *json = core_app_to_json(app);
-    char *dump = json_dumps(json, JSON_SORT_KEYS | JSON_COMPACT);
-    char hex[SHA256_HEX_SIZE];
-    sha256_of(span_of(dump), hex);
-    free(dump);
-    hex[15] = '\0'; /* 60 bits: it fits a JSON integer */
-    return strtoull(hex, NULL, 16);
 }
 
 /* ---- looking whether a change fits ---- */
@@ -185,7 +160,7 @@ static void function_set(struct pool *pool, const struct core_function *spec) {
         table_put(pool->by_number, function->number, function);
     }
     function->spec = spec;
-    function->version = version_of(spec);
+    function->version = core_function_shape(spec);
     free(function->label);
     function->label = core_function_label(spec, pool->user);
     pool_feed(pool, &(struct nap_event){
@@ -258,4 +233,9 @@ void pool_stop_all(struct pool *pool, void (*done)(void *owner), void *owner) {
     for (size_t i = 0; i < pool->function_count; i++)
         pool_feed(pool, &(struct nap_event){.kind = NAP_USER_STOP, .pool = pool->sorted[i]->number});
     pool_delivery_due(pool);
+}
+
+void pool_kill_all(struct pool *pool) {
+    uint64_t number;
+    for (size_t i = 0; table_next(pool->containers, &i, &number, NULL);) node_kill(pool->node, number);
 }

@@ -26,8 +26,9 @@ must_check struct error *pool_app_set(struct pool *pool, const struct core_app *
 must_check struct error *pool_app_remove(struct pool *pool, const char *app); /* NOT_FOUND */
 /* What the last daemon left is taken over. After all pool_app_set calls of the start. */
 must_check struct error *pool_adopt(struct pool *pool);
-/* Stops all containers and waits for their end, at most `grace_ms`; then `done`. For an end of the daemon that leaves nothing. */
+/* Stops all containers, each within its grace; `done` when the last is gone. For an end of the daemon that leaves nothing. */
 void pool_stop_all(struct pool *pool, void (*done)(void *owner), void *owner);
+void pool_kill_all(struct pool *pool); /* no grace */
 
 /* ---- functions ---- */
 struct pool_function; /* valid until its app changes or goes: look it up per request, don't keep it */

@@ -1,0 +1,274 @@
+/* daemon: `catnap serve`. Makes the rooms, ties them together, and takes them down again.
+ *
+ * Start: lock and journal (store), this machine (container, node), the apps as they were (pool), what an earlier daemon left
+ * running, then the doors (api, gateway), then --up, and only then "catnap is up". End by SIGINT or SIGTERM: the doors close,
+ * what is being answered ends, containers stop unless they are to be left, and nothing stays behind. A second signal is impatient:
+ * containers are killed. */
+#include "daemon.h"
+
+#include "api.h"
+#include "config.h"
+#include "container.h"
+#include "gateway.h"
+#include "node.h"
+#include "pool.h"
+#include "store.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#ifndef CATNAP_VERSION
+#define CATNAP_VERSION "0"
+#endif
+#define CONTAINER_NUMBERS 1000000000u /* for one life of the daemon */
+#define MANIFEST_LIMIT (1024 * 1024)
+#define URL_MARK "{url}"
+
+struct daemon {
+    struct config config;
+    struct io_loop *loop;
+    struct store *store;
+    struct container_host *host;
+    struct node *node;
+    struct pool *pool;
+    struct api *api;
+    struct gateway *gateway;
+    struct io_signal *interrupt, *terminate;
+    char *logs_dir;
+    size_t ups; /* of config.up, applied so far */
+    int signals;
+    int status; /* of the process */
+};
+
+static struct error *app_load(struct daemon *daemon, struct core_app *app) {
+    return pool_app_set(daemon->pool, app);
+}
+
+/* An app that can't be run any more (its directory is gone, its port has another owner) keeps the others from nothing. */
+static void on_app(void *owner, struct core_app *taken_app) {
+    scoped(core_app) struct core_app *app = taken_app;
+    scoped(error) struct error *error = app_load(owner, app);
+    if (!error) return;
+    scoped_string char *text = error_text(error);
+    log_error("daemon", "app %s is not served: %s", app->name, text);
+}
+
+static struct error *machine_open(struct daemon *daemon) {
+    const struct config *config = &daemon->config;
+    const char *run_name = strrchr(config->run_dir, '/') + 1; /* "catnap-1a2b3c4d": the group's name too */
+    daemon->logs_dir = path_join(config->state_dir, "logs");
+    const struct container_host_options options = {
+        .loop = daemon->loop,
+        .state_dir = config->state_dir,
+        .run_dir = config->run_dir,
+        .runtime = config->runtime,
+        .init_path = config->init_path,
+        .cgroup = run_name,
+        .launchers = config->launchers,
+        .log_file_bytes = config->log_file_bytes,
+    };
+    TRY_PLAIN(container_host_open(&options, &daemon->host));
+    scoped_string char *volumes = path_join(config->state_dir, "volumes");
+    daemon->node = node_new(&(struct node_options){
+        .loop = daemon->loop,
+        .host = daemon->host,
+        .volumes_dir = volumes,
+        .logs_dir = daemon->logs_dir,
+    });
+    return NULL;
+}
+
+static struct error *pool_open(struct daemon *daemon) {
+    const struct config *config = &daemon->config;
+    uint64_t first;
+    TRY_PLAIN(store_numbers(daemon->store, CONTAINER_NUMBERS, &first));
+    daemon->pool = pool_new(&(struct pool_options){
+        .loop = daemon->loop,
+        .node = daemon->node,
+        .user = config->user,
+        .nap =
+            {
+                .containers_max = config->containers_max,
+                .primed_max = config->primed_max,
+                .reclaim_after_ms = config->reclaim_after_ms,
+                .backoff_first_ms = config->backoff_first_ms,
+                .backoff_max_ms = config->backoff_max_ms,
+                .first_container = first ? first : 1,
+            },
+    });
+    TRY(store_apps_load(daemon->store, on_app, daemon), "apps of the state directory");
+    return pool_adopt(daemon->pool);
+}
+
+static struct error *doors_open(struct daemon *daemon) {
+    const struct config *config = &daemon->config;
+    daemon->api = api_new(&(struct api_options){
+        .loop = daemon->loop,
+        .pool = daemon->pool,
+        .store = daemon->store,
+        .version = CATNAP_VERSION,
+        .state_dir = config->state_dir,
+        .runtime_dir = config->run_dir,
+        .logs_dir = daemon->logs_dir,
+        .gateway = config->gateway,
+        .domain = config->domain,
+    });
+    TRY(api_listen(daemon->api, config->api, NULL), "api");
+    daemon->gateway = gateway_new(&(struct gateway_options){.loop = daemon->loop, .pool = daemon->pool});
+    TRY(gateway_listen(daemon->gateway, config->gateway), "gateway");
+    return NULL;
+}
+
+/* ---- the end ---- */
+
+static void on_all_stopped(void *owner) {
+    struct daemon *daemon = owner;
+    io_loop_stop(daemon->loop);
+}
+
+static void end(struct daemon *daemon, int status) {
+    daemon->status = status;
+    api_free(take(daemon->api));
+    gateway_free(take(daemon->gateway));
+    if (!daemon->pool || daemon->config.leave_containers) {
+        io_loop_stop(daemon->loop);
+        return;
+    }
+    pool_stop_all(daemon->pool, on_all_stopped, daemon);
+}
+
+static void on_signal(void *owner, int signo) {
+    struct daemon *daemon = owner;
+    if (daemon->signals++ == 0) {
+        log_info("daemon", "%s: stopping%s", signo == SIGINT ? "interrupted" : "asked to end",
+                 daemon->config.leave_containers ? "; containers are left" : "");
+        end(daemon, 0);
+    } else if (daemon->pool) {
+        log_warn("daemon", "asked again: containers are killed");
+        pool_kill_all(daemon->pool);
+    }
+}
+
+/* ---- coming up ---- */
+
+/* A function's own words on how to try it, with the place put in. */
+static char *example_of(const char *example, const char *url) {
+    if (!example) return mem_printf("curl %s", url);
+    struct text text = {0};
+    for (const char *mark; (mark = strstr(example, URL_MARK)); example = mark + strlen(URL_MARK)) {
+        text_add(&text, (struct span){example, (size_t)(mark - example)});
+        text_add_string(&text, url);
+    }
+    text_add_string(&text, example);
+    return text_take(&text);
+}
+
+static void say_up(struct daemon *daemon) {
+    printf("catnap is up");
+    struct pool_function *function;
+    for (size_t i = 0; (function = pool_function_next(daemon->pool, &i));) {
+        const struct core_function *spec = pool_function_spec(function);
+        if (spec->publish == 0) continue;
+        scoped_string char *url = api_function_url(daemon->api, spec->app, spec->name);
+        if (!url) continue;
+        struct pool_function_view view;
+        pool_function_view(function, &view);
+        scoped_string char *example = example_of(spec->example, url);
+        printf("; %s is %s at %s (try: %s)", spec->app, nap_state_name(view.state), url, example);
+    }
+    printf("\n");
+    fflush(stdout);
+}
+
+static const char *variable(void *owner, const char *name) {
+    (void)owner;
+    return getenv(name);
+}
+
+static void up_next(struct daemon *daemon);
+
+static void on_up(void *owner, struct error *error) {
+    struct daemon *daemon = owner;
+    if (!error) {
+        daemon->ups++;
+        up_next(daemon);
+        return;
+    }
+    scoped_string char *text = error_text(error);
+    fprintf(stderr, "catnap: %s\n", text);
+    error_free(error);
+    end(daemon, 1);
+}
+
+static void up_next(struct daemon *daemon) {
+    if (!daemon->api) return; /* ended meanwhile */
+    if (daemon->ups == daemon->config.up_count) {
+        say_up(daemon);
+        return;
+    }
+    const char *path = daemon->config.up[daemon->ups];
+    scoped_text struct text yaml = {0};
+    struct error *error = file_read(path, MANIFEST_LIMIT, &yaml);
+    if (error)
+        on_up(daemon, error);
+    else
+        api_app_put(daemon->api, text_span(&yaml), path, variable, NULL, on_up, daemon);
+}
+
+static struct error *open_all(struct daemon *daemon) {
+    TRY_PLAIN(store_open(daemon->loop, daemon->config.state_dir, &daemon->store));
+    TRY_PLAIN(machine_open(daemon));
+    TRY_PLAIN(pool_open(daemon));
+    return doors_open(daemon);
+}
+
+static void close_all(struct daemon *daemon) {
+    io_signal_free(daemon->interrupt);
+    io_signal_free(daemon->terminate);
+    api_free(daemon->api);
+    gateway_free(daemon->gateway);
+    pool_free(daemon->pool);
+    node_free(daemon->node);
+    container_host_free(daemon->host);
+    store_free(daemon->store);
+    io_loop_free(daemon->loop);
+    free(daemon->logs_dir);
+    config_done(&daemon->config);
+}
+
+/* Ten thousand idle connections are ordinary; the usual soft limit of 1024 is for programs that use select(2). */
+static void allow_descriptors(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int daemon_main(int argc, char **argv) {
+    struct daemon daemon = {0};
+    bool help;
+    struct error *error = config_read(argc, argv, &daemon.config, &help);
+    if (!error && help) {
+        fputs(config_usage, stdout);
+        return 0;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    allow_descriptors();
+    daemon.loop = io_loop_new();
+    if (!error) error = open_all(&daemon);
+    if (error) {
+        scoped_string char *text = error_text(error);
+        fprintf(stderr, "catnap: %s\n", text);
+        error_free(error);
+        close_all(&daemon);
+        return 1;
+    }
+    daemon.interrupt = io_signal_new(daemon.loop, SIGINT, on_signal, &daemon);
+    daemon.terminate = io_signal_new(daemon.loop, SIGTERM, on_signal, &daemon);
+    up_next(&daemon);
+    io_loop_run(daemon.loop);
+    close_all(&daemon);
+    return daemon.status;
+}
