@@ -1,0 +1,71 @@
+/* What the files of store share.
+ *
+ * `database` is SQLite in its serialized mode: the writer's thread has it while the daemon runs, the loop's
+ * thread reads at the start only. What the two threads share beyond it is in `queue`, under its lock. */
+#pragma once
+#include "store.h"
+
+#include <pthread.h>
+#include <sqlite3.h>
+
+#define STORE_QUEUE_MAX 10000 /* writes that wait; beyond: refused */
+#define STORE_BATCH_MAX 256   /* writes in one commit */
+
+enum job_kind { JOB_APP_PUT, JOB_APP_REMOVE, JOB_WAKE };
+struct job {
+    struct list node;
+    enum job_kind kind;
+    char *app, *function;
+    char *json; /* APP_PUT */
+    uint64_t version;
+    struct store_wake wake;
+    void (*done)(void *owner, struct error *error); /* NULL: nobody waits */
+    void *owner;
+    struct error *error;
+};
+
+struct store {
+    struct io_loop *loop;
+    char *dir, *blobs;
+    int lock_fd;
+    sqlite3 *database;
+    pthread_mutex_t access;
+    uint64_t version; /* the highest that was given out */
+    struct io_post *post;
+    struct list finished; /* of the loop's thread: results on their way to `done` */
+    pthread_t thread;
+    bool running;
+    pthread_mutex_t lock; /* for the three below */
+    pthread_cond_t more;
+    struct list waiting, written;
+    size_t waiting_count;
+    bool closing;
+};
+
+extern struct store_calls store_calls;
+
+/* ---- lock.c ---- */
+must_check struct error *lock_take(const char *dir, int *ret_fd);
+
+/* ---- schema.c ---- */
+must_check struct error *schema_open(const char *path, sqlite3 **ret_database);
+
+/* ---- query.c: SQL without ceremony ---- */
+struct error *query_error(sqlite3 *database, const char *what); /* of the last call; codes by what it means */
+must_check struct error *query_run(sqlite3 *database, const char *sql);
+/* `kinds`: a letter an argument: s (const char *), i (int64_t). The statement is ready for sqlite3_step. */
+must_check struct error *query_prepare(sqlite3 *database, sqlite3_stmt **ret, const char *sql,
+                                       const char *kinds, ...);
+/* The same, stepped to its end; rows are dropped. */
+must_check struct error *query_do(sqlite3 *database, const char *sql, const char *kinds, ...);
+/* One whole number; `absent` where there is no row. */
+must_check struct error *query_number(sqlite3 *database, const char *sql, int64_t absent, int64_t *ret);
+
+/* ---- writer.c ---- */
+must_check struct error *writer_start(struct store *store);
+void writer_stop(struct store *store); /* what waits is written first; nobody is told any more */
+void writer_add(struct store *store, struct job *taken_job);
+
+/* ---- blob.c ---- */
+must_check struct error *
+blobs_open(struct store *store); /* makes the folders, clears away what a crash left half written */

@@ -1,0 +1,187 @@
+/* The one thread that writes, and its queue.
+ *
+ *   writer_add -> waiting -(thread: one commit for all that wait)-> written -(post)-> finished -> done, on
+ * the loop
+ *
+ * Each write is a savepoint in the commit, so that one that fails does not take the others with it. A commit
+ * that fails fails all in it. Idle: the thread sleeps on its condition. */
+#include "inside.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+static void job_free(struct job *job) {
+    free(job->app);
+    free(job->function);
+    free(job->json);
+    error_free(job->error);
+    free(job);
+}
+
+/* ---- on the writer's thread ---- */
+
+static struct error *app_put(sqlite3 *database, const struct job *job) {
+    TRY_PLAIN(query_do(database,
+                       "INSERT INTO app (name, version, json) VALUES (?1, ?2, ?3)"
+                       " ON CONFLICT (name) DO UPDATE SET version = ?2, json = ?3",
+                       "sis", job->app, (int64_t)job->version, job->json));
+    return query_do(database,
+                    "INSERT INTO counter (name, value) VALUES ('version', ?1)"
+                    " ON CONFLICT (name) DO UPDATE SET value = max(value, ?1)",
+                    "i", (int64_t)job->version);
+}
+
+static struct error *app_remove(sqlite3 *database, const struct job *job) {
+    TRY_PLAIN(query_do(database, "DELETE FROM app WHERE name = ?1", "s", job->app));
+    return query_do(database, "DELETE FROM wake WHERE app = ?1", "s", job->app);
+}
+
+static struct error *wake_add(sqlite3 *database, const struct job *job) {
+    TRY_PLAIN(query_do(
+        database, "INSERT INTO wake (app, function, wall_ms, duration_us, kind) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "ssiis", job->app, job->function, job->wake.wall_ms, job->wake.duration_us, job->wake.kind));
+    return query_do(database,
+                    "DELETE FROM wake WHERE app = ?1 AND function = ?2 AND id <= (SELECT id FROM wake"
+                    " WHERE app = ?1 AND function = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3)",
+                    "ssi", job->app, job->function, (int64_t)STORE_WAKES_KEPT);
+}
+
+static struct error *carry_out(sqlite3 *database, const struct job *job) {
+    switch (job->kind) {
+    case JOB_APP_PUT: return app_put(database, job);
+    case JOB_APP_REMOVE: return app_remove(database, job);
+    case JOB_WAKE: return wake_add(database, job);
+    }
+    return NULL;
+}
+
+/* An error here means that the transaction as a whole is over. */
+static struct error *write_one(sqlite3 *database, struct job *job) {
+    TRY_PLAIN(query_run(database, "SAVEPOINT job"));
+    job->error = carry_out(database, job);
+    if (!job->error) return query_run(database, "RELEASE job");
+    /* A full disk may have rolled back all of it already. */
+    if (sqlite3_get_autocommit(database)) return error_copy(job->error);
+    return query_run(database, "ROLLBACK TO job; RELEASE job");
+}
+
+static struct error *write_all(sqlite3 *database, struct list *batch) {
+    bool durable = false;
+    LIST_EACH(node, batch) durable |= CONTAINER_OF(node, struct job, node)->kind != JOB_WAKE;
+    /* Wakes alone are not worth an fsync: they are but for estimates. */
+    TRY_PLAIN(query_run(database, durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL"));
+    TRY_PLAIN(query_run(database, "BEGIN IMMEDIATE"));
+    LIST_EACH(node, batch) TRY_PLAIN(write_one(database, CONTAINER_OF(node, struct job, node)));
+    return query_run(database, "COMMIT");
+}
+
+static void write_batch(sqlite3 *database, struct list *batch) {
+    scoped(error) struct error *error = write_all(database, batch);
+    if (!error) return;
+    if (!sqlite3_get_autocommit(database)) sqlite3_exec(database, "ROLLBACK", NULL, NULL, NULL);
+    LIST_EACH(node, batch) {
+        struct job *job = CONTAINER_OF(node, struct job, node);
+        if (!job->error) job->error = error_copy(error);
+    }
+}
+
+static void *write_loop(void *argument) {
+    struct store *store = argument;
+    pthread_mutex_lock(&store->lock);
+    for (;;) {
+        while (list_empty(&store->waiting) && !store->closing) pthread_cond_wait(&store->more, &store->lock);
+        if (list_empty(&store->waiting)) break;
+        struct list batch;
+        list_init(&batch);
+        for (size_t i = 0; i < STORE_BATCH_MAX && !list_empty(&store->waiting); i++, store->waiting_count--) {
+            struct list *node = store->waiting.next;
+            list_remove(node);
+            list_append(&batch, node);
+        }
+        pthread_mutex_unlock(&store->lock);
+        pthread_mutex_lock(&store->access);
+        write_batch(store->database, &batch);
+        pthread_mutex_unlock(&store->access);
+        pthread_mutex_lock(&store->lock);
+        LIST_EACH_SAFE(node, next, &batch) {
+            list_remove(node);
+            list_append(&store->written, node);
+        }
+        io_post_send(store->post);
+    }
+    pthread_mutex_unlock(&store->lock);
+    return NULL;
+}
+
+/* ---- on the loop's thread ---- */
+
+static void on_written(void *owner) {
+    struct store *store = owner;
+    pthread_mutex_lock(&store->lock);
+    LIST_EACH_SAFE(node, next, &store->written) {
+        list_remove(node);
+        list_append(&store->finished, node);
+    }
+    pthread_mutex_unlock(&store->lock);
+    /* A `done` may add more; those come with a later post. */
+    while (!list_empty(&store->finished)) {
+        struct job *job = CONTAINER_OF(store->finished.next, struct job, node);
+        list_remove(&job->node);
+        if (job->done)
+            job->done(job->owner, take(job->error));
+        else if (job->error)
+            log_warn("store", "a past wake of %s is not noted: %s", job->app, job->error->message);
+        job_free(job);
+    }
+}
+
+void writer_add(struct store *store, struct job *job) {
+    pthread_mutex_lock(&store->lock);
+    bool full = store->waiting_count >= STORE_QUEUE_MAX;
+    if (full) {
+        job->error = error_new(ERROR_RESOURCE_EXHAUSTED,
+                               "too many changes wait to be written (%d); try again later", STORE_QUEUE_MAX);
+        list_append(&store->written, &job->node);
+    } else {
+        list_append(&store->waiting, &job->node);
+        store->waiting_count++;
+        pthread_cond_signal(&store->more);
+    }
+    pthread_mutex_unlock(&store->lock);
+    if (full) io_post_send(store->post);
+}
+
+struct error *writer_start(struct store *store) {
+    store->post = io_post_new(store->loop, on_written, store);
+    io_post_unref(store->post);
+    sigset_t all, before; /* signals are the loop's thread's */
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    int failed = pthread_create(&store->thread, NULL, write_loop, store);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed) return error_errno(failed, "start the writer's thread");
+    store->running = true;
+    return NULL;
+}
+
+static void free_all(struct list *jobs) {
+    while (!list_empty(jobs)) {
+        struct job *job = CONTAINER_OF(jobs->next, struct job, node);
+        list_remove(&job->node);
+        job_free(job);
+    }
+}
+
+void writer_stop(struct store *store) {
+    if (store->running) {
+        pthread_mutex_lock(&store->lock);
+        store->closing = true;
+        pthread_cond_signal(&store->more);
+        pthread_mutex_unlock(&store->lock);
+        pthread_join(store->thread, NULL);
+    }
+    io_post_free(store->post);
+    free_all(&store->waiting);
+    free_all(&store->written);
+    free_all(&store->finished);
+}
