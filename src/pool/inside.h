@@ -22,6 +22,8 @@ struct pool {
     uint64_t next_function, next_ticket;
     void (*publish_changed)(void *owner);
     void *publish_owner;
+    struct error *(*publish_check)(void *owner, uint16_t port);
+    void *publish_check_owner;
     void (*stopped)(void *owner); /* pool_stop_all's end */
     void *stopped_owner;
 

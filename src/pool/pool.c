@@ -79,6 +79,8 @@ static struct error *names_check(struct pool *pool, const struct core_function *
     if (other && strcmp(other->spec->app, function->app) != 0)
         return error_new(ERROR_ALREADY_EXISTS, "function %s: port %u is published for %s already; choose another `publish`",
                          function->name, function->publish, other->name);
+    if (function->publish && !other && pool->publish_check)
+        TRY(pool->publish_check(pool->publish_check_owner, function->publish), "function %s: publish", function->name);
     return NULL;
 }
 
@@ -196,6 +198,11 @@ struct error *pool_app_remove(struct pool *pool, const char *name) {
 void pool_on_publish_changed(struct pool *pool, void (*changed)(void *owner), void *owner) {
     pool->publish_changed = changed;
     pool->publish_owner = owner;
+}
+
+void pool_on_publish_check(struct pool *pool, struct error *(*check)(void *owner, uint16_t port), void *owner) {
+    pool->publish_check = check;
+    pool->publish_check_owner = owner;
 }
 
 /* ---- what the last daemon left, and the end ---- */

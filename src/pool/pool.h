@@ -39,6 +39,8 @@ struct pool_function *pool_function_by_publish(struct pool *pool, uint16_t port)
 const struct core_function *pool_function_spec(const struct pool_function *function);
 /* Told at each change of the set of published ports, so that the gateway can listen. One listener. */
 void pool_on_publish_changed(struct pool *pool, void (*changed)(void *owner), void *owner);
+/* Asked before an app that publishes on a port new to us is taken: whether the port can be had. One checker. */
+void pool_on_publish_check(struct pool *pool, struct error *(*check)(void *owner, uint16_t port), void *owner);
 /* for (size_t i = 0; (f = pool_function_next(pool, &i));): all functions, by app, then name. */
 struct pool_function *pool_function_next(struct pool *pool, size_t *i);
 
