@@ -2,6 +2,7 @@
  *
  * Knows how a function becomes a container's specification (image, volumes) and how an end is told in a sentence. Holds one
  * object per living container and frees it after `exited`. */
+#include "container.h"
 #include "image.h"
 #include "logs.h"
 #include "node.h"

@@ -3,11 +3,11 @@
  * Carries out nap's actions by number and reports what became of them. This header is the seam: local.c is this machine; a remote
  * agent would be another file behind the same calls. Containers outlive the daemon: node_adopt finds them again. */
 #pragma once
-#include "container.h"
 #include "core.h"
 #include "io.h"
 
 struct node;
+struct container_host;
 
 struct node_options {
     struct io_loop *loop;
