@@ -1,0 +1,93 @@
+/* init: what catnap-init's files share.
+ *
+ * One static program with two faces. `catnap-init run` is PID 1 in a container: reaps, forwards signals,
+ * writes the log files, sees when the app is ready, records how it ended. `catnap-init launch` lives outside:
+ * a process made ahead, already in its cgroups and namespaces, that mounts a root file system and becomes the
+ * OCI runtime. Libc only, no room's code. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum {
+    LOGS_FD = 3,
+    BOX_FD = 4
+}; /* inherited: the directory of the log files, the container's directory in the run directory */
+enum ready_by { READY_BY_PORT, READY_BY_NOTIFY, READY_BY_SOCKET };
+
+struct run_options {
+    uint16_t port;
+    enum ready_by ready_by;
+    const char *user;     /* NULL: 0 */
+    const char *log_name; /* NAME.log */
+    uint64_t log_bytes;   /* a file turns at this size */
+    int64_t startup_ms;   /* after it readiness is no longer looked for by the clock */
+    int oom_score;        /* of the app, not of ourselves */
+    char **command;       /* NULL-terminated */
+};
+
+int run_main(int argc, char **argv);
+int launch_main(int argc, char **argv);
+
+/* ---- app.c: the child ---- */
+struct app {
+    pid_t pid;
+    int out_fd, err_fd; /* reading ends */
+    int listener_fd;    /* of the filter on listen(2); -1: none */
+    int failed_fd;      /* readable with an errno where it could not be run; ends when it runs */
+};
+/* `socket_fd`: handed over as fd 3 with LISTEN_FDS; -1: none. Returns 0 or -1 with errno. */
+int app_start(const struct run_options *options, int socket_fd, struct app *ret_app);
+
+/* ---- filter.c: seccomp ---- */
+int filter_install(void);        /* the allow list; 0 or -1 with errno */
+int filter_watch_listen(void);   /* a notification fd for listen(2), or -1 */
+bool filter_listen_seen(int fd); /* takes one notification and lets the call go on */
+
+/* ---- ready.c ---- */
+struct ready {
+    uint16_t port;
+    int diag_fd; /* -1: by connecting */
+    bool done;
+    int64_t began_us, next_us, interval_us, give_up_us;
+};
+void ready_init(struct ready *ready, const struct run_options *options);
+void ready_hint(struct ready *ready);  /* someone is about to listen */
+bool ready_probe(struct ready *ready); /* looks, and sets the time of the next look */
+int ready_socket(uint16_t port);       /* a listening socket for LISTEN_FDS, or -1 */
+int ready_notify_socket(void);         /* where sd_notify(3) reports to, or -1 */
+bool ready_notified(int fd);           /* reads what came; true on READY=1 */
+
+/* ---- lines.c, logfile.c: from a pipe to the log ---- */
+enum { LINE_MAX_BYTES = 16384 };
+struct lines {
+    char stream[4]; /* "out" or "err" */
+    size_t size;
+    char data[LINE_MAX_BYTES];
+};
+struct logfile;
+struct logfile *logfile_open(int dir_fd, const char *name, uint64_t limit_bytes);
+/* Never blocks: what does not fit is counted and told later. `text` without the newline. */
+void logfile_line(struct logfile *log, const char *stream, const char *text, size_t size);
+void logfile_say(struct logfile *log, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void logfile_close(struct logfile *log, int64_t patience_ms); /* writes what is left, for as long as that */
+/* Reads what the pipe holds. False: its end. */
+bool lines_read(struct lines *lines, int fd, struct logfile *log);
+void lines_end(struct lines *lines, struct logfile *log); /* a last line without its newline */
+
+/* ---- rootfs.c, veth.c: for the launcher ---- */
+int rootfs_host(const char *box, const char *init);
+int rootfs_layers(const char *box, char *const *layers, size_t count, bool writable, const char *init);
+int loopback_up(void);
+struct veth {
+    char host_name[16];
+    uint32_t host_ip, own_ip; /* host byte order; a /30 */
+    int host_netns;
+};
+int veth_make(const struct veth *veth);
+
+int64_t now_us(void);
+/* Keeps what is said last for the one who reads the runtime's log. Returns -1. */
+int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+int write_file(int dir_fd, const char *path, const char *content, int flags);

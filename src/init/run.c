@@ -1,0 +1,206 @@
+/* run: PID 1 of a container.
+ *
+ *   started -> (app runs) -> ready -> exit CODE SIGNAL
+ * Each step is a line in BOX/state, which outlives us; readiness is also one byte into the fifo BOX/ready,
+ * whose reader may be gone (the daemon was killed) and come back. One loop over signals, the app's two pipes,
+ * the filter on listen(2) and sd_notify's socket. Ends when the app ends: the kernel then kills whatever else
+ * is left in the pid namespace. */
+#include "init.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { DRAIN_MAX = 256, LOG_PATIENCE_MS = 2000 };
+enum { ON_SIGNAL, ON_OUT, ON_ERR, ON_LISTEN, ON_NOTIFY, WATCHED };
+
+struct run {
+    const struct run_options *options;
+    struct app app;
+    struct ready ready;
+    struct logfile *log;
+    struct lines out, err;
+    struct pollfd watched[WATCHED];
+    int ready_fd;
+    bool ended;
+    int status;
+};
+
+static void mark(const char *line) {
+    (void)write_file(BOX_FD, "state", line, O_CREAT | O_APPEND);
+}
+
+static void parse(int argc, char **argv, struct run_options *options) {
+    static const struct option known[] = {
+        {"port", required_argument, NULL, 'p'},      {"ready", required_argument, NULL, 'r'},
+        {"user", required_argument, NULL, 'u'},      {"log", required_argument, NULL, 'l'},
+        {"log-bytes", required_argument, NULL, 'b'}, {"startup-ms", required_argument, NULL, 's'},
+        {"oom-score", required_argument, NULL, 'o'}, {NULL, 0, NULL, 0},
+    };
+    *options = (struct run_options){.log_name = "app", .log_bytes = 8 << 20};
+    for (int c; (c = getopt_long(argc, argv, "+", known, NULL)) != -1;) {
+        switch (c) {
+        case 'p': options->port = (uint16_t)strtoul(optarg, NULL, 10); break;
+        case 'r':
+            options->ready_by = strcmp(optarg, "notify") == 0   ? READY_BY_NOTIFY
+                                : strcmp(optarg, "socket") == 0 ? READY_BY_SOCKET
+                                                                : READY_BY_PORT;
+            break;
+        case 'u': options->user = optarg; break;
+        case 'l': options->log_name = optarg; break;
+        case 'b': options->log_bytes = strtoull(optarg, NULL, 10); break;
+        case 's': options->startup_ms = strtoll(optarg, NULL, 10); break;
+        case 'o': options->oom_score = (int)strtol(optarg, NULL, 10); break;
+        default: break;
+        }
+    }
+    options->command = argv + optind;
+}
+
+static void tell_ready(struct run *run) {
+    if (run->ready.done) return;
+    run->ready.done = true;
+    run->ready.next_us = INT64_MAX;
+    mark("ready\n");
+    (void)!write(run->ready_fd, "r", 1); /* full or without a reader: the mark is there */
+}
+
+static void reap(struct run *run) {
+    int status;
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+        if (pid == run->app.pid) run->ended = true, run->status = status;
+}
+
+static void on_signal(struct run *run) {
+    struct signalfd_siginfo got[8];
+    ssize_t size = read(run->watched[ON_SIGNAL].fd, got, sizeof got);
+    for (size_t i = 0; size > 0 && i < (size_t)size / sizeof *got; i++) {
+        if (got[i].ssi_signo == SIGCHLD)
+            reap(run);
+        else
+            kill(-run->app.pid, (int)got[i].ssi_signo);
+    }
+}
+
+static void on_pipe(struct run *run, int which) {
+    struct lines *lines = which == ON_OUT ? &run->out : &run->err;
+    if (lines_read(lines, run->watched[which].fd, run->log)) return;
+    lines_end(lines, run->log);
+    close(run->watched[which].fd);
+    run->watched[which].fd = -1;
+}
+
+static void wait_for_events(struct run *run) {
+    struct timespec pause, *timeout = NULL;
+    if (run->ready.next_us != INT64_MAX) {
+        int64_t left_us = run->ready.next_us - now_us();
+        if (left_us < 0) left_us = 0;
+        pause = (struct timespec){.tv_sec = left_us / 1000000, .tv_nsec = left_us % 1000000 * 1000};
+        timeout = &pause;
+    }
+    if (ppoll(run->watched, WATCHED, timeout, NULL) < 0)
+        for (int i = 0; i < WATCHED; i++) run->watched[i].revents = 0;
+}
+
+static void live(struct run *run) {
+    while (!run->ended) {
+        wait_for_events(run);
+        if (run->watched[ON_LISTEN].revents) {
+            if (filter_listen_seen(run->watched[ON_LISTEN].fd)) {
+                if (!run->ready.done) ready_hint(&run->ready);
+            } else if (run->watched[ON_LISTEN].revents & POLLHUP) {
+                run->watched[ON_LISTEN].fd = -1; /* nobody is left under the filter */
+            }
+        }
+        if (run->watched[ON_NOTIFY].revents && ready_notified(run->watched[ON_NOTIFY].fd)) tell_ready(run);
+        if (run->ready.next_us <= now_us() && ready_probe(&run->ready)) tell_ready(run);
+        if (run->watched[ON_OUT].revents) on_pipe(run, ON_OUT);
+        if (run->watched[ON_ERR].revents) on_pipe(run, ON_ERR);
+        if (run->watched[ON_SIGNAL].revents) on_signal(run);
+    }
+}
+
+/* What the app wrote just before its end is still in the pipes; a grandchild that goes on writing gets no
+ * more than a bounded time. */
+static void drain(struct run *run) {
+    for (int which = ON_OUT; which <= ON_ERR; which++) {
+        for (int i = 0; i < DRAIN_MAX && run->watched[which].fd >= 0; i++) {
+            struct pollfd more = {.fd = run->watched[which].fd, .events = POLLIN};
+            if (poll(&more, 1, 0) <= 0) break;
+            on_pipe(run, which);
+        }
+        lines_end(which == ON_OUT ? &run->out : &run->err, run->log);
+    }
+}
+
+static int finish(struct run *run) {
+    char line[64];
+    int code = WIFEXITED(run->status) ? WEXITSTATUS(run->status) : -1;
+    int signo = WIFSIGNALED(run->status) ? WTERMSIG(run->status) : 0;
+    int failed = 0;
+    if (read(run->app.failed_fd, &failed, sizeof failed) == sizeof failed) {
+        code = failed == ENOENT ? 127 : 126;
+        logfile_say(run->log, "cannot run '%s': %s", run->options->command[0], strerror(failed));
+    }
+    drain(run);
+    logfile_close(run->log, LOG_PATIENCE_MS);
+    snprintf(line, sizeof line, "exit %d %d\n", code, signo);
+    mark(line);
+    return signo ? 128 + signo : code;
+}
+
+static void prepare(struct run *run) {
+    sigset_t watched;
+    sigemptyset(&watched);
+    static const int forwarded[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGQUIT, SIGWINCH, SIGCHLD};
+    for (size_t i = 0; i < sizeof forwarded / sizeof *forwarded; i++) sigaddset(&watched, forwarded[i]);
+    sigprocmask(SIG_BLOCK, &watched, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    for (int i = 0; i < WATCHED; i++) run->watched[i] = (struct pollfd){.fd = -1, .events = POLLIN};
+    run->watched[ON_SIGNAL].fd = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
+    run->ready_fd = openat(BOX_FD, "ready", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    run->out = (struct lines){.stream = "out"};
+    run->err = (struct lines){.stream = "err"};
+}
+
+int run_main(int argc, char **argv) {
+    static struct run run;
+    struct run_options options;
+    /* The app may be root in here: without this it could reach our descriptors through /proc/1/fd. */
+    prctl(PR_SET_DUMPABLE, 0);
+    fcntl(LOGS_FD, F_SETFD, FD_CLOEXEC), fcntl(BOX_FD, F_SETFD, FD_CLOEXEC);
+    mark("started\n");
+    parse(argc, argv, &options);
+    if (!options.command[0]) return complain("no command"), 125;
+    run.options = &options;
+    prepare(&run);
+    int socket_fd = options.ready_by == READY_BY_SOCKET ? ready_socket(options.port) : -1;
+    if (options.ready_by == READY_BY_NOTIFY) {
+        run.watched[ON_NOTIFY].fd = ready_notify_socket();
+        setenv("NOTIFY_SOCKET", "@catnap-notify", 1);
+    }
+    ready_init(&run.ready, &options);
+    if (options.ready_by != READY_BY_PORT) run.ready.next_us = INT64_MAX;
+    if (app_start(&options, socket_fd, &run.app)) return complain("start the app: %s", strerror(errno)), 125;
+    run.log = logfile_open(LOGS_FD, options.log_name, options.log_bytes);
+    prctl(PR_SET_TIMERSLACK, 1);
+    run.watched[ON_OUT].fd = run.app.out_fd, run.watched[ON_ERR].fd = run.app.err_fd;
+    run.watched[ON_LISTEN].fd = run.app.listener_fd;
+    if (socket_fd >= 0) {
+        close(socket_fd);
+        tell_ready(&run);
+    }
+    if (options.ready_by == READY_BY_PORT && options.port == 0) tell_ready(&run);
+    live(&run);
+    return finish(&run);
+}
