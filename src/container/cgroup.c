@@ -1,0 +1,284 @@
+/* cgroup: the groups of a container: making, limiting, freezing, killing, removing.
+ *
+ * Knows the files of both versions. Traps: v1 has no cgroup.kill, and a process frozen by v1 dies of SIGKILL
+ * only once thawed; a group that was just emptied can be busy for some milliseconds; memory.events and the
+ * like tell at most every 10 ms, so nothing here waits for them. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <time.h>
+
+#include "inside.h"
+
+static const char *const names[CGROUP_CONTROLLERS] = {"memory", "cpu", "pids"};
+
+static bool file_has_word(const char *path, const char *word) {
+    scoped_text struct text text = {0};
+    scoped(error) struct error *failed = file_read(path, 4096, &text);
+    struct span rest = span_trim(text_span(&text));
+    while (!failed && rest.data)
+        if (span_is(span_cut(&rest, ' '), word)) return true;
+    return false;
+}
+
+static uint64_t read_number(const char *directory, const char *file) {
+    scoped_string char *path = mem_printf("%s/%s", directory, file);
+    scoped_text struct text text = {0};
+    scoped(error) struct error *failed = file_read(path, 4096, &text);
+    uint64_t value = 0;
+    if (!failed) (void)span_to_u64(span_trim(text_span(&text)), &value);
+    return value;
+}
+
+/* "oom_kill 1" of a file of such lines. */
+static uint64_t read_field(const char *directory, const char *file, const char *field) {
+    scoped_string char *path = mem_printf("%s/%s", directory, file);
+    scoped_text struct text text = {0};
+    scoped(error) struct error *failed = file_read(path, 4096, &text);
+    struct span rest = text_span(&text);
+    uint64_t value = 0;
+    while (!failed && rest.data) {
+        struct span line = span_cut(&rest, '\n');
+        if (span_is(span_cut(&line, ' '), field) && span_to_u64(line, &value)) return value;
+    }
+    return 0;
+}
+
+static must_check struct error *poke(const char *directory, const char *file, const char *value) {
+    scoped_string char *path = mem_printf("%s/%s", directory, file);
+    return file_poke(path, value);
+}
+
+static char *group_of(const char *base, const char *slot) {
+    return base ? mem_printf("%s/%s", base, slot) : NULL;
+}
+
+/* v2 keeps controllers of a group's children switched off until the group says otherwise, level by level. */
+static must_check struct error *enable(const char *directory, bool wanted[CGROUP_CONTROLLERS]) {
+    for (int c = 0; c < CGROUP_CONTROLLERS; c++) {
+        char word[16];
+        snprintf(word, sizeof word, "+%s", names[c]);
+        if (wanted[c]) TRY(poke(directory, "cgroup.subtree_control", word), "controller %s", names[c]);
+    }
+    return NULL;
+}
+
+/* A group with children that are limited may hold no process itself: we go to a leaf. */
+static must_check struct error *move_to_leaf(const char *delegated) {
+    scoped_string char *leaf = mem_printf("%s/daemon", delegated);
+    if (mkdir(leaf, 0755) && errno != EEXIST) return error_errno(errno, "make %s", leaf);
+    return poke(leaf, "cgroup.procs", "0");
+}
+
+static bool is_delegated(const char *directory) {
+    char value[8];
+    return getxattr(directory, "trusted.delegate", value, sizeof value) == 1 ||
+           getxattr(directory, "user.delegate", value, sizeof value) == 1;
+}
+
+static must_check struct error *open_unified(const char *name, struct cgroup_host *groups) {
+    bool wanted[CGROUP_CONTROLLERS] = {false}, any = false;
+    scoped_string char *top = mem_string_n(groups->unified, strlen(groups->unified) - strlen(name) - 1);
+    if (groups->delegated && is_delegated(groups->delegated)) {
+        free(groups->unified), free(top);
+        top = mem_string(groups->delegated);
+        groups->unified = mem_printf("%s/%s", top, name);
+        TRY(move_to_leaf(top), "the daemon's own cgroup");
+    } else {
+        free(take(groups->delegated));
+    }
+    scoped_string char *offered = mem_printf("%s/cgroup.controllers", top);
+    for (int c = 0; c < CGROUP_CONTROLLERS; c++)
+        any |= wanted[c] = !groups->controller[c] && file_has_word(offered, names[c]);
+    if (any) TRY_PLAIN(enable(top, wanted));
+    if (mkdir(groups->unified, 0755) && errno != EEXIST)
+        return error_errno(errno, "make the cgroup %s", groups->unified);
+    if (any) TRY_PLAIN(enable(groups->unified, wanted));
+    for (int c = 0; c < CGROUP_CONTROLLERS; c++) {
+        if (!wanted[c]) continue;
+        groups->controller[c] = mem_string(groups->unified);
+        groups->controller_v2[c] = true;
+    }
+    return NULL;
+}
+
+struct error *cgroup_host_open(const char *name, struct cgroup_host *ret_groups) {
+    scoped_text struct text mountinfo = {0}, own = {0};
+    *ret_groups = (struct cgroup_host){0};
+    TRY_PLAIN(file_read("/proc/self/mountinfo", 4 << 20, &mountinfo));
+    TRY_PLAIN(file_read("/proc/self/cgroup", 1 << 16, &own));
+    cgroup_find(mountinfo.data ? mountinfo.data : "", own.data ? own.data : "", name, ret_groups);
+    if (!ret_groups->unified && !ret_groups->freezer)
+        return error_new(ERROR_FAILED_PRECONDITION,
+                         "no cgroup hierarchy that can freeze is mounted here. Mount one: "
+                         "mount -t cgroup2 none /sys/fs/cgroup");
+    if (ret_groups->unified) TRY_PLAIN(open_unified(name, ret_groups));
+    const char *v1[] = {ret_groups->freezer, ret_groups->controller[0], ret_groups->controller[1],
+                        ret_groups->controller[2]};
+    for (size_t i = 0; i < COUNT(v1); i++)
+        if (v1[i] && mkdir(v1[i], 0755) && errno != EEXIST)
+            return error_errno(errno, "make the cgroup %s", v1[i]);
+    return NULL;
+}
+
+void cgroup_host_done(struct cgroup_host *groups) {
+    free(groups->unified), free(groups->freezer), free(groups->hide), free(groups->delegated);
+    for (int c = 0; c < CGROUP_CONTROLLERS; c++) free(groups->controller[c]);
+    *groups = (struct cgroup_host){0};
+}
+
+static size_t unique(const char *wanted[CGROUP_DIRS_MAX], size_t count, const char *candidate) {
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(wanted[i], candidate) == 0) return count;
+    wanted[count] = candidate;
+    return count + 1;
+}
+
+static size_t bases(const struct cgroup_host *groups, const char *ret_bases[CGROUP_DIRS_MAX]) {
+    size_t count = 0;
+    if (groups->unified) count = unique(ret_bases, count, groups->unified);
+    if (groups->freezer) count = unique(ret_bases, count, groups->freezer);
+    for (int c = 0; c < CGROUP_CONTROLLERS; c++)
+        if (groups->controller[c]) count = unique(ret_bases, count, groups->controller[c]);
+    return count;
+}
+
+void cgroup_host_remove(const struct cgroup_host *groups) {
+    const char *own[CGROUP_DIRS_MAX];
+    for (size_t i = 0, count = bases(groups, own); i < count; i++) (void)rmdir(own[i]);
+}
+
+size_t cgroup_dirs(const struct cgroup_host *groups, const char *slot, char *ret_dirs[CGROUP_DIRS_MAX]) {
+    const char *own[CGROUP_DIRS_MAX];
+    size_t count = bases(groups, own);
+    for (size_t i = 0; i < count; i++) ret_dirs[i] = group_of(own[i], slot);
+    return count;
+}
+
+struct error *cgroup_make(const struct cgroup_host *groups, const char *slot) {
+    char *dirs[CGROUP_DIRS_MAX];
+    struct error *failed = NULL;
+    for (size_t i = 0, count = cgroup_dirs(groups, slot, dirs); i < count; i++) {
+        if (!failed && mkdir(dirs[i], 0755) && errno != EEXIST)
+            failed = error_errno(errno, "make the cgroup %s", dirs[i]);
+        free(dirs[i]);
+    }
+    return failed;
+}
+
+static must_check struct error *limit(const struct cgroup_host *groups, const char *slot,
+                                      enum cgroup_controller which, const char *file_v1, const char *file_v2,
+                                      const char *value) {
+    if (!groups->controller[which])
+        return error_new(
+            ERROR_FAILED_PRECONDITION,
+            "this machine has no cgroup controller '%s' (catnap doctor); without it the limit cannot be kept",
+            names[which]);
+    scoped_string char *group = group_of(groups->controller[which], slot);
+    return poke(group, groups->controller_v2[which] ? file_v2 : file_v1, value);
+}
+
+struct error *cgroup_limit(const struct cgroup_host *groups, const char *slot,
+                           const struct core_function *function) {
+    char value[64];
+    if (function->memory_bytes) {
+        snprintf(value, sizeof value, "%llu", (unsigned long long)function->memory_bytes);
+        TRY(limit(groups, slot, CGROUP_MEMORY, "memory.limit_in_bytes", "memory.max", value), "memory");
+    }
+    if (function->cpu_milli) {
+        const bool v2 = groups->controller_v2[CGROUP_CPU];
+        snprintf(value, sizeof value, v2 ? "%llu 100000" : "%llu",
+                 (unsigned long long)function->cpu_milli * 100);
+        TRY(limit(groups, slot, CGROUP_CPU, "cpu.cfs_quota_us", "cpu.max", value), "cpu");
+    }
+    /* A bound that nobody asked for is no reason to fail. */
+    if (!groups->controller[CGROUP_PIDS] && !function->pids_max) return NULL;
+    snprintf(value, sizeof value, "%u", function->pids_max ? function->pids_max : 4096);
+    TRY(limit(groups, slot, CGROUP_PIDS, "pids.max", "pids.max", value), "pids");
+    return NULL;
+}
+
+struct error *cgroup_freeze(const struct cgroup_host *groups, const char *slot, bool freeze) {
+    scoped_string char *group = group_of(groups->unified ? groups->unified : groups->freezer, slot);
+    if (groups->unified) return poke(group, "cgroup.freeze", freeze ? "1" : "0");
+    return poke(group, "freezer.state", freeze ? "FROZEN" : "THAWED");
+}
+
+bool cgroup_frozen(const struct cgroup_host *groups, const char *slot) {
+    scoped_string char *group = group_of(groups->unified ? groups->unified : groups->freezer, slot);
+    if (groups->unified) return read_number(group, "cgroup.freeze") == 1;
+    scoped_string char *path = mem_printf("%s/freezer.state", group);
+    return !file_has_word(path, "THAWED");
+}
+
+static void kill_listed(const char *group) {
+    scoped_string char *path = mem_printf("%s/cgroup.procs", group);
+    scoped_text struct text text = {0};
+    scoped(error) struct error *failed = file_read(path, 1 << 20, &text);
+    struct span rest = text_span(&text);
+    uint64_t pid;
+    while (!failed && rest.data)
+        if (span_to_u64(span_cut(&rest, '\n'), &pid) && pid > 1) (void)kill((pid_t)pid, SIGKILL);
+}
+
+void cgroup_kill(const struct cgroup_host *groups, const char *slot) {
+    scoped_string char *group = group_of(groups->unified ? groups->unified : groups->freezer, slot);
+    scoped(error) struct error *failed = NULL;
+    if (groups->unified) failed = poke(group, "cgroup.kill", "1");
+    if (groups->unified && !failed) return;
+    kill_listed(group);
+    error_free(cgroup_freeze(groups, slot, false));
+}
+
+static bool remove_group(const char *group) {
+    if (rmdir(group) == 0 || errno == ENOENT) return true;
+    scoped_string char *of_the_runtime = mem_printf("%s/r", group);
+    (void)rmdir(of_the_runtime);
+    return rmdir(group) == 0 || errno == ENOENT;
+}
+
+bool cgroup_remove(const struct cgroup_host *groups, const char *slot, int64_t patience_ms) {
+    char *dirs[CGROUP_DIRS_MAX];
+    size_t count = cgroup_dirs(groups, slot, dirs);
+    bool gone = true;
+    int64_t until_ms = clock_monotonic_ms() + patience_ms, pause_us = 500;
+    for (size_t i = 0; i < count; i++) {
+        while (!remove_group(dirs[i])) {
+            if (clock_monotonic_ms() >= until_ms) {
+                gone = false;
+                break;
+            }
+            cgroup_kill(groups, slot);
+            nanosleep(&(struct timespec){.tv_nsec = pause_us * 1000}, NULL);
+            if (pause_us < 50000) pause_us *= 2;
+        }
+        free(dirs[i]);
+    }
+    return gone;
+}
+
+uint64_t cgroup_memory_bytes(const struct cgroup_host *groups, const char *slot) {
+    if (!groups->controller[CGROUP_MEMORY]) return 0;
+    scoped_string char *group = group_of(groups->controller[CGROUP_MEMORY], slot);
+    return read_number(group,
+                       groups->controller_v2[CGROUP_MEMORY] ? "memory.current" : "memory.usage_in_bytes");
+}
+
+uint64_t cgroup_oom_kills(const struct cgroup_host *groups, const char *slot) {
+    if (!groups->controller[CGROUP_MEMORY]) return 0;
+    scoped_string char *group = group_of(groups->controller[CGROUP_MEMORY], slot);
+    return read_field(group, groups->controller_v2[CGROUP_MEMORY] ? "memory.events" : "memory.oom_control",
+                      "oom_kill");
+}
+
+char *cgroup_reclaim_file(const struct cgroup_host *groups, const char *slot, const char **ret_word) {
+    const bool v2 = groups->controller_v2[CGROUP_MEMORY];
+    scoped_string char *group = group_of(groups->controller[CGROUP_MEMORY], slot);
+    scoped_string char *path =
+        group ? mem_printf("%s/%s", group, v2 ? "memory.reclaim" : "memory.force_empty") : NULL;
+    *ret_word = v2 ? "16M" : "0";
+    return path && file_exists(path) ? take(path) : NULL;
+}

@@ -1,0 +1,193 @@
+/* network: the way out of a container: a cable (veth) to the host, and one table of nft rules that translates
+ * addresses.
+ *
+ * Each daemon has its own table and its own /16 of 10.0.0.0/8, chosen free of the machine's routes and kept
+ * in RUN_DIR/network, so that several live side by side and a restarted one goes on. A container gets a /30.
+ * Containers reach neither each other nor this machine, but for its name server. The launcher lays the cable;
+ * it goes with the container's network namespace. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#include "inside.h"
+
+enum { INDEX_MAX = 16383, BASE_FIRST = 210, BASE_LAST = 239, NFT_MS = 10000 };
+
+struct network {
+    char prefix[8]; /* of our interfaces' names: "cn3f2a" */
+    unsigned base;  /* 10.BASE.0.0/16 */
+    bool ready;
+    struct io_child *nft;
+    uint32_t last, count;
+    uint8_t used[(INDEX_MAX + 8) / 8];
+};
+
+/* "eth0 0000FEA9 ...": the destination in hexadecimal, bytes in memory's order. */
+static bool routed(unsigned base) {
+    scoped_text struct text routes = {0};
+    scoped(error) struct error *failed = file_read("/proc/net/route", 1 << 20, &routes);
+    struct span rest = text_span(&routes);
+    while (!failed && rest.data) {
+        struct span line = span_cut(&rest, '\n');
+        (void)span_cut(&line, '\t');
+        scoped_string char *hex = span_string(span_cut(&line, '\t'));
+        uint32_t to = ntohl((uint32_t)strtoul(hex, NULL, 16));
+        if (to >> 16 == ((10U << 8) | base)) return true;
+    }
+    return false;
+}
+
+static unsigned choose_base(const struct container_host *host) {
+    scoped_string char *path = path_join(host->run_dir, "network");
+    scoped_text struct text kept = {0};
+    scoped(error) struct error *failed = file_read(path, 64, &kept);
+    uint64_t base = 0;
+    if (!failed && span_to_u64(span_trim(text_span(&kept)), &base) && base >= BASE_FIRST && base <= BASE_LAST)
+        return (unsigned)base;
+    for (base = BASE_FIRST; base < BASE_LAST && routed((unsigned)base);) base++;
+    scoped_string char *text = mem_printf("%u\n", (unsigned)base);
+    error_free(file_replace(path, span_of(text), 0600));
+    return (unsigned)base;
+}
+
+static struct network *network_of(struct container_host *host) {
+    if (host->network) return host->network;
+    struct network *network = host->network = NEW(struct network);
+    char sum[SHA256_HEX_SIZE];
+    sha256_of(span_of(host->cgroup), sum);
+    snprintf(network->prefix, sizeof network->prefix, "cn%.4s", sum);
+    network->base = choose_base(host);
+    return network;
+}
+
+static char *rules(const struct container_host *host) {
+    const struct network *network = host->network;
+    return mem_printf(
+        "add table inet %1$s\n"
+        "delete table inet %1$s\n"
+        "table inet %1$s {\n"
+        "  chain out { type nat hook postrouting priority 100; ip saddr 10.%2$u.0.0/16 oifname != \"%3$s*\" "
+        "masquerade; }\n"
+        "  chain through { type filter hook forward priority 0; iifname \"%3$s*\" oifname \"%3$s*\" drop; }\n"
+        "  chain in { type filter hook input priority 0; iifname \"%3$s*\" ct state established,related "
+        "accept;\n"
+        "    iifname \"%3$s*\" meta l4proto { tcp, udp } th dport 53 accept; iifname \"%3$s*\" drop; }\n"
+        "}\n",
+        host->cgroup, network->base, network->prefix);
+}
+
+static void fail_waiting(struct container_host *host, const char *text) {
+    LIST_EACH_SAFE(node, next, &host->waiting) {
+        struct container *container = CONTAINER_OF(node, struct container, node);
+        if (container->function->network != CORE_NETWORK_OUTBOUND) continue;
+        list_remove(node);
+        list_append(&host->containers, node);
+        life_fail(container, error_new(ERROR_FAILED_PRECONDITION, "no outbound network: %s", text));
+    }
+}
+
+static void on_nft(void *owner, struct io_child_end *end) {
+    struct container_host *host = owner;
+    host->network->nft = NULL;
+    scoped(error) struct error *failed = end->error;
+    scoped_string char *because =
+        failed ? error_text(failed) : mem_printf("nft: " SPAN_FORMAT, SPAN_ARGS(span_trim(end->output)));
+    if (!failed && end->exit_code == 0)
+        failed = file_poke("/proc/sys/net/ipv4/ip_forward", "1");
+    else if (!failed)
+        failed = error_new(ERROR_FAILED_PRECONDITION, "nft");
+    host->network->ready = !failed;
+    if (failed) fail_waiting(host, because);
+    host_pump(host);
+}
+
+bool network_prepared(struct container_host *host) {
+    struct network *network = network_of(host);
+    if (network->ready) return true;
+    if (network->nft) return false;
+    scoped_string char *text = rules(host);
+    const char *argv[] = {"nft", text, NULL};
+    network->nft = io_child_start(host->loop, &(struct io_child_options){.argv = argv,
+                                                                         .stdin_fd = -1,
+                                                                         .stdout_fd = -1,
+                                                                         .stderr_fd = -1,
+                                                                         .deadline_ms = NFT_MS,
+                                                                         .done = on_nft,
+                                                                         .owner = host});
+    return false;
+}
+
+static bool is_used(const struct network *network, uint32_t index) {
+    return network->used[index / 8] & (1U << index % 8);
+}
+
+void network_adopt(struct container_host *host, uint32_t index) {
+    struct network *network = network_of(host);
+    if (index == 0 || index > INDEX_MAX || is_used(network, index)) return;
+    network->used[index / 8] |= (uint8_t)(1U << index % 8);
+    network->count++;
+}
+
+struct error *network_take(struct container_host *host, uint32_t *ret_index) {
+    struct network *network = network_of(host);
+    if (network->count == INDEX_MAX)
+        return error_new(ERROR_RESOURCE_EXHAUSTED, "all %d addresses of the way out are taken", INDEX_MAX);
+    do network->last = network->last % INDEX_MAX + 1;
+    while (is_used(network, network->last));
+    network_adopt(host, network->last);
+    *ret_index = network->last;
+    return NULL;
+}
+
+void network_give(struct container_host *host, uint32_t index) {
+    struct network *network = host->network;
+    if (!network || index == 0 || index > INDEX_MAX || !is_used(network, index)) return;
+    network->used[index / 8] &= (uint8_t) ~(1U << index % 8);
+    network->count--;
+}
+
+void network_job(const struct container_host *host, uint32_t index, struct text *job) {
+    const struct network *network = host->network;
+    uint32_t first = (10U << 24) | (network->base << 16) | (index * 4);
+    text_printf(job, "veth=%s-%u %u %u", network->prefix, index, first + 1, first + 2);
+    text_add_char(job, '\0');
+}
+
+void network_free(struct container_host *host) {
+    struct network *network = host->network;
+    if (!network) return;
+    io_child_free(network->nft);
+    if (network->count == 0) {
+        char *argv[] = {(char[]){"nft"},  (char[]){"delete"}, (char[]){"table"},
+                        (char[]){"inet"}, host->cgroup,       NULL};
+        pid_t pid;
+        if (posix_spawnp(&pid, "nft", NULL, NULL, argv, environ) == 0) (void)waitpid(pid, NULL, 0);
+        scoped_string char *path = path_join(host->run_dir, "network");
+        (void)unlink(path);
+    }
+    free(take(host->network));
+}
+
+/* A name server on this machine's loopback is not the container's loopback; systemd-resolved keeps the real
+ * ones beside. */
+char *network_resolv_conf(const char *text) {
+    scoped_text struct text out = {0};
+    struct span rest = span_of(text);
+    bool server = false;
+    while (rest.data) {
+        struct span line = span_cut(&rest, '\n'), word = line;
+        if (span_is(span_cut(&word, ' '), "nameserver")) {
+            if (span_starts(word, "127.") || memchr(word.data ? word.data : "", ':', word.size)) continue;
+            server = true;
+        }
+        if (line.size) text_printf(&out, SPAN_FORMAT "\n", SPAN_ARGS(line));
+    }
+    if (server) return text_take(&out);
+    scoped_text struct text resolved = {0};
+    scoped(error) struct error *failed = file_read("/run/systemd/resolve/resolv.conf", 1 << 16, &resolved);
+    return failed || !resolved.data ? mem_string("") : text_take(&resolved);
+}
