@@ -1,0 +1,41 @@
+/* api: what the command line and the dashboard ask of the daemon: JSON over HTTP, on a Unix socket or on TCP
+ * with a token.
+ *
+ * Knows the routes and who may ask. A Unix socket (mode 0600) is enough by itself; over TCP each request
+ * brings `Authorization: Bearer TOKEN`, the loopback included: every user of the machine can reach that.
+ *
+ *   GET    /v1/version                        GET    /v1/ps       GET /v1/events (a line of ps at each
+ * change) PUT    /v1/apps {yaml, file_name, env}    DELETE /v1/apps/APP POST
+ * /v1/apps/APP/{wake,doze,sleep,stop}[?function=F] GET    /v1/logs?app=A&function=F&since=MS&last=N&follow=1
+ * GET /metrics */
+#pragma once
+#include "pool.h"
+#include "store.h"
+
+struct api;
+struct api_options {
+    struct io_loop *loop;
+    struct pool *pool;
+    struct store *store;
+    const char *version;
+    const char *state_dir; /* `api-token` lies in it, 0600; made at the first TCP address */
+    const char
+        *runtime_dir;     /* NULL, or where the user's own command line looks for the token of an address */
+    const char *logs_dir; /* of the logs room */
+    const char *gateway;  /* ADDR:PORT that the gateway listens on; for the urls */
+    const char *domain;   /* "localhost": functions are at LABEL.DOMAIN */
+};
+struct api *api_new(const struct api_options *options); /* strings are copied */
+/* ADDR:PORT, or a path of a Unix socket. May be called several times. */
+must_check struct error *api_listen(struct api *api, const char *address, uint16_t *ret_port);
+void api_free(struct api *api); /* cuts what is being answered; before the pool and the store */
+DEFINE_SCOPED(api)
+
+/* What PUT /v1/apps does, for the daemon's own `--up`: parsed, checked, committed, then in the pool; then
+ * `done`. */
+void api_app_put(struct api *api, struct span yaml, const char *file_name,
+                 const char *(*variable)(void *owner, const char *name),
+                 void *variable_owner, /* for the call */
+                 void (*done)(void *owner, struct error *error), void *owner);
+char *api_function_url(struct api *api, const char *app,
+                       const char *function); /* the first one; NULL: none. Owned by the caller */

@@ -1,0 +1,233 @@
+/* Apps come, change and go: parsed, checked, committed, then in the pool, then answered.
+ *
+ *   queued -> checked -> committed -> in the pool -> answered
+ *                                 '-> refused there: the state is put back as it was, and the refusal is told
+ *
+ * One at a time, in the order in which they came: a check is still true when its commit is done. A client
+ * that goes away does not take its deploy back. */
+#include "inside.h"
+
+#include "manifest.h"
+
+#include <stdlib.h>
+
+struct deploy {
+    struct list node;
+    struct api *api;                /* NULL: freed meanwhile */
+    struct http_exchange *exchange; /* NULL: nobody waits for an answer */
+    struct core_app *app;           /* NULL: to be removed */
+    struct core_app *before;        /* what the pool had; NULL: nothing */
+    char *name;
+    struct error *error;
+    void (*done)(void *owner, struct error *error);
+    void *owner;
+};
+
+static void begin_next(struct api *api);
+
+static void answer(struct deploy *deploy, struct error *error) {
+    struct http_exchange *exchange = take(deploy->exchange);
+    json_t *body = NULL;
+    if (error) {
+        http_respond_error(exchange, error);
+        return;
+    }
+    body = deploy->app ? ps_app(deploy->api, deploy->name) : json_pack("{s:s}", "app", deploy->name);
+    json_object_set_new(body, deploy->app ? (deploy->before ? "changed" : "created") : "removed",
+                        json_true());
+    http_respond_json(exchange, 200, body);
+}
+
+/* The one way out. */
+static void finish(struct deploy *deploy, struct error *error) {
+    struct api *api = deploy->api;
+    list_remove(&deploy->node);
+    if (deploy->exchange)
+        answer(deploy, error);
+    else if (deploy->done)
+        deploy->done(deploy->owner, error);
+    else
+        error_free(error);
+    core_app_free(deploy->app);
+    core_app_free(deploy->before);
+    error_free(deploy->error);
+    free(deploy->name);
+    free(deploy);
+    if (api) begin_next(api);
+}
+
+static struct core_app *running(struct api *api, const char *name) {
+    struct core_app *app = NULL;
+    struct pool_function *function;
+    for (size_t i = 0; (function = pool_function_next(api->pool, &i));) {
+        const struct core_function *spec = pool_function_spec(function);
+        if (strcmp(spec->app, name) != 0) continue;
+        if (!app) app = core_app_new(name);
+        core_app_add(app, core_function_copy(spec));
+    }
+    return app;
+}
+
+static void on_put_back(void *owner, struct error *error) {
+    struct deploy *deploy = owner;
+    if (error) {
+        scoped_string char *text = error_text(error);
+        log_error("api", "%s was refused, and the state could not be put back: %s", deploy->name, text);
+        error_free(error);
+    }
+    finish(deploy, take(deploy->error));
+}
+
+static void put_back(struct deploy *deploy, struct error *why) {
+    struct api *api = deploy->api;
+    deploy->error = why;
+    if (!deploy->before) {
+        store_app_remove(api->store, deploy->name, on_put_back, deploy);
+        return;
+    }
+    deploy->before->version = store_version_next(api->store);
+    store_app_put(api->store, deploy->before, on_put_back, deploy);
+}
+
+static void on_committed(void *owner, struct error *error) {
+    struct deploy *deploy = owner;
+    if (!deploy->api || error) {
+        finish(deploy,
+               error ? error
+                     : error_new(ERROR_CANCELLED,
+                                 "catnap is ending; the change is kept and counts from the next start"));
+        return;
+    }
+    if (!deploy->app) {
+        finish(deploy, pool_app_remove(deploy->api->pool, deploy->name));
+        return;
+    }
+    error = pool_app_set(deploy->api->pool, deploy->app);
+    if (error)
+        put_back(deploy, error);
+    else
+        finish(deploy, NULL);
+}
+
+static void begin(void *owner) {
+    struct deploy *deploy = owner;
+    struct api *api = deploy->api;
+    struct error *error = take(deploy->error);
+    if (!error && !api) error = error_new(ERROR_CANCELLED, "catnap is ending");
+    if (!error && deploy->app) error = pool_app_check(api->pool, deploy->app);
+    if (!error && !deploy->app && !app_known(api, deploy->name))
+        error = error_new(ERROR_NOT_FOUND, "there is no app '%.80s'; `catnap ps` lists those there are",
+                          deploy->name);
+    if (error) {
+        finish(deploy, error);
+        return;
+    }
+    deploy->before = running(api, deploy->name);
+    if (!deploy->app) {
+        store_app_remove(api->store, deploy->name, on_committed, deploy);
+        return;
+    }
+    deploy->app->version = store_version_next(api->store);
+    store_app_put(api->store, deploy->app, on_committed, deploy);
+}
+
+static void begin_next(struct api *api) {
+    if (!list_empty(&api->deploys))
+        io_defer(api->loop, begin, CONTAINER_OF(api->deploys.next, struct deploy, node));
+}
+
+/* Takes app and error; a deploy with an error waits for its turn too, so that answers keep their order. */
+static struct deploy *enqueue(struct api *api, const char *name, struct core_app *app, struct error *error) {
+    struct deploy *deploy = NEW(struct deploy);
+    size_t waiting = 0;
+    *deploy = (struct deploy){.api = api, .app = app, .error = error, .name = mem_string(name)};
+    LIST_EACH(node, &api->deploys) waiting++;
+    if (waiting >= API_DEPLOYS_MAX && !error)
+        deploy->error = error_new(ERROR_RESOURCE_EXHAUSTED, "%d changes wait already; try again in a moment",
+                                  API_DEPLOYS_MAX);
+    list_append(&api->deploys, &deploy->node);
+    if (waiting == 0) begin_next(api);
+    return deploy;
+}
+
+/* ---- PUT /v1/apps ---- */
+
+static const char *variable_of_body(void *owner, const char *name) {
+    return json_string_value(json_object_get(owner, name));
+}
+
+static struct error *read_body(struct span body, struct core_app **ret_app) {
+    json_error_t where;
+    scoped_json json_t *json = json_loadb(body.data ? body.data : "", body.size, 0, &where);
+    if (!json)
+        return error_new(ERROR_INVALID_ARGUMENT, "the body is no JSON: line %d: %s", where.line, where.text);
+    const json_t *yaml = json_object_get(json, "yaml"), *file_name = json_object_get(json, "file_name");
+    if (!yaml && !json_object_get(json, "functions"))
+        return error_new(
+            ERROR_INVALID_ARGUMENT,
+            "the body is {\"yaml\": ..., \"file_name\": ..., \"env\": {...}}, or an app as JSON");
+    if (!yaml) {
+        TRY(core_app_from_json(json, ret_app), "app");
+        return core_app_check(*ret_app);
+    }
+    if (!json_is_string(yaml) || (file_name && !json_is_string(file_name)))
+        return error_new(ERROR_INVALID_ARGUMENT, "yaml and file_name are texts");
+    struct span text = {json_string_value(yaml), json_string_length(yaml)};
+    return manifest_parse(text, file_name ? json_string_value(file_name) : "catnap.yaml", variable_of_body,
+                          json_object_get(json, "env"), ret_app);
+}
+
+static void on_gone(struct http_exchange *exchange) {
+    struct deploy *deploy = http_exchange_owner(exchange);
+    deploy->exchange = NULL;
+    http_exchange_release(exchange);
+}
+
+static void wait_for(struct deploy *deploy, struct http_exchange *exchange) {
+    deploy->exchange = exchange;
+    http_exchange_owner_set(exchange, deploy);
+    http_exchange_on_gone(exchange, on_gone);
+}
+
+static void on_body(struct http_exchange *exchange, struct span body, struct error *error) {
+    struct api *api = http_exchange_owner(exchange);
+    struct core_app *app = NULL;
+    if (!error) error = read_body(body, &app);
+    if (!error) {
+        wait_for(enqueue(api, app->name, app, NULL), exchange);
+        return;
+    }
+    core_app_free(app);
+    http_respond_error(exchange, error);
+}
+
+void deploy_handle(struct api *api, struct http_exchange *exchange) {
+    http_exchange_owner_set(exchange, api);
+    http_exchange_read_all(exchange, API_BODY_MAX, on_body);
+}
+
+void remove_handle(struct api *api, struct http_exchange *exchange, const char *app) {
+    wait_for(enqueue(api, app, NULL, NULL), exchange);
+}
+
+void api_app_put(struct api *api, struct span yaml, const char *file_name,
+                 const char *(*variable)(void *owner, const char *name), void *variable_owner,
+                 void (*done)(void *owner, struct error *error), void *owner) {
+    struct core_app *app = NULL;
+    struct error *error = manifest_parse(yaml, file_name, variable, variable_owner, &app);
+    struct deploy *deploy = enqueue(api, app ? app->name : file_name, app, error);
+    deploy->done = done;
+    deploy->owner = owner;
+}
+
+/* The first one has a callback under way (a commit, or its begin), which finds no api and ends it. */
+void deploys_forget(struct api *api) {
+    bool first = true;
+    LIST_EACH_SAFE(node, next, &api->deploys) {
+        struct deploy *deploy = CONTAINER_OF(node, struct deploy, node);
+        deploy->api = NULL;
+        list_remove(node);
+        if (!first) finish(deploy, error_new(ERROR_CANCELLED, "catnap is ending"));
+        first = false;
+    }
+}

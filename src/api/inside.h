@@ -1,0 +1,59 @@
+/* What the files of api share: the object behind the handle, and each route's handler.
+ *
+ * A handler takes the exchange and answers it, now or later. What waits for somebody else (a commit, a wake)
+ * is an object of its own in a list of `api`; it forgets its exchange when the client goes, and its api when
+ * that is freed. */
+#pragma once
+#include "api.h"
+#include "http.h"
+
+#define API_BODY_MAX (1024 * 1024) /* a manifest with its variables, with room */
+#define API_DEPLOYS_MAX 64
+#define API_STREAMS_MAX 64 /* events and followed logs, together */
+
+struct api {
+    struct io_loop *loop;
+    struct pool *pool;
+    struct store *store;
+    char *version, *state_dir, *runtime_dir, *logs_dir, *gateway, *domain;
+    struct http_server *server;
+    char *token;             /* NULL: no TCP address yet */
+    struct list token_files; /* in runtime_dir, to be taken away at the end */
+    struct list deploys;     /* the first is at work */
+    struct list wakes;
+    struct list listeners; /* of events */
+    struct list followers; /* of logs */
+    size_t streams;        /* listeners and followers */
+    struct io_timer *events_timer;
+    struct text events_last; /* what listeners know */
+};
+
+/* ---- token.c ---- */
+must_check struct error *token_prepare(struct api *api); /* reads or makes it */
+must_check struct error *token_publish(struct api *api, const char *address, uint16_t port);
+bool token_allows(const struct api *api, const struct http_exchange *exchange);
+void token_done(struct api *api);
+
+/* ---- query.c ---- */
+/* Decoded; NULL where absent. Lives as long as the exchange. */
+const char *query_value(struct http_exchange *exchange, const char *name);
+must_check struct error *query_number(struct http_exchange *exchange, const char *name, uint64_t absent,
+                                      uint64_t *ret);
+
+/* ---- ps.c ---- */
+json_t *ps_all(struct api *api);
+json_t *ps_app(struct api *api, const char *app); /* {"app", "functions": [...]} */
+bool app_known(struct api *api, const char *app);
+char *function_url(struct api *api, const struct pool_function *function, bool published);
+
+/* ---- handlers ---- */
+void deploy_handle(struct api *api, struct http_exchange *exchange);
+void remove_handle(struct api *api, struct http_exchange *exchange, const char *app);
+void deploys_forget(struct api *api);
+void verb_handle(struct api *api, struct http_exchange *exchange, const char *app, const char *verb);
+void wakes_forget(struct api *api);
+void logs_handle(struct api *api, struct http_exchange *exchange);
+void logs_forget(struct api *api);
+void events_handle(struct api *api, struct http_exchange *exchange);
+void events_forget(struct api *api);
+void metrics_handle(struct api *api, struct http_exchange *exchange);
