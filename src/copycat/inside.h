@@ -8,7 +8,7 @@
 #define TABBY_VERSION "0.32.0" /* whose contract this is; clients compare it */
 #define BODY_BYTES_MAX (2u << 20)
 #define COMPLETION_TIMEOUT_MS 30000
-#define EXIT_USAGE 2  /* the command line is wrong */
+#define EXIT_USAGE 2    /* the command line is wrong */
 #define EXIT_FAILED 101 /* Tabby's own status for whatever fails at start */
 
 /* ---- cli.c ---- */
@@ -26,7 +26,16 @@ struct places {
     char *models; /* TABBY_MODEL_CACHE_ROOT */
 };
 
-enum route { ROUTE_HEALTH, ROUTE_COMPLETIONS, ROUTE_CHAT, ROUTE_EVENTS, ROUTE_MODELS, ROUTE_SETTING, ROUTE_METRICS, ROUTES };
+enum route {
+    ROUTE_HEALTH,
+    ROUTE_COMPLETIONS,
+    ROUTE_CHAT,
+    ROUTE_EVENTS,
+    ROUTE_MODELS,
+    ROUTE_SETTING,
+    ROUTE_METRICS,
+    ROUTES
+};
 
 struct request_counts {
     uint64_t by_class[6]; /* status / 100 */
@@ -57,18 +66,22 @@ int serve_run(const struct arguments *arguments);
 int download_run(const struct arguments *arguments);
 void places_read(struct places *places);
 void places_done(struct places *places);
+/* ---- models.c ---- */
+must_check struct error *model_find(const struct places *places, const char *id, enum model_kind kind,
+                                    struct model **ret_model);
 must_check struct error *device_check(const char *device);
 
 /* ---- listen.c ---- */
-must_check struct error *listen_bind(const char *host, uint16_t port, int *ret_fd, bool *ret_inherited, uint16_t *ret_port);
+must_check struct error *listen_bind(const char *host, uint16_t port, int *ret_fd, bool *ret_inherited,
+                                     uint16_t *ret_port);
 must_check struct error *listen_start(int fd);
 void notify_ready(void);
 
 /* ---- rest.c ---- */
 void rest_on_request(void *owner, struct http_exchange *exchange);
 /* These answer, and count the answer. `fields` may be NULL. */
-void rest_answer(struct serve *serve, enum route route, struct http_exchange *exchange, int status, const char *content_type,
-                 struct span body);
+void rest_answer(struct serve *serve, enum route route, struct http_exchange *exchange, int status,
+                 const char *content_type, struct span body);
 void rest_count(struct serve *serve, enum route route, int status);
 
 /* ---- one file a route ---- */

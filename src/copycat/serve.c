@@ -1,7 +1,7 @@
 /* `tabby serve`: from the arguments to a port that accepts, and to its end.
  *
- *   model found -> socket bound -> model loaded -> listening, banner, READY=1 -> SIGTERM or SIGINT -> last answers -> exit 0
- * SIGUSR1 says that we are about to sleep: the weights' pages go back to the system. */
+ *   model found -> socket bound -> model loaded -> listening, banner, READY=1 -> SIGTERM or SIGINT -> last
+ * answers -> exit 0 SIGUSR1 says that we are about to sleep: the weights' pages go back to the system. */
 #include "inside.h"
 
 #include <malloc.h>
@@ -11,7 +11,8 @@
 #include <sys/stat.h>
 
 void places_read(struct places *places) {
-    const char *root = getenv("TABBY_ROOT"), *models = getenv("TABBY_MODEL_CACHE_ROOT"), *home = getenv("HOME");
+    const char *root = getenv("TABBY_ROOT"), *models = getenv("TABBY_MODEL_CACHE_ROOT"),
+               *home = getenv("HOME");
     places->root = root ? mem_string(root) : path_join(home ? home : "/", ".tabby");
     places->models = models ? mem_string(models) : path_join(places->root, "models");
 }
@@ -26,7 +27,8 @@ struct error *device_check(const char *device) {
     const char *fallback = getenv("COPYCAT_DEVICE_FALLBACK");
     if (!fallback || strcmp(fallback, "cpu") != 0)
         return error_new(ERROR_FAILED_PRECONDITION,
-                         "--device %s: this build computes on the CPU only. Use --device cpu, or set COPYCAT_DEVICE_FALLBACK=cpu "
+                         "--device %s: this build computes on the CPU only. Use --device cpu, or set "
+                         "COPYCAT_DEVICE_FALLBACK=cpu "
                          "to have it fall back by itself",
                          device);
     log_warn("copycat", "--device %s is not there: the CPU computes (COPYCAT_DEVICE_FALLBACK=cpu)", device);
@@ -77,7 +79,8 @@ static void on_loaded(void *owner, struct error *error) {
     struct serve *serve = owner;
     if (!error) error = open_server(serve);
     if (error) return stop(serve, failed(error));
-    printf("\n  copycat, in the place of TABBY\n\n📄 Version " TABBY_VERSION "\n🚀 Listening at http://%s:%u\n\n",
+    printf("\n  copycat, in the place of TABBY\n\n📄 Version " TABBY_VERSION
+           "\n🚀 Listening at http://%s:%u\n\n",
            serve->arguments->host, serve->port);
     fflush(stdout);
     notify_ready();
@@ -89,11 +92,13 @@ static struct error *prepare(struct serve *serve) {
     TRY(dir_make(serve->places.root, 0700), "TABBY_ROOT");
     chmod(serve->places.root, 0700);
     if (arguments->chat_model)
-        log_warn("copycat", "--chat-model %s: chat is not built yet; its routes answer 501", arguments->chat_model);
+        log_warn("copycat", "--chat-model %s: chat is not built yet; its routes answer 501",
+                 arguments->chat_model);
     if (arguments->model) {
-        TRY_PLAIN(model_open(arguments->model, arguments->model, &serve->model));
+        TRY_PLAIN(model_find(&serve->places, arguments->model, MODEL_COMPLETION, &serve->model));
         if (!serve->model->prompt_template)
-            return error_new(ERROR_FAILED_PRECONDITION, "Model '%s' is not a completion model; it does not have a prompt template.",
+            return error_new(ERROR_FAILED_PRECONDITION,
+                             "Model '%s' is not a completion model; it does not have a prompt template.",
                              arguments->model);
         TRY(template_check(serve->model->prompt_template), "%s/tabby.json", serve->model->directory);
     }
@@ -113,6 +118,7 @@ static void load(struct serve *serve) {
         .threads = number_of("LLAMA_CPP_N_THREADS", 0),
         .parallelism = serve->arguments->parallelism,
         .drift_tokens = number_of("COPYCAT_SUFFIX_DRIFT", 32),
+        .seam_tokens = number_of("COPYCAT_SUFFIX_SEAM", 8),
         .repack = number_of("COPYCAT_REPACK", 0) != 0,
         .loaded = on_loaded,
         .owner = serve,
@@ -146,9 +152,4 @@ int serve_run(const struct arguments *arguments) {
     model_free(serve.model);
     places_done(&serve.places);
     return serve.exit_status;
-}
-
-int download_run(const struct arguments *arguments) {
-    (void)arguments;
-    return failed(error_new(ERROR_UNIMPLEMENTED, "tabby download is not built yet"));
 }

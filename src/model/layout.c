@@ -23,15 +23,18 @@ static struct error *read_metadata(struct model *model) {
     json_error_t where;
     scoped_json json_t *root = json_loadb(content.data ? content.data : "", content.size, 0, &where);
     if (!root)
-        return error_new(ERROR_INVALID_ARGUMENT, "Invalid metadata file: %s: line %d: %s", path, where.line, where.text);
-    if (!json_is_object(root)) return error_new(ERROR_INVALID_ARGUMENT, "Invalid metadata file: %s: it holds no object", path);
+        return error_new(ERROR_INVALID_ARGUMENT, "Invalid metadata file: %s: line %d: %s", path, where.line,
+                         where.text);
+    if (!json_is_object(root))
+        return error_new(ERROR_INVALID_ARGUMENT, "Invalid metadata file: %s: it holds no object", path);
     const char *const fields[] = {"prompt_template", "chat_template"};
     char **const places[] = {&model->prompt_template, &model->chat_template};
     for (size_t i = 0; i < COUNT(fields); i++) {
         const json_t *value = json_object_get(root, fields[i]);
         if (!value || json_is_null(value)) continue;
         if (!json_is_string(value))
-            return error_new(ERROR_INVALID_ARGUMENT, "Invalid metadata file: %s: %s is not a string", path, fields[i]);
+            return error_new(ERROR_INVALID_ARGUMENT, "Invalid metadata file: %s: %s is not a string", path,
+                             fields[i]);
         *places[i] = mem_string(json_string_value(value));
     }
     return NULL;
