@@ -1,7 +1,8 @@
 /* completion: from a request of Tabby's kind to the text that belongs at the cursor.
  *
- * What it knows that others don't: the request's JSON, languages and their stop words, how a prompt is built and cut, what of the
- * model's output is told. It asks the llama room to compute; it knows nothing of HTTP. */
+ * What it knows that others don't: the request's JSON, languages and their stop words, how a prompt is built
+ * and cut, what of the model's output is told. It asks the llama room to compute; it knows nothing of HTTP.
+ */
 #pragma once
 #include "llama.h"
 
@@ -21,7 +22,7 @@ void stop_free(struct stop *stop);
 DEFINE_SCOPED(stop)
 /* Adds a piece of output. True: a stop word is complete; the text ends before it. */
 bool stop_add(struct stop *stop, struct span piece);
-void stop_ignore(struct stop *stop); /* no words at all: only collects */
+void stop_ignore(struct stop *stop);            /* no words at all: only collects */
 struct span stop_text(const struct stop *stop); /* all output so far, or up to the stop word */
 
 /* ---- request ---- */
@@ -45,8 +46,8 @@ struct completion_request {
     uint64_t seed;
     struct span original_code, edits_diff, current_version;
 };
-/* INVALID_ARGUMENT: not JSON. FAILED_PRECONDITION: JSON, but not such a request (422). OUT_OF_RANGE: nothing to complete (400,
- * told with an empty body). */
+/* INVALID_ARGUMENT: not JSON. FAILED_PRECONDITION: JSON, but not such a request (422). OUT_OF_RANGE: nothing
+ * to complete (400, told with an empty body). */
 must_check struct error *completion_request_parse(struct span body, struct completion_request **ret_request);
 void completion_request_free(struct completion_request *request);
 DEFINE_SCOPED(completion_request)
@@ -56,33 +57,37 @@ DEFINE_SCOPED(completion_request)
 #define PROMPT_SUFFIX_BYTES 512  /* of it at most for what stands behind the cursor */
 #define PROMPT_SNIPPET_BYTES 768 /* of snippets, together */
 struct prompt {
-    struct text whole;     /* as Tabby's contract has it: before any cutting */
-    struct text prefix;    /* with the snippets before it; cut to fit */
-    struct text suffix;    /* cut to fit */
-    struct text parts[3];  /* the template's own text: first, between, last */
-    bool suffix_first;     /* the template has {suffix} before {prefix} */
+    struct text whole;    /* as Tabby's contract has it: before any cutting */
+    struct text prefix;   /* with the snippets before it; cut to fit */
+    struct text suffix;   /* cut to fit */
+    struct text parts[3]; /* the template's own text: first, between, last */
+    bool suffix_first;    /* the template has {suffix} before {prefix} */
     bool has_template, crlf;
     size_t snippet_count; /* the first of them that are in */
     const struct completion_snippet *snippets[COMPLETION_SNIPPETS_MAX];
 };
 struct window;
-/* `template` may be NULL: the prefix alone. `window` may be NULL. INVALID_ARGUMENT: a template without {prefix}. */
-must_check struct error *prompt_build(const struct completion_request *request, const char *template_text, struct window *window,
-                                      struct prompt *ret_prompt);
+/* `template` may be NULL: the prefix alone. `window` may be NULL. INVALID_ARGUMENT: a template without
+ * {prefix}. */
+must_check struct error *prompt_build(const struct completion_request *request, const char *template_text,
+                                      struct window *window, struct prompt *ret_prompt);
 void prompt_done(struct prompt *prompt);
 /* Pieces for the engine; borrowed from the prompt. Returns how many. */
 size_t prompt_pieces(const struct prompt *prompt, struct engine_piece pieces[5]);
 must_check struct error *template_check(const char *template_text);
 
 /* ---- window: lines that an editor's view slid past ---- */
-/* Editors send the last lines before the cursor only, so with each new line the first one goes and nothing of the cache would
- * fit. The window remembers what it was told of a document and puts those lines back, as long as all fits. */
+/* Editors send the last lines before the cursor only, so with each new line the first one goes and nothing of
+ * the cache would fit. The window remembers what it was told of a document and puts those lines back, as long
+ * as all fits. */
 struct window *window_new(void);
 void window_free(struct window *window);
-/* Writes to `prefix` what the model gets for the view `seen`: of a new document at most `limit_bytes` of its end, from the start of
- * a line; of a known one the view with what was kept before it, up to WINDOW_STRETCH times as much. */
+/* Writes to `prefix` what the model gets for the view `seen`: of a new document at most `limit_bytes` of its
+ * end, from the start of a line; of a known one the view with what was kept before it, up to WINDOW_STRETCH
+ * times as much. */
 #define WINDOW_STRETCH 2
-void window_extend(struct window *window, struct span document, struct span seen, size_t limit_bytes, struct text *prefix);
+void window_extend(struct window *window, struct span document, struct span seen, size_t limit_bytes,
+                   struct text *prefix);
 
 /* ---- run ---- */
 struct completion_end;
@@ -103,6 +108,7 @@ struct completion_end {
 };
 struct completion;
 /* Borrows `request` and the options' pointers until done. */
-must_check struct error *completion_start(const struct completion_options *options, const struct completion_request *request,
+must_check struct error *completion_start(const struct completion_options *options,
+                                          const struct completion_request *request,
                                           struct completion **ret_completion);
 void completion_cancel(struct completion *completion); /* done still comes */

@@ -1,4 +1,5 @@
-/* Tabby's table of languages: how a comment begins, and which words begin something new at the start of a line.
+/* Tabby's table of languages: how a comment begins, and which words begin something new at the start of a
+ * line.
  *
  * A language that is not in the table has the empty comment, so that its completions end with the line. */
 #include "completion.h"

@@ -1,8 +1,8 @@
 /* The prompt: snippets as comments, prefix and suffix in the model's template, cut to what it may cost.
  *
- * `whole` is Tabby's prompt byte for byte, for debug_options. What the engine gets differs in three ways: the template's tokens
- * are never cut away, the suffix is cut at its end, and the prefix keeps lines that the editor's view slid past (window.c).
- * Line ends are "\n" for the model also where the document has "\r\n". */
+ * `whole` is Tabby's prompt byte for byte, for debug_options. What the engine gets differs in three ways: the
+ * template's tokens are never cut away, the suffix is cut at its end, and the prefix keeps lines that the
+ * editor's view slid past (window.c). Line ends are "\n" for the model also where the document has "\r\n". */
 #include "completion.h"
 
 #include <stdlib.h>
@@ -14,7 +14,8 @@ static bool has_crlf(struct span text) {
 static void remove_cr(struct text *text) {
     size_t to = 0;
     for (size_t i = 0; i < text->size; i++)
-        if (text->data[i] != '\r' || i + 1 == text->size || text->data[i + 1] != '\n') text->data[to++] = text->data[i];
+        if (text->data[i] != '\r' || i + 1 == text->size || text->data[i + 1] != '\n')
+            text->data[to++] = text->data[i];
     text->size = to;
     if (text->data) text->data[to] = 0;
 }
@@ -26,7 +27,9 @@ static struct error *template_parse(const char *template_text, struct prompt *pr
     for (const char *at = template_text; *at;) {
         bool is_prefix = strncmp(at, "{prefix}", 8) == 0, is_suffix = strncmp(at, "{suffix}", 8) == 0;
         if (is_prefix || is_suffix) {
-            if (part == 2) return error_new(ERROR_INVALID_ARGUMENT, "prompt template has more than one {prefix} and one {suffix}");
+            if (part == 2)
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "prompt template has more than one {prefix} and one {suffix}");
             if (is_suffix && !prefix_seen) prompt->suffix_first = true;
             prefix_seen |= is_prefix;
             part++;
@@ -87,7 +90,8 @@ static void build_whole(struct prompt *prompt, struct span snippets, struct span
     if (prompt->suffix_first) text_add(whole, suffix), text_add(whole, text_span(&prompt->parts[1]));
     text_add(whole, snippets);
     text_add(whole, prefix);
-    if (prompt->has_template && !prompt->suffix_first) text_add(whole, text_span(&prompt->parts[1])), text_add(whole, suffix);
+    if (prompt->has_template && !prompt->suffix_first)
+        text_add(whole, text_span(&prompt->parts[1])), text_add(whole, suffix);
     text_add(whole, text_span(&prompt->parts[2]));
     if (prompt->crlf) remove_cr(whole);
 }
@@ -101,7 +105,8 @@ static size_t cut_suffix(struct span suffix, size_t limit_bytes) {
     return at > limit_bytes ? utf8_whole((struct span){suffix.data, limit_bytes}) : at;
 }
 
-static void cut_to_fit(const struct completion_request *request, struct prompt *prompt, struct window *window, struct span snippets) {
+static void cut_to_fit(const struct completion_request *request, struct prompt *prompt, struct window *window,
+                       struct span snippets) {
     struct text prefix = {0};
     text_add(&prefix, request->prefix);
     if (prompt->crlf) remove_cr(&prefix), remove_cr(&prompt->suffix);
@@ -113,8 +118,9 @@ static void cut_to_fit(const struct completion_request *request, struct prompt *
         used += kept;
     }
     size_t room = used + 256 < PROMPT_INPUT_BYTES ? PROMPT_INPUT_BYTES - used : 256;
-    scoped_string char *document = mem_printf(SPAN_FORMAT "\n" SPAN_FORMAT "\n" SPAN_FORMAT, SPAN_ARGS(request->user),
-                                              SPAN_ARGS(request->git_url), SPAN_ARGS(request->filepath));
+    scoped_string char *document =
+        mem_printf(SPAN_FORMAT "\n" SPAN_FORMAT "\n" SPAN_FORMAT, SPAN_ARGS(request->user),
+                   SPAN_ARGS(request->git_url), SPAN_ARGS(request->filepath));
     text_add(&prompt->prefix, snippets);
     struct text extended = {0};
     window_extend(window, span_of(document), text_span(&prefix), room, &extended);
@@ -130,8 +136,8 @@ static void build_raw(struct prompt *prompt, struct span raw, size_t limit_bytes
     text_add(&prompt->parts[0], (struct span){raw.data + from, raw.size - from});
 }
 
-struct error *prompt_build(const struct completion_request *request, const char *template_text, struct window *window,
-                           struct prompt *ret_prompt) {
+struct error *prompt_build(const struct completion_request *request, const char *template_text,
+                           struct window *window, struct prompt *ret_prompt) {
     struct prompt *prompt = ret_prompt;
     *prompt = (struct prompt){0};
     if (request->next_edit) {
@@ -162,8 +168,10 @@ struct error *prompt_build(const struct completion_request *request, const char 
 
 size_t prompt_pieces(const struct prompt *prompt, struct engine_piece pieces[5]) {
     struct engine_piece parts[3];
-    for (size_t i = 0; i < COUNT(parts); i++) parts[i] = (struct engine_piece){.text = text_span(&prompt->parts[i]), .special = true};
-    struct engine_piece prefix = {.text = text_span(&prompt->prefix)}, suffix = {.text = text_span(&prompt->suffix)};
+    for (size_t i = 0; i < COUNT(parts); i++)
+        parts[i] = (struct engine_piece){.text = text_span(&prompt->parts[i]), .special = true};
+    struct engine_piece prefix = {.text = text_span(&prompt->prefix)},
+                        suffix = {.text = text_span(&prompt->suffix)};
     size_t count = 0;
     pieces[count++] = parts[0];
     if (!prompt->has_template) {

@@ -1,17 +1,20 @@
 /* The body of POST /v1/completions: JSON to a struct, with Tabby's ideas of what is wrong.
  *
- * Unknown fields are ignored, null is the same as absent, a wrong type is an error that names the field. The root is kept, so
- * that nothing is copied. */
+ * Unknown fields are ignored, null is the same as absent, a wrong type is an error that names the field. The
+ * root is kept, so that nothing is copied. */
 #include "completion.h"
 
 #include <stdlib.h>
 
 static struct error *wrong(const char *field, const json_t *value, const char *expected) {
-    static const char *const names[] = {"a map", "a sequence", "a string", "an integer", "a float", "a boolean", "a boolean", "null"};
-    return error_new(ERROR_FAILED_PRECONDITION, "%s: invalid type: %s, expected %s", field, names[json_typeof(value)], expected);
+    static const char *const names[] = {"a map",   "a sequence", "a string",  "an integer",
+                                        "a float", "a boolean",  "a boolean", "null"};
+    return error_new(ERROR_FAILED_PRECONDITION, "%s: invalid type: %s, expected %s", field,
+                     names[json_typeof(value)], expected);
 }
 
-static struct error *read_string(const json_t *object, const char *field, struct span *ret_value, bool *ret_there) {
+static struct error *read_string(const json_t *object, const char *field, struct span *ret_value,
+                                 bool *ret_there) {
     const json_t *value = json_object_get(object, field);
     bool there = value && !json_is_null(value);
     if (ret_there) *ret_there = there;
@@ -41,7 +44,8 @@ static struct error *read_object(const json_t *object, const char *field, const 
     return *ret_value && !json_is_object(value) ? wrong(field, value, "a map") : NULL;
 }
 
-static struct error *read_snippets(struct completion_request *request, const json_t *segments, const char *field, size_t list) {
+static struct error *read_snippets(struct completion_request *request, const json_t *segments,
+                                   const char *field, size_t list) {
     const json_t *array = json_object_get(segments, field), *item;
     if (!array || json_is_null(array)) return NULL;
     if (!json_is_array(array)) return wrong(field, array, "a sequence");
@@ -52,7 +56,8 @@ static struct error *read_snippets(struct completion_request *request, const jso
         TRY(need_string(item, "filepath", &snippet.filepath), "%s", field);
         TRY(need_string(item, "body", &snippet.body), "%s", field);
         const json_t *score = json_object_get(item, "score");
-        if (list > 0 && !score) return error_new(ERROR_FAILED_PRECONDITION, "%s: missing field `score`", field);
+        if (list > 0 && !score)
+            return error_new(ERROR_FAILED_PRECONDITION, "%s: missing field `score`", field);
         if (list > 0 && !json_is_number(score)) return wrong(field, score, "a float");
         if (at == COMPLETION_SNIPPETS_MAX) continue; /* the budget of bytes is long spent */
         request->snippets[at++] = snippet;
@@ -92,12 +97,14 @@ static struct error *read_debug(struct completion_request *request) {
     TRY(read_string(debug, "raw_prompt", &request->raw_prompt, &request->has_raw_prompt), "debug_options");
     TRY(read_bool(debug, "return_snippets", &request->wants_snippets), "debug_options");
     TRY(read_bool(debug, "return_prompt", &request->wants_prompt), "debug_options");
-    TRY(read_bool(debug, "disable_retrieval_augmented_code_completion", &request->no_retrieval), "debug_options");
+    TRY(read_bool(debug, "disable_retrieval_augmented_code_completion", &request->no_retrieval),
+        "debug_options");
     return NULL;
 }
 
 static struct error *read_numbers(struct completion_request *request) {
-    const json_t *temperature = json_object_get(request->root, "temperature"), *seed = json_object_get(request->root, "seed");
+    const json_t *temperature = json_object_get(request->root, "temperature"),
+                 *seed = json_object_get(request->root, "seed");
     if (temperature && !json_is_null(temperature)) {
         if (!json_is_number(temperature)) return wrong("temperature", temperature, "f32");
         request->has_temperature = true;
@@ -125,7 +132,8 @@ static struct error *read_fields(struct completion_request *request) {
     TRY_PLAIN(read_numbers(request));
     if (request->next_edit && !request->has_edit_history)
         return error_new(ERROR_OUT_OF_RANGE, "next_edit_suggestion needs segments.edit_history");
-    if (!request->has_segments && !request->has_raw_prompt) return error_new(ERROR_OUT_OF_RANGE, "there is nothing to complete");
+    if (!request->has_segments && !request->has_raw_prompt)
+        return error_new(ERROR_OUT_OF_RANGE, "there is nothing to complete");
     return NULL;
 }
 
@@ -133,9 +141,11 @@ struct error *completion_request_parse(struct span body, struct completion_reque
     scoped(completion_request) struct completion_request *request = NEW(struct completion_request);
     json_error_t where;
     /* Jansson cuts strings at NUL bytes unless told: they are text like any other. */
-    request->root = json_loadb(body.data ? body.data : "", body.size, JSON_DECODE_ANY | JSON_ALLOW_NUL, &where);
+    request->root =
+        json_loadb(body.data ? body.data : "", body.size, JSON_DECODE_ANY | JSON_ALLOW_NUL, &where);
     if (!request->root)
-        return error_new(ERROR_INVALID_ARGUMENT, "%s at line %d column %d", where.text, where.line, where.column);
+        return error_new(ERROR_INVALID_ARGUMENT, "%s at line %d column %d", where.text, where.line,
+                         where.column);
     TRY_PLAIN(read_fields(request));
     *ret_request = take(request);
     return NULL;

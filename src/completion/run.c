@@ -1,7 +1,7 @@
 /* One completion: builds the prompt, has it computed, stops at stop words, puts the line ends back.
  *
- * The stop words are looked at on the compute thread (`check`), so that not a token too many is computed; until `done` nobody
- * else touches them. */
+ * The stop words are looked at on the compute thread (`check`), so that not a token too many is computed;
+ * until `done` nobody else touches them. */
 #include "completion.h"
 
 #include <stdlib.h>
@@ -43,18 +43,20 @@ static void on_done(void *owner, const struct engine_result *result) {
         add_cr(text, &told);
     else
         text_add(&told, text);
-    struct completion_end end = {.error = result->error, .text = text_span(&told), .prompt = &completion->prompt, .result = result};
+    struct completion_end end = {
+        .error = result->error, .text = text_span(&told), .prompt = &completion->prompt, .result = result};
     completion->options.done(completion->options.owner, &end);
     completion_free(completion);
 }
 
-struct error *completion_start(const struct completion_options *options, const struct completion_request *request,
-                               struct completion **ret_completion) {
+struct error *completion_start(const struct completion_options *options,
+                               const struct completion_request *request, struct completion **ret_completion) {
     scoped(completion) struct completion *completion = NEW(struct completion);
     completion->options = *options;
     uint32_t max_tokens = options->max_tokens ? options->max_tokens : 64;
     TRY_PLAIN(prompt_build(request, options->template_text, options->window, &completion->prompt));
-    completion->stop = stop_new(language_find(request->language), text_span(&completion->prompt.whole), options->stop_words);
+    completion->stop =
+        stop_new(language_find(request->language), text_span(&completion->prompt.whole), options->stop_words);
     if (request->next_edit) stop_ignore(completion->stop);
     struct engine_piece pieces[5];
     struct engine_job_options job = {

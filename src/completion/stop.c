@@ -1,8 +1,9 @@
 /* Stop words: where a completion ends although the model would go on.
  *
- * The longest word that ends the text decides, and the text is cut before it; it may begin in the prompt, then nothing is left.
- * Words are looked for at each byte, not only where a piece ends. One exception: a keyword in the middle of a piece counts only
- * where a word ends there, or "\ndefault" would be taken for "\ndef". */
+ * The longest word that ends the text decides, and the text is cut before it; it may begin in the prompt,
+ * then nothing is left. Words are looked for at each byte, not only where a piece ends. One exception: a
+ * keyword in the middle of a piece counts only where a word ends there, or "\ndefault" would be taken for
+ * "\ndef". */
 #include "completion.h"
 
 #include <ctype.h>
@@ -26,10 +27,12 @@ struct stop {
 };
 
 static const char *const always[] = {
-    "\n\n", "\n\n  ", "\n\n    ", "\n\n      ", "\n\n        ", "\n\n          ", "\n\n            ", "\n\n              ",
-    "\n\n\t", "\n\n\t\t", "\n\n\t\t\t", "\n\n\t\t\t\t", "\n\n\t\t\t\t\t", "\n\n\t\t\t\t\t\t",
-    "<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<file_sep>", " <EOT>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>",
-    "<|file_separator|>", "<|system|>", "<|user|>", "<|end|>", "<|assistant|>",
+    "\n\n",           "\n\n  ",           "\n\n    ",           "\n\n      ",       "\n\n        ",
+    "\n\n          ", "\n\n            ", "\n\n              ", "\n\n\t",           "\n\n\t\t",
+    "\n\n\t\t\t",     "\n\n\t\t\t\t",     "\n\n\t\t\t\t\t",     "\n\n\t\t\t\t\t\t", "<fim_prefix>",
+    "<fim_suffix>",   "<fim_middle>",     "<file_sep>",         " <EOT>",           "<|fim_prefix|>",
+    "<|fim_suffix|>", "<|fim_middle|>",   "<|file_separator|>", "<|system|>",       "<|user|>",
+    "<|end|>",        "<|assistant|>",
 };
 
 static void add(struct stop *stop, char *taken_word, bool keyword) {
@@ -98,5 +101,6 @@ bool stop_add(struct stop *stop, struct span piece) {
 }
 
 struct span stop_text(const struct stop *stop) {
-    return (struct span){stop->all.data ? stop->all.data + stop->prompt_size : "", stop->end - stop->prompt_size};
+    return (struct span){stop->all.data ? stop->all.data + stop->prompt_size : "",
+                         stop->end - stop->prompt_size};
 }

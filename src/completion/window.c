@@ -1,10 +1,10 @@
 /* The window: what stood before the lines that an editor sends.
  *
- * An editor's view is the last twenty lines or so. When a line is added the first one leaves the view, and a prompt that begins
- * elsewhere shares no prefix with the cache. So the window keeps what it sent to the model for the last documents, finds the
- * view in it and puts the lines before it back. When that grows over WINDOW_STRETCH times the limit it begins anew: one long
- * prompt every few dozen lines instead of one at each.
- * Documents are told apart by a key (user, repository, path), and never mixed. */
+ * An editor's view is the last twenty lines or so. When a line is added the first one leaves the view, and a
+ * prompt that begins elsewhere shares no prefix with the cache. So the window keeps what it sent to the model
+ * for the last documents, finds the view in it and puts the lines before it back. When that grows over
+ * WINDOW_STRETCH times the limit it begins anew: one long prompt every few dozen lines instead of one at
+ * each. Documents are told apart by a key (user, repository, path), and never mixed. */
 #include "completion.h"
 
 #include <stdlib.h>
@@ -56,7 +56,8 @@ static size_t find(struct span kept, struct span seen, size_t *ret_agreed) {
     return best;
 }
 
-/* The first start of a line at or after `at`; a boundary of a code point where no line begins in the next half. */
+/* The first start of a line at or after `at`; a boundary of a code point where no line begins in the next
+ * half. */
 static size_t line_start(struct span bytes, size_t at) {
     for (size_t i = at; i < bytes.size && i < at + (bytes.size - at) / 2 + 1; i++)
         if (i > 0 && bytes.data[i - 1] == '\n') return i;
@@ -76,7 +77,8 @@ static void keep(struct window *window, struct entry *entry, struct span documen
     entry->used = ++window->clock;
 }
 
-void window_extend(struct window *window, struct span document, struct span seen, size_t limit_bytes, struct text *prefix) {
+void window_extend(struct window *window, struct span document, struct span seen, size_t limit_bytes,
+                   struct text *prefix) {
     struct entry *entry = NULL;
     struct span lead = {0}; /* of the kept text, before what is seen */
     size_t skipped = 0;     /* of what is seen, before the kept text */
@@ -89,7 +91,8 @@ void window_extend(struct window *window, struct span document, struct span seen
         if (at != SIZE_MAX && agreed > best && at + seen.size <= limit_bytes * WINDOW_STRETCH)
             entry = candidate, lead = (struct span){kept.data, at}, skipped = 0, best = agreed;
         at = find(seen, kept, &agreed);
-        if (at != SIZE_MAX && agreed > best && seen.size - at <= limit_bytes * WINDOW_STRETCH)
+        bool cut_before = at == 0 || (at != SIZE_MAX && seen.size > limit_bytes);
+        if (cut_before && agreed > best && seen.size - at <= limit_bytes * WINDOW_STRETCH)
             entry = candidate, lead = (struct span){0}, skipped = at, best = agreed;
     }
     if (!entry && seen.size > limit_bytes) skipped = line_start(seen, seen.size - limit_bytes);

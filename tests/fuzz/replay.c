@@ -1,4 +1,5 @@
-/* Replays a corpus directory through a fuzz target, for compilers without libFuzzer: each file once, in no order. */
+/* Replays a corpus directory through a fuzz target, for compilers without libFuzzer: each file once, in no
+ * order. */
 #include "base.h"
 
 #include <dirent.h>
