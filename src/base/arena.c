@@ -16,7 +16,9 @@ struct arena {
     struct block *blocks; /* the first is the one being filled */
 };
 
-struct arena *arena_new(void) { return NEW(struct arena); }
+struct arena *arena_new(void) {
+    return NEW(struct arena);
+}
 
 void arena_free(struct arena *arena) {
     if (!arena) return;

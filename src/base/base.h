@@ -1,10 +1,10 @@
 /* base: what every room stands on.
  *
- * Errors that gather context, memory that aborts when it is gone, borrowed and built strings, maps, lists, clocks, the log,
- * SHA-256 and small files. Nothing in here knows what catnap is for.
+ * Errors that gather context, memory that aborts when it is gone, borrowed and built strings, maps, lists,
+ * clocks, the log, SHA-256 and small files. Nothing in here knows what catnap is for.
  *
- * Ownership words in all headers: `borrowed` (the caller keeps it, valid for the call or as said), `owned` (the receiver frees
- * it), `taken` (the call frees it, also when it fails). */
+ * Ownership words in all headers: `borrowed` (the caller keeps it, valid for the call or as said), `owned`
+ * (the receiver frees it), `taken` (the call frees it, also when it fails). */
 #pragma once
 #include <jansson.h>
 #include <stdarg.h>
@@ -21,13 +21,15 @@
 
 /* ---- cleanup by scope ---- */
 #define scoped(type) __attribute__((cleanup(type##_freep)))
-#define DEFINE_SCOPED(type) \
-    static inline void type##_freep(struct type **p) { type##_free(*p); }
-#define take(p) \
-    ({ \
+#define DEFINE_SCOPED(type)                            \
+    static inline void type##_freep(struct type **p) { \
+        type##_free(*p);                               \
+    }
+#define take(p)                     \
+    ({                              \
         __typeof__(p) taken_ = (p); \
-        (p) = (void *)0; \
-        taken_; \
+        (p) = (void *)0;            \
+        taken_;                     \
     })
 void scoped_text_free(char **p);
 void scoped_fd_close(int *fd);
@@ -41,11 +43,12 @@ static inline int take_fd(int *fd) {
     return taken;
 }
 
-/* ---- memory: small allocations abort when there is none; sizes from outside are bounded by the caller before ---- */
-void *mem_new(size_t size_bytes);                          /* zeroed */
-void *mem_array(size_t count, size_t size_bytes);          /* zeroed; aborts on overflow */
+/* ---- memory: small allocations abort when there is none; sizes from outside are bounded by the caller
+ * before ---- */
+void *mem_new(size_t size_bytes);                           /* zeroed */
+void *mem_array(size_t count, size_t size_bytes);           /* zeroed; aborts on overflow */
 void *mem_grow(void *old, size_t count, size_t size_bytes); /* realloc of an array; new part not zeroed */
-char *mem_string(const char *string);                      /* NULL gives NULL */
+char *mem_string(const char *string);                       /* NULL gives NULL */
 char *mem_string_n(const char *data, size_t size_bytes);
 char *mem_printf(const char *format, ...) printf_like(1, 2);
 char *mem_vprintf(const char *format, va_list args);
@@ -76,24 +79,26 @@ struct error {
     struct error *cause;
 };
 must_check struct error *error_new(enum error_code code, const char *format, ...) printf_like(2, 3);
-/* "FORMAT: strerror(errno_value)", with a code that fits the errno (ENOENT: NOT_FOUND, ENOSPC: RESOURCE_EXHAUSTED, ...). */
+/* "FORMAT: strerror(errno_value)", with a code that fits the errno (ENOENT: NOT_FOUND, ENOSPC:
+ * RESOURCE_EXHAUSTED, ...). */
 must_check struct error *error_errno(int errno_value, const char *format, ...) printf_like(2, 3);
-must_check struct error *error_wrap(struct error *cause, const char *format, ...) printf_like(2, 3); /* takes cause; keeps its code */
+must_check struct error *error_wrap(struct error *cause, const char *format, ...)
+    printf_like(2, 3);                             /* takes cause; keeps its code */
 struct error *error_copy(const struct error *err); /* deep; NULL gives NULL */
 char *error_text(const struct error *err);         /* "start tabby: no blob sha256:ab"; owned by the caller */
 int error_http(enum error_code code);              /* the HTTP status that says the same */
 const char *error_code_name(enum error_code code); /* "NOT_FOUND"; static */
 void error_free(struct error *err);
 DEFINE_SCOPED(error)
-#define TRY(EXPR, ...) \
-    do { \
-        struct error *e_ = (EXPR); \
+#define TRY(EXPR, ...)                              \
+    do {                                            \
+        struct error *e_ = (EXPR);                  \
         if (e_) return error_wrap(e_, __VA_ARGS__); \
     } while (0)
 #define TRY_PLAIN(EXPR) /* where this level has nothing to add */ \
-    do { \
-        struct error *e_ = (EXPR); \
-        if (e_) return e_; \
+    do {                                                          \
+        struct error *e_ = (EXPR);                                \
+        if (e_) return e_;                                        \
     } while (0)
 
 /* ---- spans: borrowed bytes, not NUL-terminated ---- */
@@ -114,7 +119,8 @@ bool span_is_nocase(struct span a, const char *string);
 bool span_starts(struct span a, const char *prefix);
 bool span_ends(struct span a, const char *suffix);
 struct span span_trim(struct span a); /* ASCII blanks on both ends */
-/* Cuts what is before the first `separator` off *rest and returns it; without one, all of it. *rest has data NULL at the end. */
+/* Cuts what is before the first `separator` off *rest and returns it; without one, all of it. *rest has data
+ * NULL at the end. */
 struct span span_cut(struct span *rest, char separator);
 /* Whole span a number in range, decimal, no sign for the unsigned form. */
 bool span_to_u64(struct span a, uint64_t *ret_value);
@@ -131,7 +137,8 @@ void text_add(struct text *text, struct span bytes);
 void text_add_string(struct text *text, const char *string);
 void text_add_char(struct text *text, char c);
 void text_printf(struct text *text, const char *format, ...) printf_like(2, 3);
-void text_add_json(struct text *text, struct span utf8); /* quoted and escaped; invalid UTF-8 becomes U+FFFD */
+void text_add_json(struct text *text,
+                   struct span utf8); /* quoted and escaped; invalid UTF-8 becomes U+FFFD */
 char *text_reserve(struct text *text, size_t more_bytes); /* where to write; then add to size */
 void text_remove_front(struct text *text, size_t bytes);
 void text_clear(struct text *text); /* keeps the memory */
@@ -146,8 +153,12 @@ static inline struct span text_span(const struct text *text) {
 struct list {
     struct list *next, *prev;
 };
-static inline void list_init(struct list *list) { list->next = list->prev = list; }
-static inline bool list_empty(const struct list *list) { return list->next == list; }
+static inline void list_init(struct list *list) {
+    list->next = list->prev = list;
+}
+static inline bool list_empty(const struct list *list) {
+    return list->next == list;
+}
 static inline void list_append(struct list *list, struct list *node) {
     node->prev = list->prev;
     node->next = list;
@@ -163,16 +174,18 @@ static inline void list_remove(struct list *node) {
 #define LIST_EACH_SAFE(NODE, NEXT, LIST) \
     for (struct list *NODE = (LIST)->next, *NEXT = NODE->next; NODE != (LIST); NODE = NEXT, NEXT = NODE->next)
 
-/* ---- map: string keys (copied) to pointers (borrowed); order of insertion is kept while nothing is removed ---- */
+/* ---- map: string keys (copied) to pointers (borrowed); order of insertion is kept while nothing is removed
+ * ---- */
 struct map;
 struct map *map_new(void);
 void map_free(struct map *map); /* not the values */
 DEFINE_SCOPED(map)
-void *map_get(const struct map *map, struct span key);          /* NULL where absent */
-void *map_put(struct map *map, struct span key, void *value);   /* value not NULL; returns what it replaced */
-void *map_remove(struct map *map, struct span key);             /* returns what was there */
+void *map_get(const struct map *map, struct span key);        /* NULL where absent */
+void *map_put(struct map *map, struct span key, void *value); /* value not NULL; returns what it replaced */
+void *map_remove(struct map *map, struct span key);           /* returns what was there */
 size_t map_count(const struct map *map);
-/* for (size_t i = 0; map_next(map, &i, &key, &value);) ...: no put or remove meanwhile. key and value may be NULL. */
+/* for (size_t i = 0; map_next(map, &i, &key, &value);) ...: no put or remove meanwhile. key and value may be
+ * NULL. */
 bool map_next(const struct map *map, size_t *i, const char **key, void **value);
 
 /* ---- table: numbers to pointers (borrowed); open addressing, O(1) ---- */
@@ -180,9 +193,10 @@ struct table;
 struct table *table_new(void);
 void table_free(struct table *table); /* not the values */
 DEFINE_SCOPED(table)
-void *table_get(const struct table *table, uint64_t key);        /* NULL where absent */
-void *table_put(struct table *table, uint64_t key, void *value); /* value not NULL; returns what it replaced */
-void *table_remove(struct table *table, uint64_t key);           /* returns what was there */
+void *table_get(const struct table *table, uint64_t key); /* NULL where absent */
+void *table_put(struct table *table, uint64_t key,
+                void *value);                          /* value not NULL; returns what it replaced */
+void *table_remove(struct table *table, uint64_t key); /* returns what was there */
 size_t table_count(const struct table *table);
 /* for (size_t i = 0; table_next(table, &i, &key, &value);) ...: no order; no put or remove meanwhile. */
 bool table_next(const struct table *table, size_t *i, uint64_t *key, void **value);
@@ -192,7 +206,7 @@ struct arena;
 struct arena *arena_new(void);
 void arena_free(struct arena *arena);
 DEFINE_SCOPED(arena)
-void *arena_alloc(struct arena *arena, size_t size_bytes); /* zeroed, aligned for anything */
+void *arena_alloc(struct arena *arena, size_t size_bytes);  /* zeroed, aligned for anything */
 char *arena_string(struct arena *arena, struct span bytes); /* NUL-terminated copy */
 char *arena_printf(struct arena *arena, const char *format, ...) printf_like(2, 3);
 
@@ -232,9 +246,12 @@ void sha256_of(struct span bytes, char out[SHA256_HEX_SIZE]);
 must_check struct error *file_read(const char *path, size_t limit_bytes, struct text *ret_text);
 /* One write(2) to an existing file: cgroup and proc files. */
 must_check struct error *file_poke(const char *path, const char *value);
-/* Whole new content or the old one, also after a power cut: temporary file beside it, fsync, rename, fsync of the directory. */
+/* Whole new content or the old one, also after a power cut: temporary file beside it, fsync, rename, fsync of
+ * the directory. */
 must_check struct error *file_replace(const char *path, struct span content, unsigned mode);
-must_check struct error *dir_make(const char *path, unsigned mode); /* with its parents; exists already: fine */
-must_check struct error *tree_remove(const char *path);             /* never follows links, never crosses into a mount; absent: fine */
+must_check struct error *dir_make(const char *path,
+                                  unsigned mode); /* with its parents; exists already: fine */
+must_check struct error *
+tree_remove(const char *path); /* never follows links, never crosses into a mount; absent: fine */
 bool file_exists(const char *path);
 char *path_join(const char *directory, const char *name); /* owned by the caller */

@@ -1,6 +1,7 @@
 /* Errors: a code for the client, a chain of messages for the person.
  *
- * Each level adds what only it knows; the chain reads from the outside in: "start tabby: layer sha256:ab: no such blob". */
+ * Each level adds what only it knows; the chain reads from the outside in: "start tabby: layer sha256:ab: no
+ * such blob". */
 #include "base.h"
 
 #include <errno.h>
@@ -29,9 +30,15 @@ static const struct {
     [ERROR_UNAUTHENTICATED] = {"UNAUTHENTICATED", 401},
 };
 
-static bool known(enum error_code code) { return (size_t)code < COUNT(codes) && codes[code].name; }
-int error_http(enum error_code code) { return known(code) ? codes[code].http : 500; }
-const char *error_code_name(enum error_code code) { return known(code) ? codes[code].name : "UNKNOWN"; }
+static bool known(enum error_code code) {
+    return (size_t)code < COUNT(codes) && codes[code].name;
+}
+int error_http(enum error_code code) {
+    return known(code) ? codes[code].http : 500;
+}
+const char *error_code_name(enum error_code code) {
+    return known(code) ? codes[code].name : "UNKNOWN";
+}
 
 static struct error *make(enum error_code code, char *taken_message, struct error *cause) {
     struct error *err = NEW(struct error);

@@ -1,7 +1,7 @@
 /* Files: whole and small, or trees. Every error names the path.
  *
- * file_replace is the one way in which anything durable that is no database is written: the new content is on the disk before the
- * name points to it, and the name is on the disk before the call returns. */
+ * file_replace is the one way in which anything durable that is no database is written: the new content is on
+ * the disk before the name points to it, and the name is on the disk before the call returns. */
 #include "base.h"
 
 #include <dirent.h>
@@ -90,7 +90,8 @@ struct error *dir_make(const char *path, unsigned mode) {
     return NULL;
 }
 
-/* Everything in the directory `fd` (taken), as far as it lies on `device`. Goes on after a failure, tells the first. */
+/* Everything in the directory `fd` (taken), as far as it lies on `device`. Goes on after a failure, tells the
+ * first. */
 static struct error *empty_directory(int fd, dev_t device, const char *path);
 
 static struct error *remove_entry(int parent, const char *name, dev_t device, const char *path) {
@@ -105,12 +106,14 @@ static struct error *remove_entry(int parent, const char *name, dev_t device, co
     }
     scoped_string char *inner = path_join(path, name);
     TRY_PLAIN(empty_directory(fd, device, inner));
-    if (unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT) return error_errno(errno, "remove %s", inner);
+    if (unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+        return error_errno(errno, "remove %s", inner);
     return NULL;
 }
 
 static struct error *empty_directory(int fd, dev_t device, const char *path) {
-    (void)fchmod(fd, 0700); /* overlay's work directories have mode 0; for others it fails below, with a reason */
+    (void)fchmod(fd,
+                 0700); /* overlay's work directories have mode 0; for others it fails below, with a reason */
     DIR *directory = fdopendir(fd);
     if (!directory) {
         int why = errno;
@@ -140,7 +143,9 @@ struct error *tree_remove(const char *path) {
     return remove_entry(parent, slash ? slash + 1 : path, at.st_dev, parent_path);
 }
 
-bool file_exists(const char *path) { return access(path, F_OK) == 0; }
+bool file_exists(const char *path) {
+    return access(path, F_OK) == 0;
+}
 
 char *path_join(const char *directory, const char *name) {
     size_t size = strlen(directory);

@@ -4,9 +4,12 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-static atomic_int lowest_level = LOG_INFO; /* set once by main; the one exception to "no globals": every room logs */
+static atomic_int lowest_level =
+    LOG_INFO; /* set once by main; the one exception to "no globals": every room logs */
 
-void log_level_set(enum log_level lowest) { atomic_store(&lowest_level, (int)lowest); }
+void log_level_set(enum log_level lowest) {
+    atomic_store(&lowest_level, (int)lowest);
+}
 
 void log_write(enum log_level level, const char *room, const char *format, ...) {
     static const char *const names[] = {"debug", "info", "warn", "error"};

@@ -1,7 +1,7 @@
 /* String keys to pointers.
  *
- * The entries lie in an array in the order of insertion; an index of open addressing holds their positions. A removed entry leaves a
- * hole (value NULL) that the next growth closes. */
+ * The entries lie in an array in the order of insertion; an index of open addressing holds their positions. A
+ * removed entry leaves a hole (value NULL) that the next growth closes. */
 #include "base.h"
 
 #include <assert.h>
@@ -113,7 +113,9 @@ void *map_remove(struct map *map, struct span key) {
     return removed;
 }
 
-size_t map_count(const struct map *map) { return map->count; }
+size_t map_count(const struct map *map) {
+    return map->count;
+}
 
 bool map_next(const struct map *map, size_t *i, const char **key, void **value) {
     for (; *i < map->used; (*i)++) {

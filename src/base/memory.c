@@ -12,9 +12,13 @@ static void *or_abort(void *memory) {
     abort();
 }
 
-void *mem_new(size_t size_bytes) { return or_abort(calloc(1, size_bytes ? size_bytes : 1)); }
+void *mem_new(size_t size_bytes) {
+    return or_abort(calloc(1, size_bytes ? size_bytes : 1));
+}
 
-void *mem_array(size_t count, size_t size_bytes) { return or_abort(calloc(count ? count : 1, size_bytes ? size_bytes : 1)); }
+void *mem_array(size_t count, size_t size_bytes) {
+    return or_abort(calloc(count ? count : 1, size_bytes ? size_bytes : 1));
+}
 
 void *mem_grow(void *old, size_t count, size_t size_bytes) {
     size_t total;
@@ -22,7 +26,9 @@ void *mem_grow(void *old, size_t count, size_t size_bytes) {
     return or_abort(realloc(old, total ? total : 1));
 }
 
-char *mem_string(const char *string) { return string ? mem_string_n(string, strlen(string)) : NULL; }
+char *mem_string(const char *string) {
+    return string ? mem_string_n(string, strlen(string)) : NULL;
+}
 
 char *mem_string_n(const char *data, size_t size_bytes) {
     char *copy = mem_new(size_bytes + 1);
@@ -44,10 +50,14 @@ char *mem_printf(const char *format, ...) {
     return string;
 }
 
-void scoped_text_free(char **p) { free(*p); }
+void scoped_text_free(char **p) {
+    free(*p);
+}
 
 void scoped_fd_close(int *fd) {
     if (*fd >= 0) close(*fd);
 }
 
-void scoped_json_decref(json_t **p) { json_decref(*p); }
+void scoped_json_decref(json_t **p) {
+    json_decref(*p);
+}

@@ -4,14 +4,20 @@
 #include <ctype.h>
 #include <strings.h>
 
-bool span_equal(struct span a, struct span b) { return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0); }
+bool span_equal(struct span a, struct span b) {
+    return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
 
 bool span_equal_nocase(struct span a, struct span b) {
     return a.size == b.size && (a.size == 0 || strncasecmp(a.data, b.data, a.size) == 0);
 }
 
-bool span_is(struct span a, const char *string) { return span_equal(a, span_of(string)); }
-bool span_is_nocase(struct span a, const char *string) { return span_equal_nocase(a, span_of(string)); }
+bool span_is(struct span a, const char *string) {
+    return span_equal(a, span_of(string));
+}
+bool span_is_nocase(struct span a, const char *string) {
+    return span_equal_nocase(a, span_of(string));
+}
 
 bool span_starts(struct span a, const char *prefix) {
     size_t size = strlen(prefix);
@@ -23,7 +29,9 @@ bool span_ends(struct span a, const char *suffix) {
     return a.size >= size && (size == 0 || memcmp(a.data + a.size - size, suffix, size) == 0);
 }
 
-static bool blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+static bool blank(char c) {
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
 
 struct span span_trim(struct span a) {
     while (a.size && blank(a.data[0])) a = (struct span){a.data + 1, a.size - 1};
@@ -64,4 +72,6 @@ bool span_to_i64(struct span a, int64_t *ret_value) {
     return true;
 }
 
-char *span_string(struct span a) { return mem_string_n(a.data, a.size); }
+char *span_string(struct span a) {
+    return mem_string_n(a.data, a.size);
+}

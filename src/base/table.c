@@ -1,7 +1,7 @@
 /* table: numbers to pointers.
  *
- * Open addressing with linear probing and backward-shift removal, so that there are no tombstones to clean up. At most three
- * quarters full. A slot is empty where its value is NULL. */
+ * Open addressing with linear probing and backward-shift removal, so that there are no tombstones to clean
+ * up. At most three quarters full. A slot is empty where its value is NULL. */
 #include "base.h"
 
 #include <assert.h>
@@ -17,7 +17,8 @@ struct table {
     size_t count;
 };
 
-/* The finaliser of splitmix64: our keys count upwards, and neighbours must not become one cluster with others' neighbours. */
+/* The finaliser of splitmix64: our keys count upwards, and neighbours must not become one cluster with
+ * others' neighbours. */
 static size_t home(const struct table *table, uint64_t key) {
     key ^= key >> 30;
     key *= 0xbf58476d1ce4e5b9u;
@@ -46,7 +47,9 @@ void table_free(struct table *table) {
     free(table);
 }
 
-void *table_get(const struct table *table, uint64_t key) { return find(table, key)->value; }
+void *table_get(const struct table *table, uint64_t key) {
+    return find(table, key)->value;
+}
 
 static void double_size(struct table *table) {
     struct slot *old = table->slots;
@@ -85,7 +88,9 @@ void *table_remove(struct table *table, uint64_t key) {
     return removed;
 }
 
-size_t table_count(const struct table *table) { return table->count; }
+size_t table_count(const struct table *table) {
+    return table->count;
+}
 
 bool table_next(const struct table *table, size_t *i, uint64_t *key, void **value) {
     for (; *i <= table->mask; (*i)++) {

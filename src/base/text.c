@@ -22,8 +22,12 @@ void text_add(struct text *text, struct span bytes) {
     text->data[text->size] = '\0';
 }
 
-void text_add_string(struct text *text, const char *string) { text_add(text, span_of(string)); }
-void text_add_char(struct text *text, char c) { text_add(text, (struct span){&c, 1}); }
+void text_add_string(struct text *text, const char *string) {
+    text_add(text, span_of(string));
+}
+void text_add_char(struct text *text, char c) {
+    text_add(text, (struct span){&c, 1});
+}
 
 void text_printf(struct text *text, const char *format, ...) {
     va_list args, again;

@@ -1,7 +1,7 @@
 /* The command line: Tabby's flags, defaults, texts by meaning and exit statuses.
  *
- * Help and version go to stdout with 0; whatever is wrong with the line goes to stderr with 2. No flag may be repeated, none
- * comes from the environment. */
+ * Help and version go to stdout with 0; whatever is wrong with the line goes to stderr with 2. No flag may be
+ * repeated, none comes from the environment. */
 #include "inside.h"
 
 #include <arpa/inet.h>
@@ -46,7 +46,8 @@ static const char usage[] = "Usage: tabby <COMMAND>\n\n"
                             "  -V, --version  Print version\n";
 
 static void print_help(FILE *out, const char *command, const struct flag *flags) {
-    fprintf(out, "Usage: tabby %s [OPTIONS]%s\n\nOptions:\n", command, strcmp(command, "download") == 0 ? " --model <MODEL>" : "");
+    fprintf(out, "Usage: tabby %s [OPTIONS]%s\n\nOptions:\n", command,
+            strcmp(command, "download") == 0 ? " --model <MODEL>" : "");
     for (const struct flag *flag = flags; flag->name; flag++) {
         if (flag->hidden) continue;
         fprintf(out, "      %s %s\n          %s", flag->name, flag->value ? flag->value : "", flag->help);
@@ -78,7 +79,9 @@ static bool set(const struct flag *flag, const char *value, struct arguments *ar
     case TAKES_TEXT: break;
     case TAKES_U16:
     case TAKES_U8:
-        if (!span_to_u64(span_of(value), &number) || number > (flag->kind == TAKES_U16 ? UINT16_MAX : UINT8_MAX)) return false;
+        if (!span_to_u64(span_of(value), &number) ||
+            number > (flag->kind == TAKES_U16 ? UINT16_MAX : UINT8_MAX))
+            return false;
         if (flag->kind == TAKES_U16)
             *(uint16_t *)place = (uint16_t)number;
         else
@@ -107,25 +110,32 @@ static const struct flag *find(const struct flag *flags, struct span name) {
 }
 
 /* Returns -1 when the line is good. */
-static int parse(const struct flag *flags, const char *command, int argc, char **argv, struct arguments *arguments) {
+static int parse(const struct flag *flags, const char *command, int argc, char **argv,
+                 struct arguments *arguments) {
     uint32_t seen = 0;
     for (const struct flag *flag = flags; flag->name; flag++)
         if (flag->fallback) set(flag, flag->fallback, arguments);
     for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return print_help(stdout, command, flags), 0;
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return print_help(stdout, command, flags), 0;
         if (strcmp(argv[i], "--version") == 0 || strcmp(argv[i], "-V") == 0)
             return printf("tabby-%s " TABBY_VERSION "\n", command), 0;
         struct span rest = span_of(argv[i]), name = span_cut(&rest, '=');
         const struct flag *flag = find(flags, name);
         if (!flag) return wrong("unexpected argument '%s' found", argv[i]);
         uint32_t bit = 1u << (flag - flags);
-        if (seen & bit) return wrong("the argument '%s %s' cannot be used multiple times", flag->name, flag->value ? flag->value : "");
+        if (seen & bit)
+            return wrong("the argument '%s %s' cannot be used multiple times", flag->name,
+                         flag->value ? flag->value : "");
         seen |= bit;
         const char *value = rest.data;
-        if (flag->kind == TAKES_NOTHING && value) return wrong("unexpected value '%s' for '%s' found; no more were expected", value, flag->name);
+        if (flag->kind == TAKES_NOTHING && value)
+            return wrong("unexpected value '%s' for '%s' found; no more were expected", value, flag->name);
         if (flag->kind != TAKES_NOTHING && !value && ++i < argc) value = argv[i];
-        if (flag->kind != TAKES_NOTHING && !value) return wrong("a value is required for '%s %s' but none was supplied", flag->name, flag->value);
-        if (!set(flag, value, arguments)) return wrong("invalid value '%s' for '%s %s'", value, flag->name, flag->value);
+        if (flag->kind != TAKES_NOTHING && !value)
+            return wrong("a value is required for '%s %s' but none was supplied", flag->name, flag->value);
+        if (!set(flag, value, arguments))
+            return wrong("invalid value '%s' for '%s %s'", value, flag->name, flag->value);
     }
     if (arguments->chat_device && !arguments->chat_model)
         return wrong("the following required arguments were not provided:\n  --chat-model <CHAT_MODEL>");
@@ -141,7 +151,8 @@ int copycat_main(int argc, char **argv) {
     const char *command = at < argc ? argv[at] : NULL;
     if (!command) return fputs(usage, stderr), EXIT_USAGE;
     if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0) return fputs(usage, stdout), 0;
-    if (strcmp(command, "--version") == 0 || strcmp(command, "-V") == 0) return puts("tabby " TABBY_VERSION), 0;
+    if (strcmp(command, "--version") == 0 || strcmp(command, "-V") == 0)
+        return puts("tabby " TABBY_VERSION), 0;
     if (strcmp(command, "help") == 0) {
         const char *about = at + 1 < argc ? argv[at + 1] : "";
         if (strcmp(about, "serve") == 0) return print_help(stdout, about, serve_flags), 0;
@@ -149,8 +160,10 @@ int copycat_main(int argc, char **argv) {
         return fputs(usage, stdout), 0;
     }
     struct arguments arguments = {.serve = strcmp(command, "serve") == 0};
-    if (!arguments.serve && strcmp(command, "download") != 0) return wrong("unrecognized subcommand '%s'", command);
-    int status = parse(arguments.serve ? serve_flags : download_flags, command, argc - at - 1, argv + at + 1, &arguments);
+    if (!arguments.serve && strcmp(command, "download") != 0)
+        return wrong("unrecognized subcommand '%s'", command);
+    int status = parse(arguments.serve ? serve_flags : download_flags, command, argc - at - 1, argv + at + 1,
+                       &arguments);
     if (status >= 0) return status;
     return arguments.serve ? serve_run(&arguments) : download_run(&arguments);
 }

@@ -1,8 +1,9 @@
 /* POST /v1/completions.
  *
- *   body whole -> parsed -> computed -> 200. Ends otherwise: no model 501; content type 415; too long 413; not JSON 400; not such
- * a request 422; nothing to complete 400; queue full 503; too slow 408; client gone: computing stops, nobody is told.
- * A failure of the engine is 200 with an empty text, as clients of Tabby know it; the log tells why. */
+ *   body whole -> parsed -> computed -> 200. Ends otherwise: no model 501; content type 415; too long 413;
+ * not JSON 400; not such a request 422; nothing to complete 400; queue full 503; too slow 408; client gone:
+ * computing stops, nobody is told. A failure of the engine is 200 with an empty text, as clients of Tabby
+ * know it; the log tells why. */
 #include "inside.h"
 
 #include <stdio.h>
@@ -53,13 +54,16 @@ static void add_debug(json_t *root, const struct completion_request *request, co
     if (request->wants_snippets) {
         json_t *snippets = json_array();
         for (size_t i = 0; i < prompt->snippet_count; i++)
-            json_array_append_new(snippets, json_pack("{s:s%,s:s%,s:f}", "filepath", prompt->snippets[i]->filepath.data,
-                                                      prompt->snippets[i]->filepath.size, "body", prompt->snippets[i]->body.data,
-                                                      prompt->snippets[i]->body.size, "score", 1.0));
+            json_array_append_new(snippets,
+                                  json_pack("{s:s%,s:s%,s:f}", "filepath", prompt->snippets[i]->filepath.data,
+                                            prompt->snippets[i]->filepath.size, "body",
+                                            prompt->snippets[i]->body.data, prompt->snippets[i]->body.size,
+                                            "score", 1.0));
         json_object_set_new(debug, "snippets", snippets);
     }
     if (request->wants_prompt)
-        json_object_set_new(debug, "prompt", json_stringn(prompt->whole.data ? prompt->whole.data : "", prompt->whole.size));
+        json_object_set_new(debug, "prompt",
+                            json_stringn(prompt->whole.data ? prompt->whole.data : "", prompt->whole.size));
     json_object_set_new(root, "debug_data", debug);
 }
 
@@ -67,8 +71,9 @@ static char *new_id(void) {
     uint8_t b[16];
     random_bytes(b, sizeof b);
     b[6] = (uint8_t)((b[6] & 0x0f) | 0x40), b[8] = (uint8_t)((b[8] & 0x3f) | 0x80); /* UUID version 4 */
-    return mem_printf("cmpl-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3], b[4],
-                      b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+    return mem_printf("cmpl-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
+                      b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
+                      b[15]);
 }
 
 static void on_done(void *owner, struct completion_end *end) {
@@ -92,9 +97,11 @@ static void on_done(void *owner, struct completion_end *end) {
     json_object_set_new(root, "id", json_string(id));
     /* Invalid UTF-8 (a model may say such bytes) makes jansson give NULL: then the text is empty. */
     json_t *text = json_stringn(end->text.data ? end->text.data : "", error ? 0 : end->text.size);
-    json_object_set_new(root, "choices", json_pack("[{s:i,s:o}]", "index", 0, "text", text ? text : json_string("")));
+    json_object_set_new(root, "choices",
+                        json_pack("[{s:i,s:o}]", "index", 0, "text", text ? text : json_string("")));
     if (call->request->has_debug) add_debug(root, call->request, end->prompt);
-    json_object_set_new(root, "mode", json_string(call->request->next_edit ? "next_edit_suggestion" : "standard"));
+    json_object_set_new(root, "mode",
+                        json_string(call->request->next_edit ? "next_edit_suggestion" : "standard"));
     scoped_string char *body = json_dumps(root, JSON_COMPACT);
     answer(call, 200, "application/json", span_of(body));
 }
@@ -124,7 +131,8 @@ static void on_body(struct http_exchange *exchange, struct span body, struct err
         scoped_string char *text = error_text(taken_error);
         error_free(taken_error);
         return answer(call, too_long ? 413 : 400, "text/plain; charset=utf-8",
-                      too_long ? SPAN("Failed to buffer the request body: length limit exceeded") : span_of(text));
+                      too_long ? SPAN("Failed to buffer the request body: length limit exceeded")
+                               : span_of(text));
     }
     struct error *error = completion_request_parse(body, &call->request);
     if (error) return refuse(call, error);
@@ -154,7 +162,8 @@ void completions_answer(struct serve *serve, struct http_exchange *exchange) {
     call->exchange = exchange;
     if (!serve->engine) return answer(call, 501, NULL, SPAN(""));
     if (!is_json(http_exchange_header(exchange, "content-type")))
-        return answer(call, 415, "text/plain; charset=utf-8", SPAN("Expected request with `Content-Type: application/json`"));
+        return answer(call, 415, "text/plain; charset=utf-8",
+                      SPAN("Expected request with `Content-Type: application/json`"));
     http_exchange_owner_set(exchange, call);
     http_exchange_on_gone(exchange, on_gone);
     http_exchange_read_all(exchange, BODY_BYTES_MAX, on_body);

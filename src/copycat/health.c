@@ -1,6 +1,7 @@
 /* GET|POST /v1/health: who computes what, on which machine.
  *
- * Clients read `model`, `chat_model`, `device` and `version.git_describe`; without `version` Tabby's own agent crashes. */
+ * Clients read `model`, `chat_model`, `device` and `version.git_describe`; without `version` Tabby's own
+ * agent crashes. */
 #include "inside.h"
 
 #include <stdio.h>
@@ -23,7 +24,8 @@ static json_t *models(const struct serve *serve) {
     json_t *models = json_object();
     if (serve->model)
         json_object_set_new(models, "completion",
-                            json_pack("{s:{s:s,s:s}}", "local", "model_id", serve->model->id, "device", serve->arguments->device));
+                            json_pack("{s:{s:s,s:s}}", "local", "model_id", serve->model->id, "device",
+                                      serve->arguments->device));
     json_object_set_new(models, "embedding", json_null());
     return models;
 }
@@ -41,7 +43,8 @@ void health_answer(struct serve *serve, struct http_exchange *exchange) {
     json_object_set_new(root, "cpu_count", json_integer(sysconf(_SC_NPROCESSORS_ONLN)));
     json_object_set_new(root, "version",
                         json_pack("{s:s,s:s,s:s,s:s}", "build_date", "", "build_timestamp", "", "git_sha",
-                                  "0000000000000000000000000000000000000000", "git_describe", "v" TABBY_VERSION));
+                                  "0000000000000000000000000000000000000000", "git_describe",
+                                  "v" TABBY_VERSION));
     json_object_set_new(root, "webserver", json_false());
     scoped_string char *body = json_dumps(root, JSON_COMPACT);
     rest_answer(serve, ROUTE_HEALTH, exchange, 200, "application/json", span_of(body));

@@ -1,7 +1,8 @@
 /* The listening socket: bound before the model is loaded, listening after it.
  *
- * A port that accepts means: ready. So a taken port is told at once, and no client is let in before it can be served. A socket
- * given by the one who started us (LISTEN_FDS) listens already; its connections wait in its backlog. */
+ * A port that accepts means: ready. So a taken port is told at once, and no client is let in before it can be
+ * served. A socket given by the one who started us (LISTEN_FDS) listens already; its connections wait in its
+ * backlog. */
 #include "inside.h"
 
 #include <arpa/inet.h>
@@ -19,7 +20,8 @@ static int inherited_fd(void) {
     if (pid && (!span_to_u64(span_of(pid), &number) || number != (uint64_t)getpid())) return -1;
     int listening = 0;
     socklen_t size = sizeof listening;
-    if (getsockopt(LISTEN_FD_FIRST, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) != 0 || !listening) return -1;
+    if (getsockopt(LISTEN_FD_FIRST, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) != 0 || !listening)
+        return -1;
     return LISTEN_FD_FIRST;
 }
 
@@ -32,7 +34,8 @@ static uint16_t port_of(int fd) {
     return 0;
 }
 
-struct error *listen_bind(const char *host, uint16_t port, int *ret_fd, bool *ret_inherited, uint16_t *ret_port) {
+struct error *listen_bind(const char *host, uint16_t port, int *ret_fd, bool *ret_inherited,
+                          uint16_t *ret_port) {
     int given = inherited_fd();
     *ret_inherited = given >= 0;
     if (given >= 0) {
@@ -50,7 +53,8 @@ struct error *listen_bind(const char *host, uint16_t port, int *ret_fd, bool *re
     int on = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     const struct sockaddr *address = is_six ? (struct sockaddr *)&six : (struct sockaddr *)&four;
-    if (bind(fd, address, is_six ? sizeof six : sizeof four) != 0) return error_errno(errno, "listen on %s:%u", host, port);
+    if (bind(fd, address, is_six ? sizeof six : sizeof four) != 0)
+        return error_errno(errno, "listen on %s:%u", host, port);
     *ret_port = port_of(fd);
     *ret_fd = take_fd(&fd);
     return NULL;

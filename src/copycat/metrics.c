@@ -2,8 +2,9 @@
 #include "inside.h"
 
 static const char *const names[ROUTES] = {
-    [ROUTE_HEALTH] = "/v1/health",     [ROUTE_COMPLETIONS] = "/v1/completions", [ROUTE_CHAT] = "/v1/chat/completions",
-    [ROUTE_EVENTS] = "/v1/events",     [ROUTE_MODELS] = "/v1beta/models",       [ROUTE_SETTING] = "/v1beta/server_setting",
+    [ROUTE_HEALTH] = "/v1/health",         [ROUTE_COMPLETIONS] = "/v1/completions",
+    [ROUTE_CHAT] = "/v1/chat/completions", [ROUTE_EVENTS] = "/v1/events",
+    [ROUTE_MODELS] = "/v1beta/models",     [ROUTE_SETTING] = "/v1beta/server_setting",
     [ROUTE_METRICS] = "/metrics",
 };
 
@@ -25,17 +26,18 @@ static void add_engine(struct text *out, struct engine *engine) {
     add(out, "steps_aborted_total", "counter", counters.aborted_steps);
     add(out, "jobs_queued", "gauge", counters.queued);
     add(out, "jobs_working", "gauge", counters.working);
-    text_printf(out, "# TYPE copycat_load_seconds gauge\ncopycat_load_seconds %.6f\n", (double)counters.load_us / 1e6);
+    text_printf(out, "# TYPE copycat_load_seconds gauge\ncopycat_load_seconds %.6f\n",
+                (double)counters.load_us / 1e6);
 }
 
 void metrics_answer(struct serve *serve, struct http_exchange *exchange) {
     scoped_text struct text out = {0};
     text_add_string(&out, "# TYPE axum_http_requests_total counter\n");
     for (size_t i = 0; i < ROUTES; i++)
-        for (int class = 1; class < 6; class++)
+        for (int class = 1; class < 6; class ++)
             if (serve->counts[i].by_class[class])
-                text_printf(&out, "axum_http_requests_total{endpoint=\"%s\",status=\"%dxx\"} %llu\n", names[i], class,
-                            (unsigned long long)serve->counts[i].by_class[class]);
+                text_printf(&out, "axum_http_requests_total{endpoint=\"%s\",status=\"%dxx\"} %llu\n",
+                            names[i], class, (unsigned long long)serve->counts[i].by_class[class]);
     if (serve->engine) add_engine(&out, serve->engine);
     add(&out, "clients_gone_total", "counter", serve->client_gone);
     add(&out, "timeouts_total", "counter", serve->timeouts);

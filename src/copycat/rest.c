@@ -1,4 +1,5 @@
-/* Routes: which path and method is whose, and what all answers have in common (CORS, counting, what is not there). */
+/* Routes: which path and method is whose, and what all answers have in common (CORS, counting, what is not
+ * there). */
 #include "inside.h"
 
 #include <stdlib.h>
@@ -10,19 +11,23 @@ struct entry {
 };
 
 static void no_chat(struct serve *serve, struct http_exchange *exchange) {
-    rest_answer(serve, ROUTE_CHAT, exchange, 501, "text/plain; charset=utf-8", SPAN("there is no chat model in this server"));
+    rest_answer(serve, ROUTE_CHAT, exchange, 501, "text/plain; charset=utf-8",
+                SPAN("there is no chat model in this server"));
 }
 
 static void no_events(struct serve *serve, struct http_exchange *exchange) {
-    rest_answer(serve, ROUTE_EVENTS, exchange, 501, "text/plain; charset=utf-8", SPAN("events are not kept by this server"));
+    rest_answer(serve, ROUTE_EVENTS, exchange, 501, "text/plain; charset=utf-8",
+                SPAN("events are not kept by this server"));
 }
 
 static void models(struct serve *serve, struct http_exchange *exchange) {
-    rest_answer(serve, ROUTE_MODELS, exchange, 200, "application/json", SPAN("{\"completion\":null,\"chat\":null}"));
+    rest_answer(serve, ROUTE_MODELS, exchange, 200, "application/json",
+                SPAN("{\"completion\":null,\"chat\":null}"));
 }
 
 static void setting(struct serve *serve, struct http_exchange *exchange) {
-    rest_answer(serve, ROUTE_SETTING, exchange, 200, "application/json", SPAN("{\"disable_client_side_telemetry\":false}"));
+    rest_answer(serve, ROUTE_SETTING, exchange, 200, "application/json",
+                SPAN("{\"disable_client_side_telemetry\":false}"));
 }
 
 static const struct entry entries[] = {
@@ -41,10 +46,14 @@ void rest_count(struct serve *serve, enum route route, int status) {
     serve->counts[route].by_class[class >= 0 && class < 6 ? class : 0]++;
 }
 
-void rest_answer(struct serve *serve, enum route route, struct http_exchange *exchange, int status, const char *content_type,
-                 struct span body) {
+void rest_answer(struct serve *serve, enum route route, struct http_exchange *exchange, int status,
+                 const char *content_type, struct span body) {
     rest_count(serve, route, status);
-    const char *fields[12] = {"access-control-allow-origin", "*", "access-control-expose-headers", "*", "vary",
+    const char *fields[12] = {"access-control-allow-origin",
+                              "*",
+                              "access-control-expose-headers",
+                              "*",
+                              "vary",
                               "origin, access-control-request-method, access-control-request-headers"};
     size_t at = 6;
     if (content_type) fields[at++] = "content-type", fields[at++] = content_type;
@@ -72,8 +81,13 @@ void rest_on_request(void *owner, struct http_exchange *exchange) {
         return;
     }
     if (span_is(method, "OPTIONS") && entry->route != ROUTE_METRICS) {
-        const char *const fields[] = {"access-control-allow-origin", "*", "access-control-allow-methods", "*",
-                                      "access-control-allow-headers", "*", NULL};
+        const char *const fields[] = {"access-control-allow-origin",
+                                      "*",
+                                      "access-control-allow-methods",
+                                      "*",
+                                      "access-control-allow-headers",
+                                      "*",
+                                      NULL};
         http_respond(exchange, 200, fields, SPAN(""));
     } else if (!listed(entry->methods, method)) {
         const char *const fields[] = {"allow", entry->methods, NULL};

@@ -35,7 +35,7 @@ struct core_function {
     size_t volume_count;
     uint16_t port;    /* the command listens here */
     uint16_t publish; /* the gateway's own port for it; 0: by host name only */
-    char *example; /* how to try it: a command line, "{url}" stands for its URL; NULL: curl URL */
+    char *example;    /* how to try it: a command line, "{url}" stands for its URL; NULL: curl URL */
     char *label;      /* host name instead of USER--APP-FUNC; NULL: that */
     enum core_readiness readiness;
     enum core_network network;
@@ -82,7 +82,8 @@ must_check struct error *core_function_check(const struct core_function *functio
 /* Whether running containers of `a` may go on serving as `b` (only limits and timers differ). */
 bool core_function_same_container(const struct core_function *a, const struct core_function *b);
 
-/* The same as a number: equal for functions whose containers are alike, also in another life of the daemon. */
+/* The same as a number: equal for functions whose containers are alike, also in another life of the daemon.
+ */
 uint64_t core_function_shape(const struct core_function *function);
 
 struct core_app *core_app_new(const char *name);

@@ -1,6 +1,7 @@
 /* Configuration: defaults, then the file (flat YAML), then the command line, each over the one before.
  *
- * Knows where things lie by default: for root under /var/lib and /run, for others under the XDG directories. */
+ * Knows where things lie by default: for root under /var/lib and /run, for others under the XDG directories.
+ */
 #include "config.h"
 
 #include "core.h"
@@ -13,13 +14,17 @@
 #define CONFIG_BYTES_MAX 65536
 
 const char config_usage[] =
-    "usage: catnap serve [--state DIR] [--gateway ADDR:PORT] [--api ADDR:PORT|PATH] [--config FILE] [--up FILE]...\n"
+    "usage: catnap serve [--state DIR] [--gateway ADDR:PORT] [--api ADDR:PORT|PATH] [--config FILE] [--up "
+    "FILE]...\n"
     "                    [--leave-containers]\n"
     "\n"
-    "  --state DIR           all that it keeps lies here (default /var/lib/catnap, or $XDG_STATE_HOME/catnap)\n"
+    "  --state DIR           all that it keeps lies here (default /var/lib/catnap, or "
+    "$XDG_STATE_HOME/catnap)\n"
     "  --gateway ADDR:PORT   where apps answer by host name (default 127.0.0.1:7070)\n"
-    "  --api ADDR:PORT|PATH  where the command line asks (default /run/catnap/api.sock, or $XDG_RUNTIME_DIR/catnap/api.sock)\n"
-    "  --config FILE         default /etc/catnap/catnapd.yaml, or $XDG_CONFIG_HOME/catnap/catnapd.yaml, where it is there\n"
+    "  --api ADDR:PORT|PATH  where the command line asks (default /run/catnap/api.sock, or "
+    "$XDG_RUNTIME_DIR/catnap/api.sock)\n"
+    "  --config FILE         default /etc/catnap/catnapd.yaml, or $XDG_CONFIG_HOME/catnap/catnapd.yaml, "
+    "where it is there\n"
     "  --up FILE             a manifest to apply at the start; may be repeated\n"
     "  --leave-containers    at the end they go on serving nobody, and the next catnap takes them over\n"
     "\n"
@@ -77,14 +82,15 @@ static struct error *set_pairs(struct config *config, const char *path, yaml_doc
     if (!root) return NULL; /* an empty file */
     if (root->type != YAML_MAPPING_NODE)
         return error_new(ERROR_INVALID_ARGUMENT, "%s: expected `key: value` lines", path);
-    for (yaml_node_pair_t *pair = root->data.mapping.pairs.start; pair < root->data.mapping.pairs.top; pair++) {
+    for (yaml_node_pair_t *pair = root->data.mapping.pairs.start; pair < root->data.mapping.pairs.top;
+         pair++) {
         const yaml_node_t *key = yaml_document_get_node(document, pair->key);
         const yaml_node_t *value = yaml_document_get_node(document, pair->value);
         unsigned long line = key->start_mark.line + 1;
         if (key->type != YAML_SCALAR_NODE || value->type != YAML_SCALAR_NODE)
             return error_new(ERROR_INVALID_ARGUMENT, "%s:%lu: expected `key: value`", path, line);
-        TRY(set(config, (const char *)key->data.scalar.value, (const char *)value->data.scalar.value), "%s:%lu: %s", path,
-            line, (const char *)key->data.scalar.value);
+        TRY(set(config, (const char *)key->data.scalar.value, (const char *)value->data.scalar.value),
+            "%s:%lu: %s", path, line, (const char *)key->data.scalar.value);
     }
     return NULL;
 }
@@ -101,7 +107,8 @@ static struct error *file_apply(struct config *config, const char *path) {
         error = set_pairs(config, path, &document);
         yaml_document_delete(&document);
     } else {
-        error = error_new(ERROR_INVALID_ARGUMENT, "%s:%zu: %s", path, parser.problem_mark.line + 1, parser.problem);
+        error = error_new(ERROR_INVALID_ARGUMENT, "%s:%zu: %s", path, parser.problem_mark.line + 1,
+                          parser.problem);
     }
     yaml_parser_delete(&parser);
     return error;
@@ -148,7 +155,8 @@ static char *default_file(void) {
     return path_join(directory, "catnapd.yaml");
 }
 
-/* Bundles and sockets of a state directory have a place of their own, so that several daemons live side by side. */
+/* Bundles and sockets of a state directory have a place of their own, so that several daemons live side by
+ * side. */
 static struct error *places(struct config *config) {
     TRY(dir_make(config->state_dir, 0700), "state directory");
     char *real = realpath(config->state_dir, NULL);
@@ -168,11 +176,11 @@ static struct error *places(struct config *config) {
     char *slash = strrchr(self, '/');
     config->init_path = mem_printf("%.*s/catnap-init", (int)(slash - self), self);
     if (file_exists(config->init_path)) return NULL;
-    return error_new(ERROR_FAILED_PRECONDITION, "%s is missing: catnap-init must lie beside catnap", config->init_path);
+    return error_new(ERROR_FAILED_PRECONDITION, "%s is missing: catnap-init must lie beside catnap",
+                     config->init_path);
 }
 
 /* ---- the command line ---- */
-
 
 static struct error *arguments_apply(int argc, char **argv, struct config *config) {
     for (int i = 1; i < argc; i++) {

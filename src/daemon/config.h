@@ -4,14 +4,14 @@
 
 struct config {
     char *state_dir;
-    char *run_dir;     /* bundles, sockets; on a tmpfs where there is one */
-    char *gateway;     /* ADDR:PORT */
-    char *api;         /* ADDR:PORT or a path */
-    char *user;        /* of the host labels */
-    char *domain;      /* of the host labels: "localhost" */
-    char *runtime;     /* "crun" */
-    char *init_path;   /* catnap-init */
-    char **up;         /* manifests applied at the start; NULL-terminated */
+    char *run_dir;   /* bundles, sockets; on a tmpfs where there is one */
+    char *gateway;   /* ADDR:PORT */
+    char *api;       /* ADDR:PORT or a path */
+    char *user;      /* of the host labels */
+    char *domain;    /* of the host labels: "localhost" */
+    char *runtime;   /* "crun" */
+    char *init_path; /* catnap-init */
+    char **up;       /* manifests applied at the start; NULL-terminated */
     size_t up_count;
     uint32_t containers_max, primed_max, launchers;
     int64_t reclaim_after_ms, backoff_first_ms, backoff_max_ms;
@@ -19,7 +19,8 @@ struct config {
     bool leave_containers; /* at the end: they go on, for the next daemon to adopt */
 };
 
-/* Arguments of `serve`. INVALID_ARGUMENT says what was wrong; *ret_help: asked for help, config stays empty. */
+/* Arguments of `serve`. INVALID_ARGUMENT says what was wrong; *ret_help: asked for help, config stays empty.
+ */
 must_check struct error *config_read(int argc, char **argv, struct config *ret_config, bool *ret_help);
 void config_done(struct config *config);
 extern const char config_usage[];

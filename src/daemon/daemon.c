@@ -1,9 +1,9 @@
 /* daemon: `catnap serve`. Makes the rooms, ties them together, and takes them down again.
  *
- * Start: lock and journal (store), this machine (container, node), the apps as they were (pool), what an earlier daemon left
- * running, then the doors (api, gateway), then --up, and only then "catnap is up". End by SIGINT or SIGTERM: the doors close,
- * what is being answered ends, containers stop unless they are to be left, and nothing stays behind. A second signal is impatient:
- * containers are killed. */
+ * Start: lock and journal (store), this machine (container, node), the apps as they were (pool), what an
+ * earlier daemon left running, then the doors (api, gateway), then --up, and only then "catnap is up". End by
+ * SIGINT or SIGTERM: the doors close, what is being answered ends, containers stop unless they are to be
+ * left, and nothing stays behind. A second signal is impatient: containers are killed. */
 #include "daemon.h"
 
 #include "api.h"
@@ -46,7 +46,8 @@ static struct error *app_load(struct daemon *daemon, struct core_app *app) {
     return pool_app_set(daemon->pool, app);
 }
 
-/* An app that can't be run any more (its directory is gone, its port has another owner) keeps the others from nothing. */
+/* An app that can't be run any more (its directory is gone, its port has another owner) keeps the others from
+ * nothing. */
 static void on_app(void *owner, struct core_app *taken_app) {
     scoped(core_app) struct core_app *app = taken_app;
     scoped(error) struct error *error = app_load(owner, app);
@@ -238,7 +239,8 @@ static void close_all(struct daemon *daemon) {
     config_done(&daemon->config);
 }
 
-/* Ten thousand idle connections are ordinary; the usual soft limit of 1024 is for programs that use select(2). */
+/* Ten thousand idle connections are ordinary; the usual soft limit of 1024 is for programs that use
+ * select(2). */
 static void allow_descriptors(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;

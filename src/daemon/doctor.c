@@ -8,8 +8,8 @@ static void print_json(const struct container_checks *checks) {
     scoped_json json_t *list = json_array();
     for (size_t i = 0; i < checks->count; i++) {
         const struct container_check *check = &checks->check[i];
-        json_t *item = json_pack("{s:s, s:b, s:b, s:s*, s:s*}", "name", check->name, "ok", check->ok, "needed",
-                                 check->needed, "found", check->found, "fix", check->fix);
+        json_t *item = json_pack("{s:s, s:b, s:b, s:s*, s:s*}", "name", check->name, "ok", check->ok,
+                                 "needed", check->needed, "found", check->found, "fix", check->fix);
         json_array_append_new(list, item);
     }
     scoped_json json_t *all = json_pack("{s:O}", "checks", list);
@@ -35,7 +35,10 @@ int daemon_doctor(int argc, char **argv) {
         } else if (strcmp(argv[i], "--runtime") == 0 && i + 1 < argc) {
             runtime = argv[++i];
         } else {
-            fprintf(stderr, "catnap doctor: unknown argument %s (usage: catnap doctor [--json] [--runtime PROGRAM])\n", argv[i]);
+            fprintf(
+                stderr,
+                "catnap doctor: unknown argument %s (usage: catnap doctor [--json] [--runtime PROGRAM])\n",
+                argv[i]);
             return 2;
         }
     }

@@ -2,8 +2,8 @@
 #include "address.h"
 
 #include <arpa/inet.h>
-#include <stdio.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <sys/un.h>
 
 bool address_split(const char *text, char *host, size_t host_size, uint16_t *ret_port) {
@@ -39,7 +39,8 @@ struct error *address_parse(const char *text, struct address *ret_address) {
     char host[256];
     uint16_t port;
     if (!address_split(text, host, sizeof host, &port))
-        return error_new(ERROR_INVALID_ARGUMENT, "'%s' is no address: HOST:PORT, [HOST6]:PORT or a path", text);
+        return error_new(ERROR_INVALID_ARGUMENT, "'%s' is no address: HOST:PORT, [HOST6]:PORT or a path",
+                         text);
     struct sockaddr_in *four = (struct sockaddr_in *)&ret_address->storage;
     struct sockaddr_in6 *six = (struct sockaddr_in6 *)&ret_address->storage;
     const char *number = strcmp(host, "localhost") == 0 ? "127.0.0.1" : host[0] == '\0' ? "0.0.0.0" : host;
@@ -73,7 +74,9 @@ void address_text(const struct address *address, char *text, size_t size) {
 }
 
 uint16_t address_port(const struct address *address) {
-    if (address->storage.ss_family == AF_INET) return ntohs(((const struct sockaddr_in *)&address->storage)->sin_port);
-    if (address->storage.ss_family == AF_INET6) return ntohs(((const struct sockaddr_in6 *)&address->storage)->sin6_port);
+    if (address->storage.ss_family == AF_INET)
+        return ntohs(((const struct sockaddr_in *)&address->storage)->sin_port);
+    if (address->storage.ss_family == AF_INET6)
+        return ntohs(((const struct sockaddr_in6 *)&address->storage)->sin6_port);
     return 0;
 }

@@ -1,4 +1,5 @@
-/* The answer to an exchange: head and body are gathered in the wire and go out together before the loop sleeps. */
+/* The answer to an exchange: head and body are gathered in the wire and go out together before the loop
+ * sleeps. */
 #include "server.h"
 
 #include <stdlib.h>
@@ -33,7 +34,7 @@ static void add_framing(struct http_exchange *exchange, struct text *out, int st
     exchange->left = exchange->bodiless ? -1 : length_bytes;
     if (!none && length_bytes >= 0) {
         add_number_field(out, SPAN("Content-Length"), (uint64_t)length_bytes);
-    } else if (!none && exchange->head.minor > 0) {
+    } else if (!none && exchange->head.minor > 0 && (length_bytes == HTTP_CHUNKED || !head_only)) {
         exchange->chunked = !exchange->bodiless;
         text_add(out, SPAN("Transfer-Encoding: chunked\r\n"));
     } else if (!exchange->bodiless) {
@@ -41,7 +42,8 @@ static void add_framing(struct http_exchange *exchange, struct text *out, int st
     }
     if (!exchange->head.keep_alive || connection->server->closing) connection->close_after = true;
     /* Who waits for our 100 and gets this instead may send its body or not: only a new connection is sure. */
-    if (exchange->head.expect_continue && !exchange->continued && !connection->body.whole) connection->close_after = true;
+    if (exchange->head.expect_continue && !exchange->continued && !connection->body.whole)
+        connection->close_after = true;
     if (connection->close_after) {
         text_add(out, SPAN("Connection: close\r\n"));
     } else if (exchange->head.minor == 0) {
@@ -75,11 +77,13 @@ void http_respond_interim(struct http_exchange *exchange, const struct http_head
     struct text *out = wire_out(&exchange->connection->wire);
     add_status(out, 1, head->status, head->reason);
     for (size_t i = 0; i < head->field_count; i++)
-        if (!head_is_framing(head->fields[i].name)) head_add_field(out, head->fields[i].name, head->fields[i].value);
+        if (!head_is_framing(head->fields[i].name))
+            head_add_field(out, head->fields[i].name, head->fields[i].value);
     text_add(out, SPAN("\r\n"));
 }
 
-void http_respond_begin(struct http_exchange *exchange, int status, const char *const *fields, int64_t length_bytes) {
+void http_respond_begin(struct http_exchange *exchange, int status, const char *const *fields,
+                        int64_t length_bytes) {
     struct http_field pairs[64];
     struct http_head head = {.status = status, .fields = pairs, .length_bytes = length_bytes};
     for (; fields && fields[0] && head.field_count < COUNT(pairs); fields += 2)
@@ -102,11 +106,13 @@ bool http_respond_write(struct http_exchange *exchange, struct span bytes) {
     return wire_write(&connection->wire, SPAN("\r\n"));
 }
 
-void http_respond_on_drained(struct http_exchange *exchange, void (*drained)(struct http_exchange *exchange)) {
+void http_respond_on_drained(struct http_exchange *exchange,
+                             void (*drained)(struct http_exchange *exchange)) {
     exchange->drained = drained;
 }
 
-void http_respond_end_trailers(struct http_exchange *exchange, const struct http_field *fields, size_t count) {
+void http_respond_end_trailers(struct http_exchange *exchange, const struct http_field *fields,
+                               size_t count) {
     struct connection *connection = exchange->connection;
     if (!connection) {
         exchange_free(exchange);
@@ -127,7 +133,9 @@ void http_respond_end_trailers(struct http_exchange *exchange, const struct http
     connection_answered(connection);
 }
 
-void http_respond_end(struct http_exchange *exchange) { http_respond_end_trailers(exchange, NULL, 0); }
+void http_respond_end(struct http_exchange *exchange) {
+    http_respond_end_trailers(exchange, NULL, 0);
+}
 
 void http_respond_upgrade(struct http_exchange *exchange, const struct http_head *head) {
     struct connection *connection = exchange->connection;
@@ -139,7 +147,8 @@ void http_respond_upgrade(struct http_exchange *exchange, const struct http_head
     add_status(out, 1, 101, head->reason);
     text_add(out, SPAN("Connection: Upgrade\r\n"));
     for (size_t i = 0; i < head->field_count; i++)
-        if (!head_is_framing(head->fields[i].name)) head_add_field(out, head->fields[i].name, head->fields[i].value);
+        if (!head_is_framing(head->fields[i].name))
+            head_add_field(out, head->fields[i].name, head->fields[i].value);
     text_add(out, SPAN("\r\n"));
 }
 

@@ -1,5 +1,5 @@
-/* One request, whole answer: a link, a deadline and, for host names, a lookup on another thread. `done` comes exactly once, from the
- * loop, unless the ask is freed before; a lookup that is under way then ends alone. */
+/* One request, whole answer: a link, a deadline and, for host names, a lookup on another thread. `done` comes
+ * exactly once, from the loop, unless the ask is freed before; a lookup that is under way then ends alone. */
 #include "address.h"
 #include "http.h"
 
@@ -34,7 +34,8 @@ struct http_ask {
 };
 
 static void tell(struct http_ask *ask, struct error *error) {
-    struct http_answer answer = {.status = ask->status, .body = error ? (struct span){0} : text_span(&ask->body), .error = error};
+    struct http_answer answer = {
+        .status = ask->status, .body = error ? (struct span){0} : text_span(&ask->body), .error = error};
     void (*done)(void *, struct http_answer *) = ask->options.done;
     http_link_free(take(ask->link));
     io_timer_stop(ask->deadline);
@@ -69,8 +70,8 @@ static void on_data(void *owner, struct http_link *link, struct span bytes) {
     if (ask->options.data) {
         ask->options.data(ask->options.owner, bytes);
     } else if (bytes.size > ask->options.body_limit_bytes - ask->body.size) {
-        tell(ask, error_new(ERROR_RESOURCE_EXHAUSTED, "the answer of %s is longer than %zu bytes", ask->address,
-                            ask->options.body_limit_bytes));
+        tell(ask, error_new(ERROR_RESOURCE_EXHAUSTED, "the answer of %s is longer than %zu bytes",
+                            ask->address, ask->options.body_limit_bytes));
     } else {
         text_add(&ask->body, bytes);
     }
@@ -87,7 +88,8 @@ static void on_lost(void *owner, struct http_link *link) {
     (void)link; /* between requests there is no ask */
 }
 
-static const struct http_link_events events = {.head = on_head, .data = on_data, .end = on_end, .lost = on_lost};
+static const struct http_link_events events = {
+    .head = on_head, .data = on_data, .end = on_end, .lost = on_lost};
 
 static struct error *reach(struct http_ask *ask, const struct address *address) {
     scoped_fd int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -1,5 +1,6 @@
-/* Bodies by length, in chunks, or until the end of the connection. The reader of chunks takes the canonical form and nothing else:
- * up to 15 hex digits, an extension of bounded length without control characters, CRLF and no bare LF. */
+/* Bodies by length, in chunks, or until the end of the connection. The reader of chunks takes the canonical
+ * form and nothing else: up to 15 hex digits, an extension of bounded length without control characters, CRLF
+ * and no bare LF. */
 #include "body.h"
 
 #define EXTENSION_MAX 1024
@@ -16,7 +17,9 @@ void body_start(struct body *body, int64_t length_bytes) {
     body->whole = length_bytes == 0;
 }
 
-void body_done(struct body *body) { text_done(&body->trailer); }
+void body_done(struct body *body) {
+    text_done(&body->trailer);
+}
 
 static struct span cut(struct span *bytes, uint64_t most) {
     struct span piece = {bytes->data, most < bytes->size ? (size_t)most : bytes->size};
@@ -46,10 +49,9 @@ static bool step(struct body *body, char c) {
         return c == '\r' || c == ';';
     case CHUNK_EXTENSION:
         if (c == '\r') body->phase = CHUNK_SIZE_LF;
-        return c == '\r' || (++body->line_bytes <= EXTENSION_MAX && ((unsigned char)c >= ' ' || c == '\t') && c != 127);
-    case CHUNK_SIZE_LF:
-        body->phase = body->left == 0 ? CHUNK_TRAILER : CHUNK_DATA;
-        return c == '\n';
+        return c == '\r' ||
+               (++body->line_bytes <= EXTENSION_MAX && ((unsigned char)c >= ' ' || c == '\t') && c != 127);
+    case CHUNK_SIZE_LF: body->phase = body->left == 0 ? CHUNK_TRAILER : CHUNK_DATA; return c == '\n';
     case CHUNK_DATA_CR: body->phase = CHUNK_DATA_LF; return c == '\r';
     default: /* CHUNK_DATA_LF */
         body->phase = CHUNK_SIZE;

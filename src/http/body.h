@@ -14,7 +14,7 @@ struct body {
     struct head_scan trailer_scan;
 };
 void body_start(struct body *body, int64_t length_bytes);
-/* Takes from the front of *bytes. BODY_PIECE: *ret_piece is content, ask again. BODY_WHOLE: the body ended. BODY_MORE: all bytes are
- * used. HTTP_UNTIL_CLOSE never ends by itself. */
+/* Takes from the front of *bytes. BODY_PIECE: *ret_piece is content, ask again. BODY_WHOLE: the body ended.
+ * BODY_MORE: all bytes are used. HTTP_UNTIL_CLOSE never ends by itself. */
 enum body_state body_take(struct body *body, struct span *bytes, struct span *ret_piece);
 void body_done(struct body *body);

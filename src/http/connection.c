@@ -3,8 +3,9 @@
  *   head --whole--> exchange --answered--> head            (keep-alive; pipelined requests wait in `pending`)
  *                      |  `--body unread--> discard --whole--> head
  *                      `--101--> raw            `--too much--> linger --end or 2 s--> closed
- * Bytes are parsed where they were read; only what can't be used yet is copied. While an exchange doesn't ask for its body no more
- * than one read of it is held here. Ends: the client closes, a timeout, a broken head (answered, then linger), the server closes. */
+ * Bytes are parsed where they were read; only what can't be used yet is copied. While an exchange doesn't ask
+ * for its body no more than one read of it is held here. Ends: the client closes, a timeout, a broken head
+ * (answered, then linger), the server closes. */
 #include "server.h"
 
 #include <stdlib.h>
@@ -27,7 +28,8 @@ static size_t appetite(struct wire *wire) {
     case CONNECTION_LINGER: return HUB_SCRATCH_BYTES;
     case CONNECTION_EXCHANGE:
         if (!connection->body.whole && body_wanted(connection)) return HUB_SCRATCH_BYTES;
-        /* A read tells that the client is gone, or brings its next request, of which one piece may wait here. */
+        /* A read tells that the client is gone, or brings its next request, of which one piece may wait here.
+         */
         return connection->body.whole && connection->pending.size == 0 ? PENDING_READ : 0;
     case CONNECTION_RAW: return body_wanted(connection) ? HUB_SCRATCH_BYTES : 0;
     }
@@ -39,7 +41,8 @@ static bool hangup_ends(struct wire *wire) {
     return CONTAINER_OF(wire, struct connection, wire)->state != CONNECTION_RAW;
 }
 
-/* Takes a head off the front of *bytes and tells of the request. False: more bytes are needed, or all is over. */
+/* Takes a head off the front of *bytes and tells of the request. False: more bytes are needed, or all is
+ * over. */
 static bool take_head(struct connection *connection, struct span *bytes) {
     struct http_server *server = connection->server;
     while (connection->scan.checked == 0 && bytes->size >= 2 && memcmp(bytes->data, "\r\n", 2) == 0) {
@@ -55,8 +58,9 @@ static bool take_head(struct connection *connection, struct span *bytes) {
     const char *why = NULL;
     enum head_state state = head_scan(&connection->scan, *bytes, &size, &why);
     if ((state == HEAD_WHOLE ? size : bytes->size) > server->limits.head_bytes) {
-        connection_refuse(connection, 431, error_new(ERROR_RESOURCE_EXHAUSTED, "the head is longer than %zu bytes",
-                                                     server->limits.head_bytes));
+        connection_refuse(connection, 431,
+                          error_new(ERROR_RESOURCE_EXHAUSTED, "the head is longer than %zu bytes",
+                                    server->limits.head_bytes));
         return false;
     }
     if (state == HEAD_BROKEN) {
@@ -72,11 +76,11 @@ static bool take_head(struct connection *connection, struct span *bytes) {
     struct http_exchange *exchange =
         exchange_new(connection, (struct span){bytes->data, size}, connection->scan.lines, &error);
     if (!exchange) {
-        int status = error->code == ERROR_INVALID_ARGUMENT       ? 400
-                     : error->code == ERROR_OUT_OF_RANGE         ? 505
-                     : error->code == ERROR_RESOURCE_EXHAUSTED   ? 431
-                     : error->code == ERROR_FAILED_PRECONDITION  ? 417
-                                                                 : 501;
+        int status = error->code == ERROR_INVALID_ARGUMENT      ? 400
+                     : error->code == ERROR_OUT_OF_RANGE        ? 505
+                     : error->code == ERROR_RESOURCE_EXHAUSTED  ? 431
+                     : error->code == ERROR_FAILED_PRECONDITION ? 417
+                                                                : 501;
         connection_refuse(connection, status, error);
         return false;
     }
@@ -115,7 +119,8 @@ static bool take_body(struct connection *connection, struct span *bytes) {
     case BODY_BROKEN: break;
     }
     if (exchange && !exchange->begun) {
-        /* What was promised as a body is none; nothing behind it can be trusted, so the answer is given here. */
+        /* What was promised as a body is none; nothing behind it can be trusted, so the answer is given here.
+         */
         struct error *error = error_new(ERROR_INVALID_ARGUMENT, "the chunks of the body are broken");
         connection->exchange = NULL;
         connection_refuse(connection, 400, error);
@@ -156,8 +161,12 @@ static bool step(struct connection *connection, struct span *bytes) {
 static void set_wait(struct connection *connection) {
     enum hub_wait kind = WAIT_NONE;
     switch (connection->state) {
-    case CONNECTION_HEAD: kind = connection->pending.size > 0 || connection->scan.checked > 0 ? WAIT_HEAD : WAIT_IDLE; break;
-    case CONNECTION_EXCHANGE: kind = body_wanted(connection) && !connection->body.whole ? WAIT_BODY : WAIT_NONE; break;
+    case CONNECTION_HEAD:
+        kind = connection->pending.size > 0 || connection->scan.checked > 0 ? WAIT_HEAD : WAIT_IDLE;
+        break;
+    case CONNECTION_EXCHANGE:
+        kind = body_wanted(connection) && !connection->body.whole ? WAIT_BODY : WAIT_NONE;
+        break;
     case CONNECTION_DISCARD: kind = WAIT_BODY; break;
     case CONNECTION_RAW: break;
     case CONNECTION_LINGER: kind = WAIT_LINGER; break;
@@ -202,10 +211,13 @@ static void process(struct connection *connection) {
 }
 
 void connection_process(struct connection *connection) {
-    if (!connection->processing) wire_resume(&connection->wire); /* else the loop in `use` goes on by itself */
+    if (!connection->processing)
+        wire_resume(&connection->wire); /* else the loop in `use` goes on by itself */
 }
 
-static void on_resume(struct wire *wire) { process(CONTAINER_OF(wire, struct connection, wire)); }
+static void on_resume(struct wire *wire) {
+    process(CONTAINER_OF(wire, struct connection, wire));
+}
 
 static void on_ended(struct wire *wire, struct error *error) {
     struct connection *connection = CONTAINER_OF(wire, struct connection, wire);
@@ -225,7 +237,8 @@ static void on_ended(struct wire *wire, struct error *error) {
 static void on_drained(struct wire *wire) {
     struct connection *connection = CONTAINER_OF(wire, struct connection, wire);
     if (connection->state == CONNECTION_LINGER) {
-        /* Our last byte is out. When all that the client sent was read a close is clean; otherwise wait for its end. */
+        /* Our last byte is out. When all that the client sent was read a close is clean; otherwise wait for
+         * its end. */
         if (connection->shut) return;
         connection->shut = true;
         if (connection->body.whole && connection->pending.size == 0 && connection->discarded == 0) {
@@ -249,11 +262,14 @@ static void on_freed(struct wire *wire) {
 }
 
 static void on_expired(struct hub_waiter *waiter, enum hub_wait kind) {
-    struct connection *connection = CONTAINER_OF(CONTAINER_OF(waiter, struct wire, read_wait), struct connection, wire);
+    struct connection *connection =
+        CONTAINER_OF(CONTAINER_OF(waiter, struct wire, read_wait), struct connection, wire);
     struct http_exchange *exchange = connection->exchange;
     if (kind == WAIT_HEAD && connection->pending.size > 0) {
-        connection_refuse(connection, 408, error_new(ERROR_DEADLINE_EXCEEDED, "the head did not come in time"));
-    } else if (kind == WAIT_BODY && exchange && exchange->reading && !exchange->body_told && !exchange->begun) {
+        connection_refuse(connection, 408,
+                          error_new(ERROR_DEADLINE_EXCEEDED, "the head did not come in time"));
+    } else if (kind == WAIT_BODY && exchange && exchange->reading && !exchange->body_told &&
+               !exchange->begun) {
         connection->close_after = true;
         exchange_body_end(exchange, error_new(ERROR_DEADLINE_EXCEEDED, "nothing of the body came for %d s",
                                               (int)(connection->wire.hub->wait_ms[WAIT_BODY] / 1000)));

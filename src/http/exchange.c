@@ -1,10 +1,12 @@
-/* A request and what its handler asks of it. Head, fields and spans live in one allocation with the exchange, so that a waiting
- * request costs its own size and no more. It outlives its connection until its handler ends it. */
+/* A request and what its handler asks of it. Head, fields and spans live in one allocation with the exchange,
+ * so that a waiting request costs its own size and no more. It outlives its connection until its handler ends
+ * it. */
 #include "server.h"
 
 #include <stdlib.h>
 
-struct http_exchange *exchange_new(struct connection *connection, struct span head, size_t lines, struct error **ret_error) {
+struct http_exchange *exchange_new(struct connection *connection, struct span head, size_t lines,
+                                   struct error **ret_error) {
     size_t room = lines < HEAD_FIELDS_MAX ? lines : HEAD_FIELDS_MAX;
     size_t peer_size = strlen(connection->peer) + 1;
     size_t fields_size = room * sizeof(struct http_field);
@@ -57,7 +59,8 @@ static void tell_all(struct http_exchange *exchange, struct error *error) {
 
 void exchange_overlong(struct http_exchange *exchange) {
     exchange->body_status = 413;
-    tell_all(exchange, error_new(ERROR_RESOURCE_EXHAUSTED, "the body is longer than %zu bytes", exchange->limit_bytes));
+    tell_all(exchange,
+             error_new(ERROR_RESOURCE_EXHAUSTED, "the body is longer than %zu bytes", exchange->limit_bytes));
 }
 
 void exchange_piece(struct http_exchange *exchange, struct span bytes) {
@@ -76,11 +79,13 @@ void exchange_body_end(struct http_exchange *exchange, struct error *error) {
     if (!error && exchange->connection && exchange->connection->body.trailer.size > 2) {
         const struct text *trailer = &exchange->connection->body.trailer;
         exchange->trailers = mem_new(HEAD_FIELDS_MAX * sizeof *exchange->trailers);
-        error = head_parse_trailers(text_span(trailer), exchange->trailers, HEAD_FIELDS_MAX, &exchange->trailer_count);
+        error = head_parse_trailers(text_span(trailer), exchange->trailers, HEAD_FIELDS_MAX,
+                                    &exchange->trailer_count);
     }
     if (error) {
         exchange->body_status = error->code == ERROR_DEADLINE_EXCEEDED ? 408 : 400;
-        if (exchange->connection) exchange->connection->close_after = true; /* where its next request begins is not known */
+        if (exchange->connection)
+            exchange->connection->close_after = true; /* where its next request begins is not known */
     }
     if (exchange->done) {
         tell_all(exchange, error);
@@ -95,8 +100,8 @@ static void start_reading(struct http_exchange *exchange) {
     struct connection *connection = exchange->connection;
     exchange->reading = true;
     if (!connection) return; /* gone: no callback comes */
-    if (exchange->head.expect_continue && !exchange->continued && !exchange->overlong && !exchange->begun && connection->pending.size == 0 &&
-        !connection->body.whole) {
+    if (exchange->head.expect_continue && !exchange->continued && !exchange->overlong && !exchange->begun &&
+        connection->pending.size == 0 && !connection->body.whole) {
         exchange->continued = true;
         wire_write(&connection->wire, SPAN("HTTP/1.1 100 Continue\r\n\r\n"));
     }
@@ -104,14 +109,17 @@ static void start_reading(struct http_exchange *exchange) {
 }
 
 void http_exchange_read_all(struct http_exchange *exchange, size_t limit_bytes,
-                            void (*done)(struct http_exchange *exchange, struct span body, struct error *error)) {
+                            void (*done)(struct http_exchange *exchange, struct span body,
+                                         struct error *error)) {
     exchange->done = done;
     exchange->limit_bytes = limit_bytes;
-    exchange->overlong = exchange->head.length_bytes > 0 && (uint64_t)exchange->head.length_bytes > limit_bytes;
+    exchange->overlong =
+        exchange->head.length_bytes > 0 && (uint64_t)exchange->head.length_bytes > limit_bytes;
     start_reading(exchange);
 }
 
-void http_exchange_read(struct http_exchange *exchange, void (*data)(struct http_exchange *exchange, struct span bytes),
+void http_exchange_read(struct http_exchange *exchange,
+                        void (*data)(struct http_exchange *exchange, struct span bytes),
                         void (*end)(struct http_exchange *exchange, struct error *error)) {
     exchange->data = data;
     exchange->end = end;
@@ -134,8 +142,12 @@ void http_exchange_release(struct http_exchange *exchange) {
     connection_cut(connection);
 }
 
-struct span http_exchange_method(const struct http_exchange *exchange) { return exchange->head.method; }
-struct span http_exchange_target(const struct http_exchange *exchange) { return exchange->head.target; }
+struct span http_exchange_method(const struct http_exchange *exchange) {
+    return exchange->head.method;
+}
+struct span http_exchange_target(const struct http_exchange *exchange) {
+    return exchange->head.target;
+}
 
 /* An absolute target keeps its path and query. */
 static struct span from_path(struct span target) {
@@ -162,21 +174,38 @@ struct span http_exchange_header(const struct http_exchange *exchange, const cha
     return http_head_field(&exchange->head, name);
 }
 
-bool http_exchange_header_at(const struct http_exchange *exchange, size_t i, struct span *ret_name, struct span *ret_value) {
+bool http_exchange_header_at(const struct http_exchange *exchange, size_t i, struct span *ret_name,
+                             struct span *ret_value) {
     if (i >= exchange->head.field_count) return false;
     *ret_name = exchange->head.fields[i].name;
     *ret_value = exchange->head.fields[i].value;
     return true;
 }
 
-const struct http_head *http_exchange_head(const struct http_exchange *exchange) { return &exchange->head; }
-struct span http_exchange_host(const struct http_exchange *exchange) { return head_host(&exchange->head); }
-int64_t http_exchange_length(const struct http_exchange *exchange) { return exchange->head.length_bytes; }
-const char *http_exchange_peer(const struct http_exchange *exchange) { return exchange->peer; }
-void *http_exchange_tag(const struct http_exchange *exchange) { return exchange->tag; }
-struct io_loop *http_exchange_loop(const struct http_exchange *exchange) { return exchange->io; }
-void http_exchange_owner_set(struct http_exchange *exchange, void *owner) { exchange->owner = owner; }
-void *http_exchange_owner(const struct http_exchange *exchange) { return exchange->owner; }
+const struct http_head *http_exchange_head(const struct http_exchange *exchange) {
+    return &exchange->head;
+}
+struct span http_exchange_host(const struct http_exchange *exchange) {
+    return head_host(&exchange->head);
+}
+int64_t http_exchange_length(const struct http_exchange *exchange) {
+    return exchange->head.length_bytes;
+}
+const char *http_exchange_peer(const struct http_exchange *exchange) {
+    return exchange->peer;
+}
+void *http_exchange_tag(const struct http_exchange *exchange) {
+    return exchange->tag;
+}
+struct io_loop *http_exchange_loop(const struct http_exchange *exchange) {
+    return exchange->io;
+}
+void http_exchange_owner_set(struct http_exchange *exchange, void *owner) {
+    exchange->owner = owner;
+}
+void *http_exchange_owner(const struct http_exchange *exchange) {
+    return exchange->owner;
+}
 
 struct arena *http_exchange_arena(struct http_exchange *exchange) {
     if (!exchange->arena) exchange->arena = arena_new();

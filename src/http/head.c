@@ -1,6 +1,7 @@
-/* From the bytes of a head to spans. llhttp in strict mode reads it; this file refuses beforehand what llhttp lets through and
- * what two readers could take in two ways: a line that ends in a bare LF, a CR inside a line, folded lines, a field without name,
- * more than one Host, Transfer-Encoding other than one `chunked`. Smuggling lives from such differences, so nothing is repaired. */
+/* From the bytes of a head to spans. llhttp in strict mode reads it; this file refuses beforehand what llhttp
+ * lets through and what two readers could take in two ways: a line that ends in a bare LF, a CR inside a
+ * line, folded lines, a field without name, more than one Host, Transfer-Encoding other than one `chunked`.
+ * Smuggling lives from such differences, so nothing is repaired. */
 #include "head.h"
 
 #include <llhttp.h>
@@ -41,7 +42,8 @@ struct reader {
     bool bodiless; /* an answer to HEAD */
 };
 
-/* llhttp may give one span in several calls; they touch each other, since the whole head lies in one piece. */
+/* llhttp may give one span in several calls; they touch each other, since the whole head lies in one piece.
+ */
 static void extend(struct span *span, const char *at, size_t size) {
     if (span->data && span->data + span->size == at) {
         span->size += size;
@@ -100,7 +102,7 @@ static int on_whole(llhttp_t *parser) {
     } else if (parser->flags & F_CONTENT_LENGTH) {
         head->length_bytes = parser->content_length > INT64_MAX ? -3 : (int64_t)parser->content_length;
     } else {
-        head->length_bytes = llhttp_message_needs_eof(parser) ? HTTP_UNTIL_CLOSE : 0;
+        head->length_bytes = reader->bodiless || llhttp_message_needs_eof(parser) ? HTTP_UNTIL_CLOSE : 0;
     }
     parser->upgrade = 0;
     return HPE_PAUSED; /* bodies are read by body.c */
@@ -126,10 +128,12 @@ static struct error *parse(struct span whole, llhttp_type_t type, struct reader 
         return error_new(ERROR_OUT_OF_RANGE, "HTTP/1.1 and HTTP/1.0 are spoken here");
     if (outcome == HPE_INVALID_METHOD) return error_new(ERROR_UNIMPLEMENTED, "unknown method");
     if (outcome != HPE_PAUSED)
-        return error_new(ERROR_INVALID_ARGUMENT, "%s", parser.reason ? parser.reason : llhttp_errno_name(outcome));
+        return error_new(ERROR_INVALID_ARGUMENT, "%s",
+                         parser.reason ? parser.reason : llhttp_errno_name(outcome));
     struct http_head *head = reader->head;
     if (head->minor < 0) return error_new(ERROR_OUT_OF_RANGE, "HTTP/1.1 and HTTP/1.0 are spoken here");
-    if (head->length_bytes < HTTP_UNTIL_CLOSE) return error_new(ERROR_INVALID_ARGUMENT, "Content-Length is too large");
+    if (head->length_bytes < HTTP_UNTIL_CLOSE)
+        return error_new(ERROR_INVALID_ARGUMENT, "Content-Length is too large");
     head->fields = reader->fields;
     head->field_count = reader->count;
     for (size_t i = 0; i < reader->count; i++) {
@@ -144,13 +148,16 @@ static struct error *parse(struct span whole, llhttp_type_t type, struct reader 
 }
 
 static bool is_host_char(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("-._~:[]%!$&'()*+,;=", c);
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           strchr("-._~:[]%!$&'()*+,;=", c);
 }
 
 static struct error *check_target(const struct http_head *head) {
     struct span target = head->target;
-    if (span_is(head->method, "CONNECT")) return error_new(ERROR_UNIMPLEMENTED, "CONNECT: this is no forward proxy");
-    if (memchr(target.data, '#', target.size)) return error_new(ERROR_INVALID_ARGUMENT, "the target has a fragment");
+    if (span_is(head->method, "CONNECT"))
+        return error_new(ERROR_UNIMPLEMENTED, "CONNECT: this is no forward proxy");
+    if (memchr(target.data, '#', target.size))
+        return error_new(ERROR_INVALID_ARGUMENT, "the target has a fragment");
     if (target.size > 0 && target.data[0] == '/') return NULL;
     if (span_is(target, "*") && span_is(head->method, "OPTIONS")) return NULL;
     if (span_starts(target, "http://") || span_starts(target, "https://")) return NULL;
@@ -172,7 +179,8 @@ static struct error *check_host(const struct http_head *head) {
     return NULL;
 }
 
-struct error *head_parse_request(struct span whole, struct http_field *fields, size_t room, struct http_head *ret_head) {
+struct error *head_parse_request(struct span whole, struct http_field *fields, size_t room,
+                                 struct http_head *ret_head) {
     *ret_head = (struct http_head){0};
     struct reader reader = {.head = ret_head, .fields = fields, .room = room};
     TRY_PLAIN(parse(whole, HTTP_REQUEST, &reader));
@@ -195,7 +203,8 @@ struct error *head_parse_answer(struct span whole, struct span method, struct ht
     return parse(whole, HTTP_RESPONSE, &reader);
 }
 
-struct error *head_parse_trailers(struct span whole, struct http_field *fields, size_t room, size_t *ret_count) {
+struct error *head_parse_trailers(struct span whole, struct http_field *fields, size_t room,
+                                  size_t *ret_count) {
     *ret_count = 0;
     scoped_text struct text text = {0};
     text_add_string(&text, "GET / HTTP/1.1\r\n");
@@ -206,7 +215,8 @@ struct error *head_parse_trailers(struct span whole, struct http_field *fields, 
     TRY(parse(text_span(&text), HTTP_REQUEST, &reader), "trailers");
     for (size_t i = 0; i < reader.count; i++) { /* from the copy back to the caller's bytes */
         fields[i].name.data = whole.data + (fields[i].name.data - text.data) - before;
-        if (fields[i].value.data) fields[i].value.data = whole.data + (fields[i].value.data - text.data) - before;
+        if (fields[i].value.data)
+            fields[i].value.data = whole.data + (fields[i].value.data - text.data) - before;
     }
     *ret_count = reader.count;
     return NULL;
@@ -255,9 +265,11 @@ bool http_head_lists(const struct http_head *head, const char *name, const char 
 
 struct span head_host(const struct http_head *head) {
     struct span target = head->target;
-    if (target.size == 0 || target.data[0] == '/' || target.data[0] == '*') return http_head_field(head, "host");
+    if (target.size == 0 || target.data[0] == '/' || target.data[0] == '*')
+        return http_head_field(head, "host");
     size_t scheme = span_starts(target, "https://") ? 8 : 7;
     struct span authority = {target.data + scheme, 0};
-    while (authority.size < target.size - scheme && !memchr("/?", authority.data[authority.size], 2)) authority.size++;
+    while (authority.size < target.size - scheme && !memchr("/?", authority.data[authority.size], 2))
+        authority.size++;
     return authority;
 }

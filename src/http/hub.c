@@ -1,13 +1,15 @@
-/* The shared part of many connections: see hub.h. The list is worked off in a prepare handle, which libuv runs right before it
- * sleeps: no system call is spent on deferring. Who adds to it after that (another room's prepare handle) makes the loop go round
- * once more. Lives until its last wire has let go. */
+/* The shared part of many connections: see hub.h. The list is worked off in a prepare handle, which libuv
+ * runs right before it sleeps: no system call is spent on deferring. Who adds to it after that (another
+ * room's prepare handle) makes the loop go round once more. Lives until its last wire has let go. */
 #include "hub.h"
 #include "wire.h"
 
 #include <stdlib.h>
 #include <time.h>
 
-static void on_idle(uv_idle_t *idle) { uv_idle_stop(idle); }
+static void on_idle(uv_idle_t *idle) {
+    uv_idle_stop(idle);
+}
 
 static void on_prepare(uv_prepare_t *prepare) {
     struct hub *hub = prepare->data;
@@ -36,8 +38,8 @@ static void on_timer(uv_timer_t *timer) {
     arm(hub);
 }
 
-/* The timer is never moved to a later time: it fires, finds nothing due and looks again. That costs one round per timeout, not
- * one timer operation per request. */
+/* The timer is never moved to a later time: it fires, finds nothing due and looks again. That costs one round
+ * per timeout, not one timer operation per request. */
 static void arm(struct hub *hub) {
     int64_t first_ms = INT64_MAX;
     for (int kind = WAIT_NONE + 1; kind < WAIT_KINDS; kind++) {
@@ -59,8 +61,11 @@ struct hub *hub_new(struct io_loop *loop) {
     hub->timer_at_ms = INT64_MAX;
     hub->scratch = mem_new(HUB_SCRATCH_BYTES);
     list_init(&hub->dirty);
-    static const int64_t usual_ms[WAIT_KINDS] = {[WAIT_HEAD] = 30000,  [WAIT_IDLE] = 75000,  [WAIT_BODY] = 60000,
-                                                 [WAIT_WRITE] = 60000, [WAIT_LINGER] = 2000};
+    static const int64_t usual_ms[WAIT_KINDS] = {[WAIT_HEAD] = 30000,
+                                                 [WAIT_IDLE] = 75000,
+                                                 [WAIT_BODY] = 60000,
+                                                 [WAIT_WRITE] = 60000,
+                                                 [WAIT_LINGER] = 2000};
     for (int kind = 0; kind < WAIT_KINDS; kind++) {
         list_init(&hub->waits[kind]);
         hub->wait_ms[kind] = usual_ms[kind];
@@ -83,7 +88,9 @@ struct hub *hub_ref(struct hub *hub) {
     return hub;
 }
 
-static void on_handle_closed(uv_handle_t *handle) { free(handle); }
+static void on_handle_closed(uv_handle_t *handle) {
+    free(handle);
+}
 
 void hub_unref(struct hub *hub) {
     if (!hub || --hub->references > 0) return;

@@ -1,8 +1,10 @@
-/* hub: what the connections of one server or client share, so that an idle connection costs little and a busy one few system calls.
+/* hub: what the connections of one server or client share, so that an idle connection costs little and a busy
+ * one few system calls.
  *
- * One buffer that everybody reads into. One list of wires that have something to do before the loop sleeps: output gathered in a
- * round goes out with one call each. One clock for all timeouts: each kind of wait has one length, so a queue in order of arrival
- * is a queue in order of deadlines, and only its first entry ever needs a timer. */
+ * One buffer that everybody reads into. One list of wires that have something to do before the loop sleeps:
+ * output gathered in a round goes out with one call each. One clock for all timeouts: each kind of wait has
+ * one length, so a queue in order of arrival is a queue in order of deadlines, and only its first entry ever
+ * needs a timer. */
 #pragma once
 #include "http.h"
 
@@ -44,7 +46,8 @@ struct hub *hub_ref(struct hub *hub);
 void hub_unref(struct hub *hub);
 /* A node in `dirty` belongs to a wire; hub calls wire_settle for it before the loop sleeps. */
 void hub_mark(struct hub *hub, struct list *node);
-void hub_wait_start(struct hub *hub, struct hub_waiter *waiter, enum hub_wait kind); /* replaces what it waited for */
+void hub_wait_start(struct hub *hub, struct hub_waiter *waiter,
+                    enum hub_wait kind); /* replaces what it waited for */
 void hub_wait_stop(struct hub_waiter *waiter);
 /* Small buffers for output, given back when it is out. */
 struct text hub_text_borrow(struct hub *hub);

@@ -1,13 +1,15 @@
 /* A connection to somebody who answers: see http.h, "client, streaming".
  *
- *   idle --request--> head --interim--> head            end: whole, and idle again, or over where either side says so
+ *   idle --request--> head --interim--> head            end: whole, and idle again, or over where either side
+ * says so
  *                       |--final--> body --whole--> idle
  *                       `--101--> raw --closed--> over
- * Ends otherwise: the other side dies (UNAVAILABLE), sends what is no HTTP (INVALID_ARGUMENT), takes nothing for too long
- * (DEADLINE_EXCEEDED); in each case `end` tells, and the link is only good to be freed. */
+ * Ends otherwise: the other side dies (UNAVAILABLE), sends what is no HTTP (INVALID_ARGUMENT), takes nothing
+ * for too long (DEADLINE_EXCEEDED); in each case `end` tells, and the link is only good to be freed. */
 #include "server.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #define IDLE_READ 4096
 
@@ -28,6 +30,7 @@ struct http_link {
     uint64_t requests;
     char method[24];
     bool chunked, finished; /* the request */
+    bool shutting;          /* raw, and we have nothing more to send */
     bool upgrade, answered, keep_alive, paused, reusable;
     struct http_field *trailers;
     size_t trailer_count;
@@ -48,8 +51,10 @@ void http_client_free(struct http_client *client) {
 }
 
 static void finish(struct http_link *link, struct error *error) {
-    link->reusable = !error && link->state == LINK_BODY && link->finished && link->keep_alive && link->pending.size == 0;
+    link->reusable =
+        !error && link->state == LINK_BODY && link->finished && link->keep_alive && link->pending.size == 0;
     link->state = link->reusable ? LINK_IDLE : LINK_OVER;
+    if (link->reusable) hub_wait_start(link->wire.hub, &link->wire.read_wait, WAIT_IDLE);
     link->events->end(link->owner, link, error);
 }
 
@@ -59,13 +64,15 @@ static struct error *take_answer(struct http_link *link, struct span *bytes, boo
     enum head_state state = head_scan(&link->scan, *bytes, &size, &why);
     if (state == HEAD_BROKEN) return error_new(ERROR_INVALID_ARGUMENT, "the answer is no HTTP: %s", why);
     if ((state == HEAD_WHOLE ? size : bytes->size) > link->head_limit_bytes)
-        return error_new(ERROR_INVALID_ARGUMENT, "the head of the answer is longer than %zu bytes", link->head_limit_bytes);
+        return error_new(ERROR_INVALID_ARGUMENT, "the head of the answer is longer than %zu bytes",
+                         link->head_limit_bytes);
     *ret_more = state == HEAD_WHOLE;
     if (state == HEAD_MORE) return NULL;
 
     struct http_field fields[HEAD_FIELDS_MAX];
     struct http_head head;
-    TRY(head_parse_answer((struct span){bytes->data, size}, span_of(link->method), fields, COUNT(fields), &head),
+    TRY(head_parse_answer((struct span){bytes->data, size}, span_of(link->method), fields, COUNT(fields),
+                          &head),
         "the answer is no HTTP");
     bytes->data += size;
     bytes->size -= size;
@@ -77,7 +84,9 @@ static struct error *take_answer(struct http_link *link, struct span *bytes, boo
     } else if (head.status >= 200) {
         link->state = LINK_BODY;
         link->keep_alive = head.keep_alive;
-        body_start(&link->body, strcmp(link->method, "HEAD") == 0 || head.status == 204 || head.status == 304 ? 0 : head.length_bytes);
+        body_start(&link->body, strcmp(link->method, "HEAD") == 0 || head.status == 204 || head.status == 304
+                                    ? 0
+                                    : head.length_bytes);
     }
     link->events->head(link->owner, link, &head);
     return NULL;
@@ -89,7 +98,8 @@ static struct error *take_trailers(struct http_link *link) {
     link->trailer_count = 0;
     if (link->body.trailer.size <= 2) return NULL;
     link->trailers = mem_new(HEAD_FIELDS_MAX * sizeof *link->trailers);
-    return head_parse_trailers(text_span(&link->body.trailer), link->trailers, HEAD_FIELDS_MAX, &link->trailer_count);
+    return head_parse_trailers(text_span(&link->body.trailer), link->trailers, HEAD_FIELDS_MAX,
+                               &link->trailer_count);
 }
 
 /* One step. False: bytes are needed, or a reader. */
@@ -110,10 +120,13 @@ static bool step(struct http_link *link, struct span *bytes) {
         case BODY_PIECE: link->events->data(link->owner, link, piece); return true;
         case BODY_WHOLE:
             error = take_trailers(link);
-            if (!error && bytes->size > 0) link->keep_alive = false; /* whatever this is, nobody asked for it */
+            if (!error && bytes->size > 0)
+                link->keep_alive = false; /* whatever this is, nobody asked for it */
             finish(link, error);
             return true;
-        case BODY_BROKEN: error = error_new(ERROR_INVALID_ARGUMENT, "the chunks of the answer are broken"); break;
+        case BODY_BROKEN:
+            error = error_new(ERROR_INVALID_ARGUMENT, "the chunks of the answer are broken");
+            break;
         }
         break;
     case LINK_RAW:
@@ -169,17 +182,21 @@ static void on_bytes(struct wire *wire, struct span bytes) {
     if (!wire->closed && left.size > 0) text_add(&link->pending, left);
 }
 
-static void on_resume(struct wire *wire) { process(CONTAINER_OF(wire, struct http_link, wire)); }
+static void on_resume(struct wire *wire) {
+    process(CONTAINER_OF(wire, struct http_link, wire));
+}
 
 static void on_drained(struct wire *wire) {
     struct http_link *link = CONTAINER_OF(wire, struct http_link, wire);
+    if (link->shutting && wire_backlog(wire) == 0) shutdown(wire->fd, SHUT_WR);
     if (link->events->drained) link->events->drained(link->owner, link);
 }
 
 static void on_ended(struct wire *wire, struct error *error) {
     struct http_link *link = CONTAINER_OF(wire, struct http_link, wire);
     enum link_state state = link->state;
-    bool complete = !error && (state == LINK_RAW || (state == LINK_BODY && link->body.length_bytes == HTTP_UNTIL_CLOSE));
+    bool complete =
+        !error && (state == LINK_RAW || (state == LINK_BODY && link->body.length_bytes == HTTP_UNTIL_CLOSE));
     if (state == LINK_IDLE) {
         error_free(error);
         link->state = LINK_OVER;
@@ -194,6 +211,14 @@ static void on_ended(struct wire *wire, struct error *error) {
         finish(link, error ? error_wrap(error, "the connection broke %s", when)
                            : error_new(ERROR_UNAVAILABLE, "the connection was closed %s", when));
     }
+}
+
+static void on_expired(struct hub_waiter *waiter, enum hub_wait kind) {
+    (void)kind;
+    struct http_link *link =
+        CONTAINER_OF(CONTAINER_OF(waiter, struct wire, read_wait), struct http_link, wire);
+    link->state = LINK_OVER;
+    link->events->lost(link->owner, link);
 }
 
 static void on_freed(struct wire *wire) {
@@ -223,15 +248,19 @@ struct error *http_link_new(struct http_client *client, int fd, const struct htt
         return error;
     }
     link->events = told;
+    link->wire.read_wait.expired = on_expired;
     link->head_limit_bytes = client->head_bytes;
     *ret_link = link;
     return NULL;
 }
 
-void http_link_owner_set(struct http_link *link, void *owner) { link->owner = owner; }
+void http_link_owner_set(struct http_link *link, void *owner) {
+    link->owner = owner;
+}
 
 void http_link_request(struct http_link *link, const struct http_head *head) {
     link->requests++;
+    hub_wait_stop(&link->wire.read_wait);
     link->state = LINK_HEAD;
     link->scan = (struct head_scan){0};
     link->answered = link->reusable = link->paused = false;
@@ -246,7 +275,8 @@ void http_link_request(struct http_link *link, const struct http_head *head) {
     text_add(out, head->target);
     text_add(out, SPAN(" HTTP/1.1\r\n"));
     for (size_t i = 0; i < head->field_count; i++)
-        if (!head_is_framing(head->fields[i].name)) head_add_field(out, head->fields[i].name, head->fields[i].value);
+        if (!head_is_framing(head->fields[i].name))
+            head_add_field(out, head->fields[i].name, head->fields[i].value);
     if (link->chunked) {
         text_add(out, SPAN("Transfer-Encoding: chunked\r\n"));
     } else if (head->length_bytes > 0 || span_is(head->method, "POST") || span_is(head->method, "PUT") ||
@@ -268,8 +298,12 @@ bool http_link_write(struct http_link *link, struct span bytes) {
 }
 
 void http_link_finish(struct http_link *link, const struct http_field *trailers, size_t count) {
-    if (link->finished || link->state == LINK_OVER) return;
+    if ((link->finished && link->state != LINK_RAW) || link->state == LINK_OVER) return;
     link->finished = true;
+    if (link->state == LINK_RAW) {
+        link->shutting = true;
+        wire_finish(&link->wire);
+    }
     if (!link->chunked || link->state == LINK_RAW) return;
     struct text *out = wire_out(&link->wire);
     text_add(out, SPAN("0\r\n"));
@@ -289,9 +323,15 @@ const struct http_field *http_link_trailers(const struct http_link *link, size_t
     return link->trailers;
 }
 
-bool http_link_answered(const struct http_link *link) { return link->answered; }
-bool http_link_reusable(const struct http_link *link) { return link->reusable; }
-uint64_t http_link_requests(const struct http_link *link) { return link->requests; }
+bool http_link_answered(const struct http_link *link) {
+    return link->answered;
+}
+bool http_link_reusable(const struct http_link *link) {
+    return link->reusable;
+}
+uint64_t http_link_requests(const struct http_link *link) {
+    return link->requests;
+}
 
 void http_link_free(struct http_link *link) {
     if (link) wire_close(&link->wire);

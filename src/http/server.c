@@ -1,7 +1,7 @@
-/* Listeners and the set of connections. Accepts in batches; stops accepting at the limit of connections, or for a moment when the
- * process has no file descriptor left, and goes on by itself. */
-#include "address.h"
+/* Listeners and the set of connections. Accepts in batches; stops accepting at the limit of connections, or
+ * for a moment when the process has no file descriptor left, and goes on by itself. */
 #include "server.h"
+#include "address.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -25,7 +25,8 @@ struct listener {
 static void on_listener(uv_poll_t *poll, int status, int events);
 
 static bool may_accept(const struct http_server *server) {
-    return !server->closing && server->connection_count < server->limits.connections && !io_timer_armed(server->retry);
+    return !server->closing && server->connection_count < server->limits.connections &&
+           !io_timer_armed(server->retry);
 }
 
 static void set_accepting(struct http_server *server) {
@@ -42,7 +43,9 @@ static void set_accepting(struct http_server *server) {
     }
 }
 
-static void on_retry(void *owner) { set_accepting(owner); }
+static void on_retry(void *owner) {
+    set_accepting(owner);
+}
 
 static void on_listener(uv_poll_t *poll, int status, int events) {
     (void)status;
@@ -51,10 +54,12 @@ static void on_listener(uv_poll_t *poll, int status, int events) {
     struct http_server *server = listener->server;
     for (int i = 0; i < ACCEPT_BATCH && server->accepting; i++) {
         struct address peer = {.size = sizeof peer.storage};
-        int fd = accept4(listener->fd, (struct sockaddr *)&peer.storage, &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd =
+            accept4(listener->fd, (struct sockaddr *)&peer.storage, &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
         if (fd < 0 && errno != EAGAIN) {
-            log_warn("http", "accept: %s; %zu connections are open", strerror(errno), server->connection_count);
+            log_warn("http", "accept: %s; %zu connections are open", strerror(errno),
+                     server->connection_count);
             io_timer_arm(server->retry, ACCEPT_RETRY_MS);
         }
         if (fd < 0) break;
@@ -85,10 +90,12 @@ struct http_server *http_server_new(const struct http_server_options *options) {
     if (limits->body_timeout_ms > 0) wait_ms[WAIT_BODY] = limits->body_timeout_ms;
     if (limits->write_timeout_ms > 0) wait_ms[WAIT_WRITE] = limits->write_timeout_ms;
     if (limits->connections == 0) {
-        /* A connection may need a second descriptor on its way to whoever answers, and the rest of the process some too. */
+        /* A connection may need a second descriptor on its way to whoever answers, and the rest of the
+         * process some too. */
         struct rlimit files = {.rlim_cur = 1024};
         getrlimit(RLIMIT_NOFILE, &files);
-        limits->connections = files.rlim_cur > 131328 ? 65536 : (uint32_t)(files.rlim_cur - files.rlim_cur / 8) / 2;
+        limits->connections =
+            files.rlim_cur > 131328 ? 65536 : (uint32_t)(files.rlim_cur - files.rlim_cur / 8) / 2;
     }
     return server;
 }
@@ -131,15 +138,18 @@ static struct error *bind_path(int fd, const char *path, const struct address *a
         if (!failed) return NULL;
         if (why != EADDRINUSE) return error_errno(why, "listen at %s", path);
         scoped_fd int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (probe >= 0 && connect(probe, (const struct sockaddr *)&address->storage, address->size) == 0) break;
+        if (probe >= 0 && connect(probe, (const struct sockaddr *)&address->storage, address->size) == 0)
+            break;
         struct stat there;
         if (errno != ECONNREFUSED || lstat(path, &there) != 0 || !S_ISSOCK(there.st_mode)) break;
         unlink(path);
     }
-    return error_new(ERROR_ALREADY_EXISTS, "somebody listens at %s already: stop that process or take another path", path);
+    return error_new(ERROR_ALREADY_EXISTS,
+                     "somebody listens at %s already: stop that process or take another path", path);
 }
 
-struct error *http_server_listen(struct http_server *server, const char *text, void *tag, uint16_t *ret_port) {
+struct error *http_server_listen(struct http_server *server, const char *text, void *tag,
+                                 uint16_t *ret_port) {
     struct address address;
     TRY(address_parse(text, &address), "listen at %s", text);
     bool local = address.storage.ss_family == AF_UNIX;
@@ -152,13 +162,15 @@ struct error *http_server_listen(struct http_server *server, const char *text, v
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
         if (bind(fd, (const struct sockaddr *)&address.storage, address.size) != 0) {
             if (errno == EADDRINUSE)
-                return error_new(ERROR_ALREADY_EXISTS, "%s is taken by another process: stop it or choose another port", text);
+                return error_new(ERROR_ALREADY_EXISTS,
+                                 "%s is taken by another process: stop it or choose another port", text);
             return error_errno(errno, "listen at %s", text);
         }
     }
     if (listen(fd, BACKLOG) != 0) {
         if (errno == EADDRINUSE)
-            return error_new(ERROR_ALREADY_EXISTS, "%s is taken by another process: stop it or choose another port", text);
+            return error_new(ERROR_ALREADY_EXISTS,
+                             "%s is taken by another process: stop it or choose another port", text);
         return error_errno(errno, "listen at %s", text);
     }
     address.size = sizeof address.storage;
@@ -221,4 +233,6 @@ void http_server_free(struct http_server *server) {
     free(server);
 }
 
-size_t http_server_connections(const struct http_server *server) { return server->connection_count; }
+size_t http_server_connections(const struct http_server *server) {
+    return server->connection_count;
+}

@@ -1,5 +1,5 @@
-/* The server's own structures, shared by its files: server.c (listeners), connection.c (bytes in), exchange.c (a request and its
- * body), answer.c (bytes out). */
+/* The server's own structures, shared by its files: server.c (listeners), connection.c (bytes in), exchange.c
+ * (a request and its body), answer.c (bytes out). */
 #pragma once
 #include "body.h"
 #include "wire.h"
@@ -23,7 +23,8 @@ enum connection_state {
     CONNECTION_EXCHANGE, /* a request is at work; its body may still come */
     CONNECTION_DISCARD,  /* answered before the body was read: what is left of it is thrown away */
     CONNECTION_RAW,      /* upgraded: bytes, no messages */
-    CONNECTION_LINGER,   /* the last answer is out; what comes is thrown away, so that no reset overtakes the answer */
+    CONNECTION_LINGER,   /* the last answer is out; what comes is thrown away, so that no reset overtakes the
+                            answer */
 };
 struct connection {
     struct wire wire;
@@ -77,7 +78,8 @@ void connection_cut(struct connection *connection);
 void connection_refuse(struct connection *connection, int status, struct error *error); /* error taken */
 
 /* exchange.c */
-struct http_exchange *exchange_new(struct connection *connection, struct span head, size_t lines, struct error **ret_error);
+struct http_exchange *exchange_new(struct connection *connection, struct span head, size_t lines,
+                                   struct error **ret_error);
 void exchange_free(struct http_exchange *exchange);
 void exchange_gone(struct http_exchange *exchange); /* the connection ended under it */
 void exchange_piece(struct http_exchange *exchange, struct span bytes);
@@ -85,7 +87,8 @@ void exchange_overlong(struct http_exchange *exchange);
 void exchange_body_end(struct http_exchange *exchange, struct error *error);
 
 /* answer.c */
-void answer_simple(struct connection *connection, int status, struct error *error); /* without an exchange; closes */
+void answer_simple(struct connection *connection, int status,
+                   struct error *error); /* without an exchange; closes */
 
 /* server.c */
 void server_connection_gone(struct connection *connection);

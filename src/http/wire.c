@@ -1,7 +1,8 @@
 /* One connected socket: see wire.h.
  *
- * Read interest stays registered while a request is at work, since taking it away and giving it back would cost two system calls
- * a request; only when bytes really come that nobody wants it is withdrawn. The end of the other side is seen either way. */
+ * Read interest stays registered while a request is at work, since taking it away and giving it back would
+ * cost two system calls a request; only when bytes really come that nobody wants it is withdrawn. The end of
+ * the other side is seen either way. */
 #include "wire.h"
 
 #include <errno.h>
@@ -28,8 +29,9 @@ static void fail(struct wire *wire, struct error *error) {
 static void on_write_expired(struct hub_waiter *waiter, enum hub_wait kind) {
     (void)kind;
     struct wire *wire = CONTAINER_OF(waiter, struct wire, write_wait);
-    fail(wire, error_new(ERROR_DEADLINE_EXCEEDED, "the other side took none of the %zu bytes due to it for %d s",
-                         wire_backlog(wire), (int)(wire->hub->wait_ms[WAIT_WRITE] / 1000)));
+    fail(wire,
+         error_new(ERROR_DEADLINE_EXCEEDED, "the other side took none of the %zu bytes due to it for %d s",
+                   wire_backlog(wire), (int)(wire->hub->wait_ms[WAIT_WRITE] / 1000)));
 }
 
 /* What is left in `out` and behind it `more`. Returns how much of `more` went out. */
@@ -40,7 +42,8 @@ static size_t push(struct wire *wire, struct span more) {
                                  {(char *)(uintptr_t)more.data + taken, more.size - taken}};
         if (parts[0].iov_len + parts[1].iov_len == 0) break;
         bool both = parts[0].iov_len > 0;
-        struct msghdr message = {.msg_iov = both ? parts : parts + 1, .msg_iovlen = both && parts[1].iov_len > 0 ? 2 : 1};
+        struct msghdr message = {.msg_iov = both ? parts : parts + 1,
+                                 .msg_iovlen = both && parts[1].iov_len > 0 ? 2 : 1};
         ssize_t sent = sendmsg(wire->fd, &message, MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR) continue;
         if (sent < 0 && (errno == EAGAIN || errno == ENOTCONN)) break;
@@ -150,7 +153,8 @@ struct error *wire_open(struct wire *wire, struct hub *hub, int fd, const struct
     }
     wire->hub = hub_ref(hub);
     int yes = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes); /* fails on a Unix socket, which has no such delay */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes,
+               sizeof yes); /* fails on a Unix socket, which has no such delay */
     poll_for(wire, UV_READABLE);
     return NULL;
 }
@@ -197,7 +201,8 @@ struct text *wire_out(struct wire *wire) {
 }
 
 bool wire_write(struct wire *wire, struct span bytes) {
-    if (wire->ended || wire->closed || wire->failed) return true; /* nobody will ever take it; who cares is told by `ended` */
+    if (wire->ended || wire->closed || wire->failed)
+        return true; /* nobody will ever take it; who cares is told by `ended` */
     if (bytes.size >= DIRECT_BYTES && !(wire->polled & UV_WRITABLE)) {
         size_t taken = push(wire, bytes);
         bytes.data += taken;

@@ -1,5 +1,6 @@
 /* wire: one connected socket. Gathers output, reads when its owner wants bytes, notices the other side's end.
- * Knows nothing of HTTP. The owner embeds it; memory is freed by `freed`, after the loop has let go of the socket. */
+ * Knows nothing of HTTP. The owner embeds it; memory is freed by `freed`, after the loop has let go of the
+ * socket. */
 #pragma once
 #include "hub.h"
 
@@ -9,12 +10,15 @@ struct wire;
 struct wire_events {
     /* How many bytes may be read now; 0: none, and ask again after wire_want. */
     size_t (*appetite)(struct wire *wire);
-    /* While nothing is read: does the other side's end end all at once, though unread bytes may stand before it? */
+    /* While nothing is read: does the other side's end end all at once, though unread bytes may stand before
+     * it? */
     bool (*hangup_ends)(struct wire *wire);
     void (*bytes)(struct wire *wire, struct span bytes); /* in the hub's scratch: keep what you can't use */
-    void (*ended)(struct wire *wire, struct error *error); /* NULL: the other side closed. Taken. Nothing more is read or sent */
+    void (*ended)(struct wire *wire,
+                  struct error *error); /* NULL: the other side closed. Taken. Nothing more is read or sent */
     void (*resume)(struct wire *wire);  /* after wire_resume, before the loop sleeps */
-    void (*drained)(struct wire *wire); /* the backlog fell, after a write that said stop; or all is out, after wire_finish */
+    void (*drained)(struct wire *wire); /* the backlog fell, after a write that said stop; or all is out,
+                                           after wire_finish */
     void (*freed)(struct wire *wire);
 };
 struct wire {
@@ -26,20 +30,24 @@ struct wire {
     struct list dirty;
     struct hub_waiter read_wait, write_wait; /* the owner sets `expired` of the first */
     struct text out;
-    size_t sent;      /* of out */
+    size_t sent; /* of out */
     bool resuming, closed, ended;
-    bool stopped;     /* a writer waits for `drained` */
-    bool finishing;   /* `drained` when all is out */
-    bool failed;      /* sending failed with `error`; told before the loop sleeps, not inside a writer's call */
+    bool stopped;   /* a writer waits for `drained` */
+    bool finishing; /* `drained` when all is out */
+    bool failed;    /* sending failed with `error`; told before the loop sleeps, not inside a writer's call */
     struct error *error;
 };
-must_check struct error *wire_open(struct wire *wire, struct hub *hub, int fd, const struct wire_events *events); /* fd taken */
+must_check struct error *wire_open(struct wire *wire, struct hub *hub, int fd,
+                                   const struct wire_events *events); /* fd taken */
 void wire_close(struct wire *wire); /* idempotent; `freed` follows in a later round */
 void wire_want(struct wire *wire);  /* appetite may have grown */
 void wire_resume(struct wire *wire);
-/* false: more than WIRE_BACKLOG_BYTES wait. Large pieces go out at once, small ones before the loop sleeps. */
+/* false: more than WIRE_BACKLOG_BYTES wait. Large pieces go out at once, small ones before the loop sleeps.
+ */
 bool wire_write(struct wire *wire, struct span bytes);
 struct text *wire_out(struct wire *wire); /* to build small output in place; sent before the loop sleeps */
 void wire_finish(struct wire *wire);      /* `drained` once all is out */
-static inline size_t wire_backlog(const struct wire *wire) { return wire->out.size - wire->sent; }
-void wire_settle(struct wire *wire);      /* for the hub */
+static inline size_t wire_backlog(const struct wire *wire) {
+    return wire->out.size - wire->sent;
+}
+void wire_settle(struct wire *wire); /* for the hub */

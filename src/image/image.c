@@ -16,10 +16,11 @@ struct error *image_resolve(const char *name, struct image_layers *ret_layers) {
     *ret_layers = (struct image_layers){0};
     if (strcmp(name, "host") == 0) return NULL;
     if (name[0] != '/')
-        return error_new(ERROR_UNIMPLEMENTED,
-                         "image '%s': images from registries are not built yet; use `host` (this machine's own files, "
-                         "read-only) or an absolute directory that holds a root file system",
-                         name);
+        return error_new(
+            ERROR_UNIMPLEMENTED,
+            "image '%s': images from registries are not built yet; use `host` (this machine's own files, "
+            "read-only) or an absolute directory that holds a root file system",
+            name);
     TRY_PLAIN(directory_check(name));
     ret_layers->layer = mem_array(1, sizeof *ret_layers->layer);
     ret_layers->layer[0] = mem_string(name);

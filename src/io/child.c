@@ -1,8 +1,9 @@
 /* A child process and its end.
  *
- * The happy path: spawn; output comes; the process exits and its output ends, in either order; `done`. It can end otherwise: there is
- * no such program (told in the next round of the loop); the deadline kills it; the caller frees it (killed, reaped here, not told).
- * Output is not waited for once the process has gone and a grandchild still holds the pipe: what is there by then is what counts. */
+ * The happy path: spawn; output comes; the process exits and its output ends, in either order; `done`. It can
+ * end otherwise: there is no such program (told in the next round of the loop); the deadline kills it; the
+ * caller frees it (killed, reaped here, not told). Output is not waited for once the process has gone and a
+ * grandchild still holds the pipe: what is there by then is what counts. */
 #include "inside.h"
 
 #include <errno.h>
@@ -107,14 +108,17 @@ static void on_deadline(uv_timer_t *timer) {
     uv_process_kill(&child->process, SIGKILL);
 }
 
-static void on_not_spawned(void *owner) { close_all(owner); }
+static void on_not_spawned(void *owner) {
+    close_all(owner);
+}
 
 /* The child's stdio: given fds, the capturing pipe's other end, or /dev/null. */
 static void place_fds(const struct io_child_options *options, int capture, uv_stdio_container_t *stdio) {
     const int given[3] = {options->stdin_fd, options->stdout_fd, options->stderr_fd};
     for (int i = 0; i < 3; i++) {
         int fd = given[i] >= 0 ? given[i] : i > 0 ? capture : -1;
-        stdio[i].flags = fd >= 0 ? UV_INHERIT_FD : UV_IGNORE; /* libuv opens /dev/null for an ignored one of the three */
+        stdio[i].flags =
+            fd >= 0 ? UV_INHERIT_FD : UV_IGNORE; /* libuv opens /dev/null for an ignored one of the three */
         stdio[i].data.fd = fd;
     }
     for (size_t i = 0; i < options->extra_count; i++) {
@@ -164,11 +168,14 @@ struct io_child *io_child_start(struct io_loop *loop, const struct io_child_opti
     }
     child->running = true;
     uv_read_start((uv_stream_t *)&child->output, on_allocate, on_output);
-    if (options->deadline_ms > 0) uv_timer_start(&child->deadline, on_deadline, (uint64_t)options->deadline_ms, 0);
+    if (options->deadline_ms > 0)
+        uv_timer_start(&child->deadline, on_deadline, (uint64_t)options->deadline_ms, 0);
     return child;
 }
 
-int io_child_pid(const struct io_child *child) { return child->running ? child->process.pid : 0; }
+int io_child_pid(const struct io_child *child) {
+    return child->running ? child->process.pid : 0;
+}
 
 void io_child_kill(struct io_child *child, int signo) {
     if (child->running && !child->exited) uv_process_kill(&child->process, signo);

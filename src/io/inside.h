@@ -6,7 +6,7 @@
 
 struct io_loop {
     uv_loop_t uv;
-    struct list deferred;  /* struct deferred, in the order in which they came */
-    uv_idle_t idle;        /* runs while something is deferred: the loop does not wait then */
-    uv_prepare_t prepare;  /* carries out what was deferred */
+    struct list deferred; /* struct deferred, in the order in which they came */
+    uv_idle_t idle;       /* runs while something is deferred: the loop does not wait then */
+    uv_prepare_t prepare; /* carries out what was deferred */
 };

@@ -1,7 +1,8 @@
 /* io: the few shapes in which we use libuv.
  *
- * One loop, one thread. Timers, watched file descriptors, signals, child processes and work on other threads; each is an opaque
- * object whose callback gets its `owner` back. No callback runs inside the call that started it.
+ * One loop, one thread. Timers, watched file descriptors, signals, child processes and work on other threads;
+ * each is an opaque object whose callback gets its `owner` back. No callback runs inside the call that
+ * started it.
  * `_free` may be called at any time, also inside the object's own callback; no callback comes after it. */
 #pragma once
 #include "base.h"
@@ -28,7 +29,12 @@ void io_timer_free(struct io_timer *timer);
 DEFINE_SCOPED(io_timer)
 
 /* ---- watch: a file descriptor that becomes readable or writable. Level-triggered. ---- */
-enum io_events { IO_READABLE = 1, IO_WRITABLE = 2, IO_HANGUP = 4, IO_PRIORITY = 8 /* POLLPRI: cgroup and proc files */ };
+enum io_events {
+    IO_READABLE = 1,
+    IO_WRITABLE = 2,
+    IO_HANGUP = 4,
+    IO_PRIORITY = 8 /* POLLPRI: cgroup and proc files */
+};
 struct io_watch;
 /* fd is borrowed and must stay open until io_watch_free. One watch per fd. `events` 0: made, but idle. */
 must_check struct error *io_watch_new(struct io_loop *loop, int fd, unsigned events,
@@ -40,7 +46,8 @@ DEFINE_SCOPED(io_watch)
 
 /* ---- signal: to this process ---- */
 struct io_signal;
-struct io_signal *io_signal_new(struct io_loop *loop, int signo, void (*received)(void *owner, int signo), void *owner);
+struct io_signal *io_signal_new(struct io_loop *loop, int signo, void (*received)(void *owner, int signo),
+                                void *owner);
 void io_signal_free(struct io_signal *signal);
 
 /* ---- defer: once, in the next round of the loop; from the loop's thread ---- */
@@ -49,7 +56,7 @@ void io_defer(struct io_loop *loop, void (*run)(void *owner), void *owner);
 /* ---- post: from any thread into the loop; keeps the loop alive until io_post_free ---- */
 struct io_post;
 struct io_post *io_post_new(struct io_loop *loop, void (*run)(void *owner), void *owner);
-void io_post_send(struct io_post *post); /* thread-safe; several sends may be one run */
+void io_post_send(struct io_post *post);  /* thread-safe; several sends may be one run */
 void io_post_unref(struct io_post *post); /* it no longer keeps the loop alive */
 void io_post_free(struct io_post *post);
 
@@ -80,14 +87,15 @@ struct io_child_options {
     void *owner;
 };
 struct io_child_end {
-    int exit_code;       /* -1 where a signal ended it or it never ran */
-    int signal;          /* 0 where it exited by itself */
-    struct span output;  /* captured; borrowed for the call */
-    struct error *error; /* could not run, or deadline; owned by the callback. A non-zero exit is no error here. */
+    int exit_code;      /* -1 where a signal ended it or it never ran */
+    int signal;         /* 0 where it exited by itself */
+    struct span output; /* captured; borrowed for the call */
+    struct error
+        *error; /* could not run, or deadline; owned by the callback. A non-zero exit is no error here. */
 };
 struct io_child;
 /* "No such program" too comes through `done`. The object lives until done has returned or io_child_free. */
 struct io_child *io_child_start(struct io_loop *loop, const struct io_child_options *options);
-int io_child_pid(const struct io_child *child);          /* 0 when it could not be started */
-void io_child_kill(struct io_child *child, int signo);   /* done still comes */
-void io_child_free(struct io_child *child);              /* kills; no done; reaped by io */
+int io_child_pid(const struct io_child *child);        /* 0 when it could not be started */
+void io_child_kill(struct io_child *child, int signo); /* done still comes */
+void io_child_free(struct io_child *child);            /* kills; no done; reaped by io */

@@ -1,8 +1,8 @@
 /* The loop, and what is put off to its next round.
  *
- * Deferred work runs from a prepare handle, once per round, only what was there when the round began, so that work which defers
- * itself again can't keep I/O from its turn. An idle handle keeps the loop from waiting meanwhile; both are stopped when there is
- * nothing, so an idle loop is never woken. */
+ * Deferred work runs from a prepare handle, once per round, only what was there when the round began, so that
+ * work which defers itself again can't keep I/O from its turn. An idle handle keeps the loop from waiting
+ * meanwhile; both are stopped when there is nothing, so an idle loop is never woken. */
 #include "inside.h"
 
 #include <assert.h>
@@ -14,7 +14,9 @@ struct deferred {
     void *owner;
 };
 
-static void on_idle(uv_idle_t *idle) { (void)idle; }
+static void on_idle(uv_idle_t *idle) {
+    (void)idle;
+}
 
 static void on_prepare(uv_prepare_t *prepare) {
     struct io_loop *loop = prepare->data;
@@ -57,14 +59,19 @@ struct io_loop *io_loop_new(void) {
     return loop;
 }
 
-void io_loop_run(struct io_loop *loop) { uv_run(&loop->uv, UV_RUN_DEFAULT); }
-void io_loop_stop(struct io_loop *loop) { uv_stop(&loop->uv); }
+void io_loop_run(struct io_loop *loop) {
+    uv_run(&loop->uv, UV_RUN_DEFAULT);
+}
+void io_loop_stop(struct io_loop *loop) {
+    uv_stop(&loop->uv);
+}
 
 void io_loop_free(struct io_loop *loop) {
     if (!loop) return;
     uv_close((uv_handle_t *)&loop->idle, NULL);
     uv_close((uv_handle_t *)&loop->prepare, NULL);
-    uv_run(&loop->uv, UV_RUN_DEFAULT); /* what is being closed closes */
+    /* What is being closed closes. More than one round: a stop that nobody waited for ends the first. */
+    while (uv_loop_alive(&loop->uv)) uv_run(&loop->uv, UV_RUN_DEFAULT);
     while (!list_empty(&loop->deferred)) {
         struct list *first = loop->deferred.next;
         list_remove(first);
@@ -76,5 +83,9 @@ void io_loop_free(struct io_loop *loop) {
     free(loop);
 }
 
-int64_t io_now_ms(const struct io_loop *loop) { return (int64_t)uv_now(&loop->uv); }
-void *io_loop_uv(struct io_loop *loop) { return &loop->uv; }
+int64_t io_now_ms(const struct io_loop *loop) {
+    return (int64_t)uv_now(&loop->uv);
+}
+void *io_loop_uv(struct io_loop *loop) {
+    return &loop->uv;
+}

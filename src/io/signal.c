@@ -14,7 +14,8 @@ static void on_signal(uv_signal_t *uv, int signo) {
     signal->received(signal->owner, signo);
 }
 
-struct io_signal *io_signal_new(struct io_loop *loop, int signo, void (*received)(void *owner, int signo), void *owner) {
+struct io_signal *io_signal_new(struct io_loop *loop, int signo, void (*received)(void *owner, int signo),
+                                void *owner) {
     struct io_signal *signal = NEW(struct io_signal);
     uv_signal_init(&loop->uv, &signal->uv);
     signal->uv.data = signal;
@@ -24,7 +25,9 @@ struct io_signal *io_signal_new(struct io_loop *loop, int signo, void (*received
     return signal;
 }
 
-static void on_closed(uv_handle_t *handle) { free(handle->data); }
+static void on_closed(uv_handle_t *handle) {
+    free(handle->data);
+}
 
 void io_signal_free(struct io_signal *signal) {
     if (signal) uv_close((uv_handle_t *)&signal->uv, on_closed);

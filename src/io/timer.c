@@ -29,10 +29,16 @@ void io_timer_arm(struct io_timer *timer, int64_t delay_ms) {
     uv_timer_start(&timer->uv, on_timer, (uint64_t)(delay_ms + (late_ms > 0 ? late_ms : 0)), 0);
 }
 
-void io_timer_stop(struct io_timer *timer) { uv_timer_stop(&timer->uv); }
-bool io_timer_armed(const struct io_timer *timer) { return uv_is_active((const uv_handle_t *)&timer->uv); }
+void io_timer_stop(struct io_timer *timer) {
+    uv_timer_stop(&timer->uv);
+}
+bool io_timer_armed(const struct io_timer *timer) {
+    return uv_is_active((const uv_handle_t *)&timer->uv);
+}
 
-static void on_closed(uv_handle_t *handle) { free(handle->data); }
+static void on_closed(uv_handle_t *handle) {
+    free(handle->data);
+}
 
 void io_timer_free(struct io_timer *timer) {
     if (timer) uv_close((uv_handle_t *)&timer->uv, on_closed);

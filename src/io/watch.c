@@ -9,8 +9,9 @@ struct io_watch {
     void *owner;
 };
 
-struct error *io_watch_new(struct io_loop *loop, int fd, unsigned events, void (*ready)(void *owner, unsigned events),
-                           void *owner, struct io_watch **ret_watch) {
+struct error *io_watch_new(struct io_loop *loop, int fd, unsigned events,
+                           void (*ready)(void *owner, unsigned events), void *owner,
+                           struct io_watch **ret_watch) {
     struct io_watch *watch = NEW(struct io_watch);
     int failed = uv_poll_init(&loop->uv, &watch->uv, fd);
     if (failed) {
@@ -36,8 +37,8 @@ static void on_poll(uv_poll_t *uv, int status, int events) {
         watch->ready(watch->owner, ours(events));
         return;
     }
-    /* libuv has stopped the handle: an error condition on the fd, as POLLERR of cgroup and proc files. All that was asked for is told,
-     * and whoever then reads or writes learns why. */
+    /* libuv has stopped the handle: an error condition on the fd, as POLLERR of cgroup and proc files. All
+     * that was asked for is told, and whoever then reads or writes learns why. */
     watch->ready(watch->owner, IO_READABLE | IO_WRITABLE | IO_HANGUP | IO_PRIORITY);
 }
 
@@ -50,7 +51,9 @@ void io_watch_set(struct io_watch *watch, unsigned events) {
         uv_poll_stop(&watch->uv);
 }
 
-static void on_watch_closed(uv_handle_t *handle) { free(handle->data); }
+static void on_watch_closed(uv_handle_t *handle) {
+    free(handle->data);
+}
 
 void io_watch_free(struct io_watch *watch) {
     if (!watch) return;

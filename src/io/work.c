@@ -47,10 +47,16 @@ struct io_post *io_post_new(struct io_loop *loop, void (*run)(void *owner), void
     return post;
 }
 
-void io_post_send(struct io_post *post) { uv_async_send(&post->uv); }
-void io_post_unref(struct io_post *post) { uv_unref((uv_handle_t *)&post->uv); }
+void io_post_send(struct io_post *post) {
+    uv_async_send(&post->uv);
+}
+void io_post_unref(struct io_post *post) {
+    uv_unref((uv_handle_t *)&post->uv);
+}
 
-static void on_closed(uv_handle_t *handle) { free(handle->data); }
+static void on_closed(uv_handle_t *handle) {
+    free(handle->data);
+}
 
 void io_post_free(struct io_post *post) {
     if (post) uv_close((uv_handle_t *)&post->uv, on_closed);

@@ -1,8 +1,8 @@
 /* The engine: its thread, its queue, and the way of a job from the loop to the compute thread and back.
  *
  *   loop: engine_job_start -> queue            -> thread: slot, steps -> ended list -> loop: text*, done
- * A job is in one list at a time: queue, working or ended. Only the loop makes and frees jobs; only the thread computes.
- * The mutex guards lists, counters and `said`; it is never held over a step. */
+ * A job is in one list at a time: queue, working or ended. Only the loop makes and frees jobs; only the
+ * thread computes. The mutex guards lists, counters and `said`; it is never held over a step. */
 #include "inside.h"
 
 #include <sched.h>
@@ -27,7 +27,8 @@ void job_end(struct engine *engine, struct engine_job *job, struct error *taken_
     job->result.error = taken_error;
     job->result.generate_us = job->began_us ? now_us - job->began_us - job->result.prompt_us : 0;
     pthread_mutex_lock(&engine->mutex);
-    if (job->held.size > 0 && job->options.text) text_add(&job->said, SPAN("\xef\xbf\xbd")); /* it ended inside a code point */
+    if (job->held.size > 0 && job->options.text)
+        text_add(&job->said, SPAN("\xef\xbf\xbd")); /* it ended inside a code point */
     list_remove(&job->node);
     list_append(&engine->ended, &job->node);
     struct engine_counters *counters = &engine->counters;
@@ -52,23 +53,27 @@ static struct error *load(struct engine *engine) {
     model.n_gpu_layers = 0;
     engine->model = llama_model_load_from_file(engine->path, model);
     if (!engine->model)
-        return error_new(ERROR_INVALID_ARGUMENT, "libllama can't load %s (architecture '%s'); its own words are in the log",
+        return error_new(ERROR_INVALID_ARGUMENT,
+                         "libllama can't load %s (architecture '%s'); its own words are in the log",
                          engine->path, engine->facts.architecture);
     vocab_read(engine);
 
     struct llama_context_params context = llama_context_default_params();
     context.n_ctx = engine->options.context_tokens;
-    context.n_batch = context.n_ubatch = STEP_TOKENS + 128; /* a step is one physical batch, with its generating jobs */
+    context.n_batch = context.n_ubatch =
+        STEP_TOKENS + 128; /* a step is one physical batch, with its generating jobs */
     context.n_seq_max = engine->slot_count * 2;
     context.kv_unified = true;
     context.n_threads = context.n_threads_batch = (int32_t)engine->options.threads;
-    context.n_outputs_max = engine->slot_count * 2; /* no fewer than sequences: libllama measures with all of them */
+    context.n_outputs_max =
+        engine->slot_count * 2; /* no fewer than sequences: libllama measures with all of them */
     context.no_perf = true;
     context.abort_callback = step_aborts;
     context.abort_callback_data = engine;
     engine->context = llama_init_from_model(engine->model, context);
     if (!engine->context)
-        return error_new(ERROR_RESOURCE_EXHAUSTED, "no context of %u tokens could be made for %s", context.n_ctx, engine->path);
+        return error_new(ERROR_RESOURCE_EXHAUSTED, "no context of %u tokens could be made for %s",
+                         context.n_ctx, engine->path);
     engine->batch = llama_batch_init((int32_t)context.n_batch, 0, 1);
     return NULL;
 }
@@ -106,7 +111,8 @@ static void *compute(void *data) {
     engine->counters.load_us = clock_monotonic_us() - began_us;
     io_post_send(engine->post);
     while (!error && !atomic_load(&engine->stopping)) {
-        for (struct engine_job *job; engine->counters.working < engine->options.parallelism && (job = first_queued(engine));)
+        for (struct engine_job *job;
+             engine->counters.working < engine->options.parallelism && (job = first_queued(engine));)
             admit(engine, job);
         if (engine->counters.working == 0) {
             pthread_cond_wait(&engine->wake, &engine->mutex);
@@ -159,7 +165,8 @@ static void on_news(void *owner) {
     pthread_mutex_unlock(&engine->mutex);
 }
 
-struct error *engine_job_start(struct engine *engine, const struct engine_job_options *options, struct engine_job **ret_job) {
+struct error *engine_job_start(struct engine *engine, const struct engine_job_options *options,
+                               struct engine_job **ret_job) {
     struct engine_job *job = NEW(struct engine_job);
     struct engine_piece *pieces = mem_array(options->piece_count, sizeof *pieces);
     for (size_t i = 0; i < options->piece_count; i++) {
@@ -182,7 +189,8 @@ struct error *engine_job_start(struct engine *engine, const struct engine_job_op
     pthread_mutex_unlock(&engine->mutex);
     if (full) {
         job_free(job);
-        return error_new(ERROR_RESOURCE_EXHAUSTED, "%u requests wait for the model already", engine->options.queue_limit);
+        return error_new(ERROR_RESOURCE_EXHAUSTED, "%u requests wait for the model already",
+                         engine->options.queue_limit);
     }
     *ret_job = job;
     return NULL;

@@ -1,7 +1,8 @@
 /* The head of a GGUF file, read before libllama gets it.
  *
- * libllama says "failed to load model" for a download cut short and for a page of HTML alike; this tells which file, what is
- * wrong with it and how much is missing. Only the head is read; all counts and sizes in it are taken as hostile. */
+ * libllama says "failed to load model" for a download cut short and for a page of HTML alike; this tells
+ * which file, what is wrong with it and how much is missing. Only the head is read; all counts and sizes in
+ * it are taken as hostile. */
 #include "llama.h"
 
 #include <errno.h>
@@ -10,8 +11,22 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-enum gguf_type { GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING, GGUF_ARRAY,
-                 GGUF_U64, GGUF_I64, GGUF_F64, GGUF_TYPES };
+enum gguf_type {
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64,
+    GGUF_TYPES
+};
 static const uint8_t sizes[GGUF_TYPES] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
 struct reader {
@@ -71,14 +86,16 @@ static void copy_fact(char *out, size_t size_bytes, struct span value) {
     out[length] = 0;
 }
 
-static struct error *read_pairs(struct reader *reader, uint64_t count, struct gguf_facts *facts, uint64_t *alignment) {
+static struct error *read_pairs(struct reader *reader, uint64_t count, struct gguf_facts *facts,
+                                uint64_t *alignment) {
     for (uint64_t i = 0; i < count && !reader->ended; i++) {
         struct span key = read_string(reader);
         uint32_t type = read_u32(reader);
         if (reader->ended) break;
         if (type == GGUF_STRING) {
             struct span value = read_string(reader);
-            if (span_is(key, "general.architecture")) copy_fact(facts->architecture, sizeof facts->architecture, value);
+            if (span_is(key, "general.architecture"))
+                copy_fact(facts->architecture, sizeof facts->architecture, value);
             if (span_is(key, "general.name")) copy_fact(facts->name, sizeof facts->name, value);
         } else if (type == GGUF_ARRAY) {
             TRY_PLAIN(skip_array(reader));
@@ -96,7 +113,8 @@ static struct error *read_pairs(struct reader *reader, uint64_t count, struct gg
 /* 0 for a type that this libllama does not know: it will say so itself. */
 static uint64_t tensor_bytes(uint32_t type, const uint64_t *dimensions, uint32_t count) {
     if (type >= GGML_TYPE_COUNT) return 0;
-    uint64_t block = (uint64_t)ggml_blck_size((enum ggml_type)type), size = ggml_type_size((enum ggml_type)type);
+    uint64_t block = (uint64_t)ggml_blck_size((enum ggml_type)type),
+             size = ggml_type_size((enum ggml_type)type);
     if (block == 0 || size == 0) return 0;
     uint64_t elements = 1;
     for (uint32_t i = 0; i < count; i++)
@@ -110,7 +128,8 @@ static struct error *read_tensors(struct reader *reader, uint64_t count, uint64_
     for (uint64_t i = 0; i < count && !reader->ended; i++) {
         read_string(reader);
         uint32_t dimension_count = read_u32(reader);
-        if (dimension_count > 4) return error_new(ERROR_INVALID_ARGUMENT, "a tensor in it has %u dimensions", dimension_count);
+        if (dimension_count > 4)
+            return error_new(ERROR_INVALID_ARGUMENT, "a tensor in it has %u dimensions", dimension_count);
         uint64_t dimensions[4] = {0};
         for (uint32_t d = 0; d < dimension_count; d++) dimensions[d] = read_u64(reader);
         uint32_t type = read_u32(reader);
@@ -137,17 +156,19 @@ struct error *gguf_check(struct span head, uint64_t file_bytes, struct gguf_fact
     TRY_PLAIN(read_pairs(&reader, pairs, ret_facts, &alignment));
     TRY_PLAIN(read_tensors(&reader, tensors, &data_bytes));
     if (reader.ended)
-        return error_new(ERROR_DATA_LOSS, "it is cut short: its %llu bytes do not even hold its own table of contents",
+        return error_new(ERROR_DATA_LOSS,
+                         "it is cut short: its %llu bytes do not even hold its own table of contents",
                          (unsigned long long)file_bytes);
     if (alignment == 0 || alignment > 1 << 20 || (alignment & (alignment - 1)))
-        return error_new(ERROR_INVALID_ARGUMENT, "its alignment of %llu is impossible", (unsigned long long)alignment);
+        return error_new(ERROR_INVALID_ARGUMENT, "its alignment of %llu is impossible",
+                         (unsigned long long)alignment);
     uint64_t begin = ((uint64_t)(reader.at - head.data) + alignment - 1) & ~(alignment - 1);
     if (__builtin_add_overflow(begin, data_bytes, &ret_facts->needed_bytes))
         return error_new(ERROR_INVALID_ARGUMENT, "its tensors have an impossible size");
     ret_facts->tensors = tensors;
     if (ret_facts->needed_bytes > file_bytes)
-        return error_new(ERROR_DATA_LOSS, "it is cut short: %llu of %llu bytes are there", (unsigned long long)file_bytes,
-                         (unsigned long long)ret_facts->needed_bytes);
+        return error_new(ERROR_DATA_LOSS, "it is cut short: %llu of %llu bytes are there",
+                         (unsigned long long)file_bytes, (unsigned long long)ret_facts->needed_bytes);
     return NULL;
 }
 
@@ -155,13 +176,18 @@ struct error *gguf_check_file(const char *path, struct gguf_facts *ret_facts) {
     scoped_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat stat;
     if (fd < 0 || fstat(fd, &stat) != 0) return error_errno(errno, "model file %s", path);
-    if (!S_ISREG(stat.st_mode)) return error_new(ERROR_INVALID_ARGUMENT, "model file %s: it is not a file", path);
-    if (stat.st_size == 0) return error_new(ERROR_DATA_LOSS, "model file %s: it is empty; remove it and download it again", path);
+    if (!S_ISREG(stat.st_mode))
+        return error_new(ERROR_INVALID_ARGUMENT, "model file %s: it is not a file", path);
+    if (stat.st_size == 0)
+        return error_new(ERROR_DATA_LOSS, "model file %s: it is empty; remove it and download it again",
+                         path);
     void *head = mmap(NULL, (size_t)stat.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (head == MAP_FAILED) return error_errno(errno, "map the model file %s", path);
-    struct error *error = gguf_check((struct span){head, (size_t)stat.st_size}, (uint64_t)stat.st_size, ret_facts);
+    struct error *error =
+        gguf_check((struct span){head, (size_t)stat.st_size}, (uint64_t)stat.st_size, ret_facts);
     munmap(head, (size_t)stat.st_size);
     if (!error) return NULL;
-    const char *advice = error->code == ERROR_DATA_LOSS ? "remove it and download it again" : "name another model";
+    const char *advice =
+        error->code == ERROR_DATA_LOSS ? "remove it and download it again" : "name another model";
     return error_wrap(error, "model file %s can't be used (%s)", path, advice);
 }

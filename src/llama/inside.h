@@ -1,8 +1,9 @@
 /* The llama room's own: the engine's state, shared between its files.
  *
- * Above the line `mutex`: set before the thread starts, or guarded by the mutex. Below it: the compute thread's alone.
- * A slot keeps one document: `trunk` is the sequence of its head (what stands before the movable pieces), `branch` is trunk plus
- * the moved pieces plus what was generated. Without movable pieces only trunk is used. */
+ * Above the line `mutex`: set before the thread starts, or guarded by the mutex. Below it: the compute
+ * thread's alone. A slot keeps one document: `trunk` is the sequence of its head (what stands before the
+ * movable pieces), `branch` is trunk plus the moved pieces plus what was generated. Without movable pieces
+ * only trunk is used. */
 #pragma once
 #include "llama.h"
 
@@ -10,7 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define STEP_TOKENS 128      /* the most in one decode: a cancelled one is lost whole, so it must not be long */
+#define STEP_TOKENS 128 /* the most in one decode: a cancelled one is lost whole, so it must not be long */
 #define STEP_TOKENS_MIXED 32 /* beside a job that generates: it must not stutter */
 #define SLOTS_MIN 4          /* documents kept, also when only one job computes at a time */
 
@@ -42,7 +43,7 @@ struct slot {
     struct engine_job *job;
     struct tokens held;    /* in trunk, positions 0.. */
     struct tokens movable; /* in branch from movable_at */
-    uint32_t branch_head;      /* how much of trunk is in branch too */
+    uint32_t branch_head;  /* how much of trunk is in branch too */
     uint32_t movable_at;
     uint32_t movable_head; /* how long the head was when they were computed ... */
     uint32_t movable_same; /* ... and how much of that head has stayed the same since */
@@ -91,13 +92,13 @@ void tokens_done(struct tokens *tokens);
 uint32_t tokens_common(const struct tokens *a, const struct tokens *b);
 
 /* sample.c */
-llama_token sample(const float *logits, const uint8_t *marks, uint32_t count, const struct engine_job_options *options,
-                   uint64_t *dice);
+llama_token sample(const float *logits, const uint8_t *marks, uint32_t count,
+                   const struct engine_job_options *options, uint64_t *dice);
 
 /* slot.c: the best slot for a job, prepared so that decoding can begin; NULL when all work */
 struct slot *slot_take(struct engine *engine, struct engine_job *job);
 void slot_forget(struct engine *engine, struct slot *slot);
-bool slot_forget_oldest(struct engine *engine); /* of those that don't work */
+bool slot_forget_oldest(struct engine *engine);             /* of those that don't work */
 void slot_branch(struct engine *engine, struct slot *slot); /* the head is complete: make the branch */
 void slot_release(struct engine *engine, struct slot *slot);
 

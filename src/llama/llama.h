@@ -1,9 +1,9 @@
 /* llama: the model that computes, libllama in process.
  *
- * One thread computes, one context holds all sequences; jobs come in through a bounded queue and their ends come back on the loop.
- * What it knows that others don't: tokens, the KV cache (slots: the documents whose prefixes are kept), batches, cancellation in
- * the middle of a batch, sampling. It knows nothing of HTTP, of languages or of stop words.
- * Names begin with engine_ and gguf_, because llama_ is libllama's. */
+ * One thread computes, one context holds all sequences; jobs come in through a bounded queue and their ends
+ * come back on the loop. What it knows that others don't: tokens, the KV cache (slots: the documents whose
+ * prefixes are kept), batches, cancellation in the middle of a batch, sampling. It knows nothing of HTTP, of
+ * languages or of stop words. Names begin with engine_ and gguf_, because llama_ is libllama's. */
 #pragma once
 #include "io.h"
 
@@ -14,13 +14,15 @@ struct gguf_facts {
     uint64_t tensors;
     uint64_t needed_bytes; /* the file must be at least as long */
 };
-/* Reads the head (all before the tensors' data) of a GGUF file whose first bytes are `head` and which is `file_bytes` long.
- * INVALID_ARGUMENT: not GGUF, or nonsense in it; DATA_LOSS: the file is shorter than its own head says. */
+/* Reads the head (all before the tensors' data) of a GGUF file whose first bytes are `head` and which is
+ * `file_bytes` long. INVALID_ARGUMENT: not GGUF, or nonsense in it; DATA_LOSS: the file is shorter than its
+ * own head says. */
 must_check struct error *gguf_check(struct span head, uint64_t file_bytes, struct gguf_facts *ret_facts);
 must_check struct error *gguf_check_file(const char *path, struct gguf_facts *ret_facts);
 
 /* ---- bytes of a text that comes in pieces ---- */
-/* How many bytes at the front hold whole code points only: at most 3 fewer than size. Invalid bytes count as whole. */
+/* How many bytes at the front hold whole code points only: at most 3 fewer than size. Invalid bytes count as
+ * whole. */
 size_t utf8_whole(struct span bytes);
 /* The first boundary of a code point at or after `at`. */
 size_t utf8_boundary(struct span bytes, size_t at);
@@ -32,25 +34,36 @@ struct engine_options {
     uint32_t parallelism;    /* jobs computed at once, >= 1 */
     uint32_t context_tokens; /* of all jobs together; each gets its share. 0: 4096 */
     uint32_t queue_limit;    /* jobs waiting; 0: 64 */
-    uint32_t drift_tokens;   /* how far a movable piece may be older than what stands before it; 0: never moved */
-    uint32_t seam_tokens;    /* of a movable piece's beginning that are computed anew each time */
-    bool repack;             /* weights rewritten for speed: quicker prompts, slower start, memory that can't be given back */
-    void (*loaded)(void *owner, struct error *error); /* on the loop, once; error is owned by it. NULL: start jobs */
+    uint32_t
+        drift_tokens; /* how far a movable piece may be older than what stands before it; 0: never moved */
+    uint32_t seam_tokens; /* of a movable piece's beginning that are computed anew each time */
+    bool repack; /* weights rewritten for speed: quicker prompts, slower start, memory that can't be given
+                    back */
+    void (*loaded)(void *owner,
+                   struct error *error); /* on the loop, once; error is owned by it. NULL: start jobs */
     void *owner;
 };
 struct engine;
-struct engine *engine_new(struct io_loop *loop, const struct engine_options *options); /* loads in the background */
-void engine_free(struct engine *engine); /* cancels what is left, without `done`; waits for the compute thread */
+struct engine *engine_new(struct io_loop *loop,
+                          const struct engine_options *options); /* loads in the background */
+void engine_free(
+    struct engine *engine); /* cancels what is left, without `done`; waits for the compute thread */
 
 /* A prompt is built of pieces, in order. */
 struct engine_piece {
     struct span text;
-    bool special; /* control tokens in it are meant (a template's own text); else they are ordinary text (the user's) */
-    /* May be computed against an older version of what stands before it, and moved along when that grows: a document's suffix
-     * while its user types. All movable pieces stand together, and something that is not movable follows them. */
+    bool special; /* control tokens in it are meant (a template's own text); else they are ordinary text (the
+                     user's) */
+    /* May be computed against an older version of what stands before it, and moved along when that grows: a
+     * document's suffix while its user types. All movable pieces stand together, and something that is not
+     * movable follows them. */
     bool movable;
 };
-enum engine_finish { ENGINE_STOPPED, ENGINE_CHECKED, ENGINE_LENGTH }; /* end token; `check` said so; max_tokens */
+enum engine_finish {
+    ENGINE_STOPPED,
+    ENGINE_CHECKED,
+    ENGINE_LENGTH
+}; /* end token; `check` said so; max_tokens */
 struct engine_result {
     struct error *error; /* CANCELLED, OUT_OF_RANGE (longer than the context), INTERNAL; owned by `done` */
     enum engine_finish finish;
@@ -65,19 +78,22 @@ struct engine_job_options {
     float top_p;       /* 0: 0.95 */
     uint32_t top_k;    /* 0: 40 */
     uint64_t seed;
-    /* On the compute thread, for each piece of output (bytes, may end inside a code point): false ends the job. Touches only what
-     * belongs to this job. May be NULL. */
+    /* On the compute thread, for each piece of output (bytes, may end inside a code point): false ends the
+     * job. Touches only what belongs to this job. May be NULL. */
     bool (*check)(void *owner, struct span bytes);
     /* On the loop: whole code points as they come. May be NULL. */
     void (*text)(void *owner, struct span utf8);
-    void (*done)(void *owner, const struct engine_result *result); /* on the loop, exactly once; after it the job is gone */
+    void (*done)(
+        void *owner,
+        const struct engine_result *result); /* on the loop, exactly once; after it the job is gone */
     void *owner;
 };
 struct engine_job;
 /* RESOURCE_EXHAUSTED: the queue is full. */
 must_check struct error *engine_job_start(struct engine *engine, const struct engine_job_options *options,
                                           struct engine_job **ret_job);
-/* Computing for it stops within a few ms, in the middle of a prompt too. `done` still comes, with CANCELLED. */
+/* Computing for it stops within a few ms, in the middle of a prompt too. `done` still comes, with CANCELLED.
+ */
 void engine_job_cancel(struct engine_job *job);
 
 /* Since the start. */
@@ -91,5 +107,6 @@ struct engine_counters {
 };
 void engine_counters(struct engine *engine, struct engine_counters *ret_counters);
 const struct gguf_facts *engine_facts(const struct engine *engine); /* after `loaded` */
-/* Gives the pages of the mapped weights back to the system; they come again as they are touched. Returns the bytes given back. */
+/* Gives the pages of the mapped weights back to the system; they come again as they are touched. Returns the
+ * bytes given back. */
 uint64_t engine_give_back(struct engine *engine);

@@ -1,7 +1,8 @@
 /* Giving the mapped weights' memory back: the light sleep of the model.
  *
- * The pages of the mapping are clean copies of the file, so dropping them loses nothing; they stay in the page cache and come
- * back by a minor fault each. The mapping is found by the file's device and inode, because libllama made it and tells no address. */
+ * The pages of the mapping are clean copies of the file, so dropping them loses nothing; they stay in the
+ * page cache and come back by a minor fault each. The mapping is found by the file's device and inode,
+ * because libllama made it and tells no address. */
 #include "inside.h"
 
 #include <stdio.h>
@@ -20,10 +21,12 @@ uint64_t engine_give_back(struct engine *engine) {
         unsigned long from, to, inode;
         unsigned major_, minor_;
         char mode[5];
-        if (sscanf(line, "%lx-%lx %4s %*x %x:%x %lu", &from, &to, mode, &major_, &minor_, &inode) != 6) continue;
+        if (sscanf(line, "%lx-%lx %4s %*x %x:%x %lu", &from, &to, mode, &major_, &minor_, &inode) != 6)
+            continue;
         /* A writable mapping could hold changes of ours, and they would be lost. */
         if (inode != file.st_ino || mode[1] == 'w') continue;
-        if (madvise((void *)from, to - from, MADV_DONTNEED) == 0) given += to - from; // NOLINT(performance-no-int-to-ptr)
+        if (madvise((void *)from, to - from, MADV_DONTNEED) == 0)
+            given += to - from; // NOLINT(performance-no-int-to-ptr)
     }
     free(line);
     if (maps) fclose(maps);

@@ -20,7 +20,8 @@ static double roll(uint64_t *dice) {
     return (double)((x * 0x2545f4914f6cdd1du) >> 11) / (double)(1ull << 53);
 }
 
-static uint32_t best(const float *logits, const uint8_t *marks, uint32_t count, struct candidate *out, uint32_t k) {
+static uint32_t best(const float *logits, const uint8_t *marks, uint32_t count, struct candidate *out,
+                     uint32_t k) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (kept == k && !(logits[i] > out[kept - 1].logit)) continue;
@@ -32,11 +33,14 @@ static uint32_t best(const float *logits, const uint8_t *marks, uint32_t count, 
     return kept;
 }
 
-llama_token sample(const float *logits, const uint8_t *marks, uint32_t count, const struct engine_job_options *options,
-                   uint64_t *dice) {
+llama_token sample(const float *logits, const uint8_t *marks, uint32_t count,
+                   const struct engine_job_options *options, uint64_t *dice) {
     struct candidate candidates[TOP_K_MAX];
     bool greedy = !(options->temperature > 0);
-    uint32_t k = greedy ? 1 : options->top_k == 0 ? 40 : options->top_k > TOP_K_MAX ? TOP_K_MAX : options->top_k;
+    uint32_t k = greedy                       ? 1
+                 : options->top_k == 0        ? 40
+                 : options->top_k > TOP_K_MAX ? TOP_K_MAX
+                                              : options->top_k;
     uint32_t kept = best(logits, marks, count, candidates, k);
     if (greedy || kept < 2) return kept ? candidates[0].token : 0;
 
@@ -48,7 +52,8 @@ llama_token sample(const float *logits, const uint8_t *marks, uint32_t count, co
     while (nucleus < kept && mass < cut * sum) mass += weights[nucleus++];
     sum = 0;
     for (uint32_t i = 0; i < nucleus; i++)
-        sum += weights[i] = exp((double)(candidates[i].logit - candidates[0].logit) / (double)options->temperature);
+        sum += weights[i] =
+            exp((double)(candidates[i].logit - candidates[0].logit) / (double)options->temperature);
     double point = roll(dice) * sum;
     for (uint32_t i = 0; i < nucleus; i++)
         if ((point -= weights[i]) < 0) return candidates[i].token;

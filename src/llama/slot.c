@@ -1,9 +1,10 @@
 /* Slots: which document's cache a job continues, and what must be forgotten for it.
  *
- * The best slot is the one whose tokens agree longest with the prompt's head. Where that would throw away most of a longer
- * document, or the slot works, the common part is forked into another slot: sequences share cells, so this costs nothing.
- * Movable pieces (a suffix while its user types before it) are kept in the branch and moved: their keys are rotated to the new
- * positions, their content is that of a few tokens ago. Beyond `drift_tokens` they are computed anew. */
+ * The best slot is the one whose tokens agree longest with the prompt's head. Where that would throw away
+ * most of a longer document, or the slot works, the common part is forked into another slot: sequences share
+ * cells, so this costs nothing. Movable pieces (a suffix while its user types before it) are kept in the
+ * branch and moved: their keys are rotated to the new positions, their content is that of a few tokens ago.
+ * Beyond `drift_tokens` they are computed anew. */
 #include "inside.h"
 
 static llama_memory_t memory(struct engine *engine) {
@@ -63,10 +64,12 @@ static bool same_tokens(const struct tokens *a, const struct tokens *b) {
 }
 
 /* Whether the slot's movable pieces serve this job; forgets them where not. */
-static void keep_movable(struct engine *engine, struct slot *slot, const struct engine_job *job, uint32_t common) {
+static void keep_movable(struct engine *engine, struct slot *slot, const struct engine_job *job,
+                         uint32_t common) {
     if (common < slot->movable_same) slot->movable_same = common;
-    uint32_t drift = larger(slot->movable_head, job->head.count) - slot->movable_same; /* the seam counts too */
-    slot->moved = job->movable.count > 0 && same_tokens(&job->movable, &slot->movable) && 
+    uint32_t drift =
+        larger(slot->movable_head, job->head.count) - slot->movable_same; /* the seam counts too */
+    slot->moved = job->movable.count > 0 && same_tokens(&job->movable, &slot->movable) &&
                   drift <= engine->options.drift_tokens + engine->options.seam_tokens;
     if (!slot->moved) {
         llama_memory_seq_rm(memory(engine), slot->branch, -1, -1);
@@ -134,7 +137,8 @@ void slot_release(struct engine *engine, struct slot *slot) {
         llama_memory_seq_rm(memory(engine), slot->branch, -1, -1);
         slot->branch_head = 0;
     } else if (job->movable.count > 0) {
-        llama_memory_seq_rm(memory(engine), slot->branch, (llama_pos)(slot->movable_at + slot->movable.count), -1);
+        llama_memory_seq_rm(memory(engine), slot->branch, (llama_pos)(slot->movable_at + slot->movable.count),
+                            -1);
     }
     slot->job = NULL;
     slot->moved = false;

@@ -1,8 +1,8 @@
 /* One step: what goes into the next batch, and what came out of it.
  *
- * Every job that generates gives its one token; what room is left goes to prompts, the shortest first, so that a completion
- * never waits behind a long chat. A step is one physical batch: aborted, it leaves nothing behind and is simply not counted, so
- * the others lose a few ms of work and no correctness. */
+ * Every job that generates gives its one token; what room is left goes to prompts, the shortest first, so
+ * that a completion never waits behind a long chat. A step is one physical batch: aborted, it leaves nothing
+ * behind and is simply not counted, so the others lose a few ms of work and no correctness. */
 #include "inside.h"
 
 #include <stdlib.h>
@@ -25,7 +25,8 @@ bool step_aborts(void *data) {
     return false;
 }
 
-static void add_token(struct llama_batch *batch, llama_token token, uint32_t position, llama_seq_id sequence, bool output) {
+static void add_token(struct llama_batch *batch, llama_token token, uint32_t position, llama_seq_id sequence,
+                      bool output) {
     int32_t i = batch->n_tokens++;
     batch->token[i] = token;
     batch->pos[i] = (llama_pos)position;
@@ -43,7 +44,8 @@ static uint32_t left(const struct slot *slot) {
 static void add_generated(struct engine *engine, struct slot *slot, struct part *part) {
     const struct engine_job *job = slot->job;
     bool branched = job->movable.count > 0;
-    uint32_t position = branched ? slot->movable_at + job->movable.count + job->tail.count + slot->generated : slot->held.count;
+    uint32_t position = branched ? slot->movable_at + job->movable.count + job->tail.count + slot->generated
+                                 : slot->held.count;
     *part = (struct part){.slot = slot, .count = 1, .row = engine->batch.n_tokens};
     add_token(&engine->batch, job->next, position, branched ? slot->branch : slot->trunk, true);
 }
@@ -61,7 +63,8 @@ static void add_prompt(struct engine *engine, struct slot *slot, uint32_t room, 
             add_token(&engine->batch, job->head.data[at], at, slot->trunk, output);
         } else {
             uint32_t at = slot->tail_done + i;
-            llama_token token = at < job->movable.count ? job->movable.data[at] : job->tail.data[at - job->movable.count];
+            llama_token token =
+                at < job->movable.count ? job->movable.data[at] : job->tail.data[at - job->movable.count];
             add_token(&engine->batch, token, slot->movable_at + at, slot->branch, output);
         }
     }
@@ -107,7 +110,8 @@ static bool tell(struct engine *engine, struct engine_job *job, struct span byte
     return goes_on;
 }
 
-static void ends(struct engine *engine, struct slot *slot, enum engine_finish finish, struct error *taken_error) {
+static void ends(struct engine *engine, struct slot *slot, enum engine_finish finish,
+                 struct error *taken_error) {
     struct engine_job *job = slot->job;
     job->result.finish = finish;
     slot_release(engine, slot);
@@ -117,7 +121,8 @@ static void ends(struct engine *engine, struct slot *slot, enum engine_finish fi
 static void choose(struct engine *engine, struct slot *slot, int32_t row) {
     struct engine_job *job = slot->job;
     const float *logits = llama_get_logits_ith(engine->context, row);
-    if (!logits) return ends(engine, slot, ENGINE_STOPPED, error_new(ERROR_INTERNAL, "libllama gave no logits"));
+    if (!logits)
+        return ends(engine, slot, ENGINE_STOPPED, error_new(ERROR_INTERNAL, "libllama gave no logits"));
     llama_token token = sample(logits, engine->marks, engine->token_count, &job->options, &job->dice);
     if (engine->marks[token] & MARK_END) return ends(engine, slot, ENGINE_STOPPED, NULL);
     job->next = token;

@@ -1,6 +1,7 @@
 /* Where code points begin and end in bytes that come in pieces.
  *
- * A model's tokens are bytes, and one code point may span several of them. Text goes out only when it is whole. */
+ * A model's tokens are bytes, and one code point may span several of them. Text goes out only when it is
+ * whole. */
 #include "llama.h"
 
 static bool continues(char c) {

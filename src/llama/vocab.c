@@ -1,7 +1,8 @@
 /* Tokens: text to tokens and back, and which tokens end an answer or must never be in one.
  *
- * libllama counts "</s>" as an end in every vocabulary; in some it is ordinary text (a strikethrough in HTML), so it ends an
- * answer only where the model names it as its end. Control tokens that do not end an answer are never sampled. */
+ * libllama counts "</s>" as an end in every vocabulary; in some it is ordinary text (a strikethrough in
+ * HTML), so it ends an answer only where the model names it as its end. Control tokens that do not end an
+ * answer are never sampled. */
 #include "inside.h"
 
 #include <stdlib.h>
@@ -35,29 +36,35 @@ void vocab_read(struct engine *engine) {
     for (uint32_t i = 0; i < engine->token_count; i++) {
         llama_token token = (llama_token)i;
         if (llama_vocab_is_eog(vocab, token)) {
-            bool ends = token == eos || token == eot || strcmp(llama_vocab_get_text(vocab, token), "</s>") != 0;
+            bool ends =
+                token == eos || token == eot || strcmp(llama_vocab_get_text(vocab, token), "</s>") != 0;
             engine->marks[i] = ends ? MARK_END : MARK_SPELLED;
-        } else if (llama_vocab_get_attr(vocab, token) & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNUSED)) {
+        } else if (llama_vocab_get_attr(vocab, token) &
+                   (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNUSED)) {
             engine->marks[i] = MARK_BANNED;
         }
     }
-    llama_token never[] = {llama_vocab_fim_pre(vocab), llama_vocab_fim_suf(vocab), llama_vocab_fim_mid(vocab)};
+    llama_token never[] = {llama_vocab_fim_pre(vocab), llama_vocab_fim_suf(vocab),
+                           llama_vocab_fim_mid(vocab)};
     for (size_t i = 0; i < COUNT(never); i++)
         if (never[i] >= 0) engine->marks[never[i]] = MARK_BANNED;
 }
 
-static struct error *tokenise(struct engine *engine, struct tokens *out, const struct engine_piece *piece, bool first) {
+static struct error *tokenise(struct engine *engine, struct tokens *out, const struct engine_piece *piece,
+                              bool first) {
     if (piece->text.size == 0 && !first) return NULL;
-    uint32_t room = (uint32_t)piece->text.size + 8; /* a token spells at least a byte, and some vocabularies add a first one */
+    uint32_t room = (uint32_t)piece->text.size +
+                    8; /* a token spells at least a byte, and some vocabularies add a first one */
     llama_token *tokens = mem_array(room, sizeof *tokens);
-    int32_t count = llama_tokenize(engine->vocab, piece->text.data ? piece->text.data : "", (int32_t)piece->text.size, tokens,
-                                   (int32_t)room, first, piece->special);
+    int32_t count = llama_tokenize(engine->vocab, piece->text.data ? piece->text.data : "",
+                                   (int32_t)piece->text.size, tokens, (int32_t)room, first, piece->special);
     if (count > 0) tokens_add(out, tokens, (uint32_t)count);
     free(tokens);
     return count < 0 ? error_new(ERROR_INTERNAL, "the prompt can't be split into tokens") : NULL;
 }
 
-/* Head, movable and tail. Where nothing follows the movable pieces, or nothing is movable, all of it is head. */
+/* Head, movable and tail. Where nothing follows the movable pieces, or nothing is movable, all of it is head.
+ */
 struct error *vocab_tokenise(struct engine *engine, struct engine_job *job) {
     const struct engine_piece *pieces = job->options.pieces;
     size_t count = job->options.piece_count, from = 0, to = count;
@@ -69,7 +76,8 @@ struct error *vocab_tokenise(struct engine *engine, struct engine_job *job) {
         TRY_PLAIN(tokenise(engine, out, &pieces[i], i == 0));
     }
     /* The seam: what stands right behind the cursor is read together with what was typed before it. */
-    uint32_t seam = job->movable.count < engine->options.seam_tokens ? job->movable.count : engine->options.seam_tokens;
+    uint32_t seam =
+        job->movable.count < engine->options.seam_tokens ? job->movable.count : engine->options.seam_tokens;
     if (seam > 0) {
         tokens_add(&job->head, job->movable.data, seam);
         job->movable.count -= seam;
@@ -85,7 +93,8 @@ struct error *vocab_tokenise(struct engine *engine, struct engine_job *job) {
     job->result.prompt_tokens = total;
     if (total == 0) return error_new(ERROR_INVALID_ARGUMENT, "the prompt is empty");
     if (total + job->options.max_tokens + 1 > share)
-        return error_new(ERROR_OUT_OF_RANGE, "the prompt has %u tokens and %u may follow, but the context holds %u", total,
+        return error_new(ERROR_OUT_OF_RANGE,
+                         "the prompt has %u tokens and %u may follow, but the context holds %u", total,
                          job->options.max_tokens, share);
     return NULL;
 }

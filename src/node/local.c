@@ -1,7 +1,7 @@
 /* node, this machine: nap's numbers to containers of the container room.
  *
- * Knows how a function becomes a container's specification (image, volumes) and how an end is told in a sentence. Holds one
- * object per living container and frees it after `exited`. */
+ * Knows how a function becomes a container's specification (image, volumes) and how an end is told in a
+ * sentence. Holds one object per living container and frees it after `exited`. */
 #include "container.h"
 #include "image.h"
 #include "logs.h"
@@ -40,7 +40,8 @@ static void on_pressure(void *owner, unsigned events) {
     if (events & IO_PRIORITY) node->events.pressure(node->owner);
 }
 
-/* Tasks stalled for memory 150 ms of any second. Without PSI there is no early word: limits and the OOM killer remain. */
+/* Tasks stalled for memory 150 ms of any second. Without PSI there is no early word: limits and the OOM
+ * killer remain. */
 static void pressure_watch(struct node *node) {
     static const char trigger[] = "some 150000 1000000";
     node->pressure_fd = open("/proc/pressure/memory", O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -90,7 +91,9 @@ void node_free(struct node *node) {
     free(node);
 }
 
-static struct local *find(const struct node *node, uint64_t number) { return table_get(node->locals, number); }
+static struct local *find(const struct node *node, uint64_t number) {
+    return table_get(node->locals, number);
+}
 
 static struct local *local_new(struct node *node, uint64_t number, const char *app, const char *function) {
     struct local *local = NEW(struct local);
@@ -126,7 +129,8 @@ static void tell_exited(struct local *local, const struct container_end *end) {
     char name[24];
     snprintf(name, sizeof name, "%llu", (unsigned long long)local->number);
     logs_say(node->logs_dir, local->app, local->function, name, text.data);
-    scoped_string char *tail = logs_tail(node->logs_dir, local->app, local->function, name, TAIL_LINES, TAIL_BYTES);
+    scoped_string char *tail =
+        logs_tail(node->logs_dir, local->app, local->function, name, TAIL_LINES, TAIL_BYTES);
     if (tail[0]) text_printf(&text, "; the last lines of its log:\n%s", tail);
     bool was_ready = end->was_ready;
     uint64_t number = local->number;
@@ -159,16 +163,19 @@ static void on_failed(void *owner) {
 
 /* ---- from a function to a container ---- */
 
-static struct error *mounts_make(struct node *node, const struct core_function *function, struct container_mount *mounts) {
+static struct error *mounts_make(struct node *node, const struct core_function *function,
+                                 struct container_mount *mounts) {
     for (size_t i = 0; i < function->volume_count; i++) {
         char *source = NULL;
         TRY_PLAIN(volume_directory(node->volumes_dir, &function->volumes[i], &source));
-        mounts[i] = (struct container_mount){source, function->volumes[i].path, function->volumes[i].read_only};
+        mounts[i] =
+            (struct container_mount){source, function->volumes[i].path, function->volumes[i].read_only};
     }
     return NULL;
 }
 
-static struct error *create(struct local *local, const struct core_function *function, uint64_t version, bool start) {
+static struct error *create(struct local *local, const struct core_function *function, uint64_t version,
+                            bool start) {
     struct node *node = local->node;
     struct image_layers layers;
     TRY_PLAIN(image_resolve(function->image, &layers));
@@ -202,7 +209,8 @@ struct error *node_function_check(struct node *node, const struct core_function 
     return NULL;
 }
 
-void node_create(struct node *node, uint64_t container, const struct core_function *function, uint64_t version, bool start) {
+void node_create(struct node *node, uint64_t container, const struct core_function *function,
+                 uint64_t version, bool start) {
     struct local *local = local_new(node, container, function->app, function->name);
     local->failure = create(local, function, version, start);
     if (local->failure) io_defer(node->loop, on_failed, local);
@@ -213,7 +221,8 @@ void node_start(struct node *node, uint64_t container) {
     if (local && local->container) container_start(local->container);
 }
 
-/* ---- the rest of its life; a number that is gone is no error: its `exited` is on the way or was told ---- */
+/* ---- the rest of its life; a number that is gone is no error: its `exited` is on the way or was told ----
+ */
 
 void node_freeze(struct node *node, uint64_t container) {
     struct local *local = find(node, container);
@@ -232,7 +241,8 @@ void node_thaw(struct node *node, uint64_t container) {
     if (!error) return;
     /* A container that can't be thawed can't serve either: ending it is what lets its function wake again. */
     scoped_string char *text = error_text(error);
-    log_error("node", "container %llu can't be thawed and is killed: %s", (unsigned long long)container, text);
+    log_error("node", "container %llu can't be thawed and is killed: %s", (unsigned long long)container,
+              text);
     container_kill(local->container);
 }
 
@@ -293,7 +303,8 @@ static void on_found(void *owner, struct container *container, const struct cont
     adoption->found(adoption->owner, &told);
 }
 
-struct error *node_adopt(struct node *node, void (*found)(void *owner, const struct node_found *found), void *owner) {
+struct error *node_adopt(struct node *node, void (*found)(void *owner, const struct node_found *found),
+                         void *owner) {
     struct adoption adoption = {node, found, owner};
     return container_host_adopt(node->host, &container_events, &adoption, on_found);
 }

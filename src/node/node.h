@@ -1,7 +1,8 @@
 /* node: a machine that can run containers.
  *
- * Carries out nap's actions by number and reports what became of them. This header is the seam: local.c is this machine; a remote
- * agent would be another file behind the same calls. Containers outlive the daemon: node_adopt finds them again. */
+ * Carries out nap's actions by number and reports what became of them. This header is the seam: local.c is
+ * this machine; a remote agent would be another file behind the same calls. Containers outlive the daemon:
+ * node_adopt finds them again. */
 #pragma once
 #include "core.h"
 #include "io.h"
@@ -18,7 +19,8 @@ struct node_options {
 struct node_events { /* `container` is nap's number */
     void (*created)(void *owner, uint64_t container);
     void (*ready)(void *owner, uint64_t container);
-    /* It is gone. `text`: a sentence: exit code or signal, out of memory, the last lines of its log. Borrowed. */
+    /* It is gone. `text`: a sentence: exit code or signal, out of memory, the last lines of its log.
+     * Borrowed. */
     void (*exited)(void *owner, uint64_t container, bool was_ready, const char *text);
     void (*freeze_failed)(void *owner, uint64_t container);
     /* The machine is short of memory (tasks stall for it); at most once a second. */
@@ -29,11 +31,13 @@ void node_events_set(struct node *node, const struct node_events *events, void *
 void node_free(struct node *node); /* containers stay */
 DEFINE_SCOPED(node)
 
-/* Whether such a function could be run here: image, volumes, program. For a clear answer before anything is accepted. */
+/* Whether such a function could be run here: image, volumes, program. For a clear answer before anything is
+ * accepted. */
 must_check struct error *node_function_check(struct node *node, const struct core_function *function);
 
 /* Brings up a new one, as far as `created` or (start) to `ready`. Failures come through `exited`. */
-void node_create(struct node *node, uint64_t container, const struct core_function *function, uint64_t version, bool start);
+void node_create(struct node *node, uint64_t container, const struct core_function *function,
+                 uint64_t version, bool start);
 void node_start(struct node *node, uint64_t container); /* a created one, or one still being created */
 void node_freeze(struct node *node, uint64_t container);
 void node_thaw(struct node *node, uint64_t container);
@@ -43,7 +47,8 @@ void node_kill(struct node *node, uint64_t container);
 must_check struct error *node_connect(struct node *node, uint64_t container, uint16_t port, int *ret_fd);
 int node_pid(const struct node *node, uint64_t container);
 uint64_t node_memory_bytes(const struct node *node, uint64_t container);
-const char *node_stage(const struct node *node, uint64_t container); /* static text; NULL: no such container */
+const char *node_stage(const struct node *node,
+                       uint64_t container); /* static text; NULL: no such container */
 
 struct node_found {
     uint64_t container, version;
@@ -51,4 +56,5 @@ struct node_found {
     bool ready, frozen;
     int64_t started_wall_ms;
 };
-must_check struct error *node_adopt(struct node *node, void (*found)(void *owner, const struct node_found *found), void *owner);
+must_check struct error *node_adopt(struct node *node,
+                                    void (*found)(void *owner, const struct node_found *found), void *owner);

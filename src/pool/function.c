@@ -1,4 +1,5 @@
-/* Functions as others see them: found by name, host or port; their state in words and numbers; the user's commands. */
+/* Functions as others see them: found by name, host or port; their state in words and numbers; the user's
+ * commands. */
 #include "inside.h"
 
 #include <ctype.h>
@@ -26,7 +27,9 @@ struct pool_function *pool_function_by_publish(struct pool *pool, uint16_t port)
     return table_get(pool->by_publish, port);
 }
 
-const struct core_function *pool_function_spec(const struct pool_function *function) { return function->spec; }
+const struct core_function *pool_function_spec(const struct pool_function *function) {
+    return function->spec;
+}
 
 struct pool_function *pool_function_next(struct pool *pool, size_t *i) {
     return *i < pool->function_count ? pool->sorted[(*i)++] : NULL;
@@ -68,7 +71,8 @@ void pool_function_view(struct pool_function *function, struct pool_function_vie
     if (seen.state == NAP_STARTING) starting_view(function, ret_view);
 }
 
-size_t pool_container_views(struct pool_function *function, struct pool_container_view *views, size_t capacity) {
+size_t pool_container_views(struct pool_function *function, struct pool_container_view *views,
+                            size_t capacity) {
     struct pool *pool = function->pool;
     size_t count = 0;
     void *value;
@@ -91,7 +95,8 @@ size_t pool_container_views(struct pool_function *function, struct pool_containe
 
 /* ---- commands ---- */
 
-struct error *pool_app_command(struct pool *pool, const char *app, const char *function_or_null, enum pool_verb verb) {
+struct error *pool_app_command(struct pool *pool, const char *app, const char *function_or_null,
+                               enum pool_verb verb) {
     static const enum nap_event_kind kinds[] = {
         [POOL_WAKE] = NAP_USER_WAKE,
         [POOL_DOZE] = NAP_USER_DOZE,
@@ -101,7 +106,8 @@ struct error *pool_app_command(struct pool *pool, const char *app, const char *f
     const struct core_app *there = map_get(pool->apps, span_of(app));
     if (!there) return error_new(ERROR_NOT_FOUND, "there is no app '%s' (`catnap ps` lists them)", app);
     if (function_or_null && !core_app_find(there, function_or_null))
-        return error_new(ERROR_NOT_FOUND, "app '%s' has no function '%s' (`catnap ps` lists them)", app, function_or_null);
+        return error_new(ERROR_NOT_FOUND, "app '%s' has no function '%s' (`catnap ps` lists them)", app,
+                         function_or_null);
     for (size_t i = 0; i < there->function_count; i++) {
         const char *name = there->functions[i]->name;
         if (function_or_null && strcmp(name, function_or_null) != 0) continue;
@@ -122,6 +128,7 @@ void pool_function_when_awake(struct pool_function *function, void (*done)(void 
     if (seen.state == NAP_AWAKE)
         pool_function_awake(function, NULL);
     else if (seen.state == NAP_FAILED)
-        pool_function_awake(function, error_new(ERROR_UNAVAILABLE, "%s did not wake: %s", function->name,
-                                                function->failure ? function->failure : "no reason is known"));
+        pool_function_awake(function,
+                            error_new(ERROR_UNAVAILABLE, "%s did not wake: %s", function->name,
+                                      function->failure ? function->failure : "no reason is known"));
 }

@@ -10,13 +10,13 @@ struct pool {
     struct io_timer *timer;
     int64_t timer_at_ms; /* NAP_NEVER: not armed */
     char *user;
-    struct map *apps;             /* name -> struct core_app, ours */
-    struct map *by_name;          /* "app.function" -> struct pool_function */
+    struct map *apps;    /* name -> struct core_app, ours */
+    struct map *by_name; /* "app.function" -> struct pool_function */
     struct map *by_label;
     struct table *by_publish;
-    struct table *by_number;      /* nap's pool -> struct pool_function */
-    struct table *tickets;        /* nap's ticket -> struct pool_ticket */
-    struct table *containers;     /* nap's container -> struct pool_container */
+    struct table *by_number;       /* nap's pool -> struct pool_function */
+    struct table *tickets;         /* nap's ticket -> struct pool_ticket */
+    struct table *containers;      /* nap's container -> struct pool_container */
     struct pool_function **sorted; /* by app, then name */
     size_t function_count;
     uint64_t next_function, next_ticket;
@@ -40,8 +40,8 @@ struct pool {
 
 struct pool_function {
     struct pool *pool;
-    uint64_t number;  /* nap's pool */
-    uint64_t version; /* of what a container is made from */
+    uint64_t number;                  /* nap's pool */
+    uint64_t version;                 /* of what a container is made from */
     const struct core_function *spec; /* in pool->apps */
     char *name;                       /* "app.function" */
     char *label;

@@ -1,8 +1,8 @@
 /* The running configuration: which apps there are, under which names and ports their functions answer.
  *
- * A pool_function object stays the same while its name exists, so that what waits for it survives a change. What a container was
- * made from is told by a number, core_function_shape: equal number, same container. That holds across restarts of the daemon too,
- * and is how adopted containers are recognised. */
+ * A pool_function object stays the same while its name exists, so that what waits for it survives a change.
+ * What a container was made from is told by a number, core_function_shape: equal number, same container. That
+ * holds across restarts of the daemon too, and is how adopted containers are recognised. */
 #include "inside.h"
 
 #include <stdlib.h>
@@ -72,15 +72,19 @@ void pool_free(struct pool *pool) {
 static struct error *names_check(struct pool *pool, const struct core_function *function) {
     scoped_string char *label = core_function_label(function, pool->user);
     const struct pool_function *other = map_get(pool->by_label, span_of(label));
-    if (other && (strcmp(other->spec->app, function->app) != 0 || strcmp(other->spec->name, function->name) != 0))
-        return error_new(ERROR_ALREADY_EXISTS, "function %s: the host name %s is that of %s already; give it another `label`",
+    if (other &&
+        (strcmp(other->spec->app, function->app) != 0 || strcmp(other->spec->name, function->name) != 0))
+        return error_new(ERROR_ALREADY_EXISTS,
+                         "function %s: the host name %s is that of %s already; give it another `label`",
                          function->name, label, other->name);
     other = function->publish ? table_get(pool->by_publish, function->publish) : NULL;
     if (other && strcmp(other->spec->app, function->app) != 0)
-        return error_new(ERROR_ALREADY_EXISTS, "function %s: port %u is published for %s already; choose another `publish`",
+        return error_new(ERROR_ALREADY_EXISTS,
+                         "function %s: port %u is published for %s already; choose another `publish`",
                          function->name, function->publish, other->name);
     if (function->publish && !other && pool->publish_check)
-        TRY(pool->publish_check(pool->publish_check_owner, function->publish), "function %s: publish", function->name);
+        TRY(pool->publish_check(pool->publish_check_owner, function->publish), "function %s: publish",
+            function->name);
     return NULL;
 }
 
@@ -88,8 +92,9 @@ static struct error *twice_check(const struct core_app *app) {
     for (size_t i = 0; i < app->function_count; i++)
         for (size_t j = 0; j < i; j++)
             if (app->functions[i]->publish && app->functions[i]->publish == app->functions[j]->publish)
-                return error_new(ERROR_INVALID_ARGUMENT, "functions %s and %s both publish port %u", app->functions[j]->name,
-                                 app->functions[i]->name, app->functions[i]->publish);
+                return error_new(ERROR_INVALID_ARGUMENT, "functions %s and %s both publish port %u",
+                                 app->functions[j]->name, app->functions[i]->name,
+                                 app->functions[i]->publish);
     return NULL;
 }
 
@@ -106,7 +111,8 @@ struct error *pool_app_check(struct pool *pool, const struct core_app *app) {
 /* ---- changing it ---- */
 
 static int by_name(const void *a, const void *b) {
-    const struct pool_function *left = *(struct pool_function *const *)a, *right = *(struct pool_function *const *)b;
+    const struct pool_function *left = *(struct pool_function *const *)a,
+                               *right = *(struct pool_function *const *)b;
     int order = strcmp(left->spec->app, right->spec->app);
     return order ? order : strcmp(left->spec->name, right->spec->name);
 }
@@ -165,8 +171,10 @@ static void function_set(struct pool *pool, const struct core_function *spec) {
     function->version = core_function_shape(spec);
     free(function->label);
     function->label = core_function_label(spec, pool->user);
-    pool_feed(pool, &(struct nap_event){
-                        .kind = NAP_POOL_SET, .pool = function->number, .function = spec, .version = function->version});
+    pool_feed(pool, &(struct nap_event){.kind = NAP_POOL_SET,
+                                        .pool = function->number,
+                                        .function = spec,
+                                        .version = function->version});
 }
 
 /* Functions that `app` (NULL: none) no longer has leave. */
@@ -200,7 +208,8 @@ void pool_on_publish_changed(struct pool *pool, void (*changed)(void *owner), vo
     pool->publish_owner = owner;
 }
 
-void pool_on_publish_check(struct pool *pool, struct error *(*check)(void *owner, uint16_t port), void *owner) {
+void pool_on_publish_check(struct pool *pool, struct error *(*check)(void *owner, uint16_t port),
+                           void *owner) {
     pool->publish_check = check;
     pool->publish_check_owner = owner;
 }
@@ -232,7 +241,9 @@ static void on_found(void *owner, const struct node_found *found) {
                     });
 }
 
-struct error *pool_adopt(struct pool *pool) { return node_adopt(pool->node, on_found, pool); }
+struct error *pool_adopt(struct pool *pool) {
+    return node_adopt(pool->node, on_found, pool);
+}
 
 void pool_stop_all(struct pool *pool, void (*done)(void *owner), void *owner) {
     pool->stopped = done;

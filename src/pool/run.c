@@ -1,8 +1,9 @@
 /* The shell around nap: events in, actions out to node and tickets.
  *
- * No policy here: each verb of nap is carried out as it stands. nap is never told something from inside its own actions; what
- * callbacks bring up meanwhile is queued. The timer is lazy: it is armed when something is due earlier than it is, and one that
- * comes too early just arms again, so that a busy function costs no timer work per request. */
+ * No policy here: each verb of nap is carried out as it stands. nap is never told something from inside its
+ * own actions; what callbacks bring up meanwhile is queued. The timer is lazy: it is armed when something is
+ * due earlier than it is, and one that comes too early just arms again, so that a busy function costs no
+ * timer work per request. */
 #include "inside.h"
 
 #include <stdlib.h>
@@ -32,7 +33,8 @@ static void wake_ended(struct pool_container *container) {
     function->last_wake_kind = container->wake_kind;
     container->wake_began_us = 0;
     int64_t took_ms = (function->last_wake_us + 999) / 1000;
-    if (strcmp(container->wake_kind, "thaw") != 0) /* recent starts count most: an app's start changes with its data */
+    if (strcmp(container->wake_kind, "thaw") !=
+        0) /* recent starts count most: an app's start changes with its data */
         function->start_average_ms =
             function->start_average_ms ? (function->start_average_ms * 2 + took_ms) / 3 : took_ms;
     log_info("pool", "%s is awake (%s, %lld.%03lld ms)", function->name, container->wake_kind,
@@ -58,7 +60,8 @@ static void prime(struct pool *pool, const struct nap_action *action) {
     struct pool_container *container = container_of(pool, action);
     if (!container->function) return;
     container->primed = true;
-    node_create(pool->node, container->number, container->function->spec, container->function->version, false);
+    node_create(pool->node, container->number, container->function->spec, container->function->version,
+                false);
 }
 
 static void grant(struct pool *pool, const struct nap_action *action) {
@@ -236,7 +239,8 @@ static void on_exited(void *owner, uint64_t number, bool was_ready, const char *
     enum nap_event_kind kind = was_ready ? NAP_EXITED : NAP_START_FAILED;
     pool_feed(pool, &(struct nap_event){.kind = kind, .container = number});
     if (function && !was_ready && !list_empty(&function->waiters))
-        pool_function_awake(function, error_new(ERROR_UNAVAILABLE, "%s did not wake: %s", function->name, text));
+        pool_function_awake(function,
+                            error_new(ERROR_UNAVAILABLE, "%s did not wake: %s", function->name, text));
     table_remove(pool->containers, number);
     free(container);
     pool_delivery_due(pool); /* pool_stop_all may be waiting for the last one */

@@ -1,6 +1,7 @@
 /* Tickets: one piece of work's wait for a slot.
  *
- * A ticket is waiting, granted or refused. The caller ends the first two by pool_ticket_done; a refused one ends by being told. */
+ * A ticket is waiting, granted or refused. The caller ends the first two by pool_ticket_done; a refused one
+ * ends by being told. */
 #include "inside.h"
 
 #include <stdlib.h>
@@ -51,7 +52,9 @@ uint64_t pool_ticket_container(const struct pool_ticket *ticket) {
     return ticket->refused == NAP_REASON_NONE ? ticket->container : 0;
 }
 
-int64_t pool_ticket_waited_ms(const struct pool_ticket *ticket) { return ticket->granted_ms - ticket->made_ms; }
+int64_t pool_ticket_waited_ms(const struct pool_ticket *ticket) {
+    return ticket->granted_ms - ticket->made_ms;
+}
 
 char *pool_refusal_text(const struct pool_function *function, enum nap_reason reason) {
     if (!function) return mem_string(nap_reason_text(reason));
@@ -64,11 +67,13 @@ char *pool_refusal_text(const struct pool_function *function, enum nap_reason re
                           function->spec->queue_max);
     case NAP_REASON_START_FAILED: return mem_printf("%s could not be started: %s", name, why);
     case NAP_REASON_START_TIMEOUT:
-        return mem_printf("%s did not become ready within %g s (startup_timeout): nothing listens on its port %u", name,
-                          startup_s, function->spec->port);
+        return mem_printf(
+            "%s did not become ready within %g s (startup_timeout): nothing listens on its port %u", name,
+            startup_s, function->spec->port);
     case NAP_REASON_BACKOFF:
         return mem_printf("%s failed to start a moment ago and is not tried again yet: %s", name, why);
-    case NAP_REASON_CONTAINER_DIED: return mem_printf("%s: the container ended while it worked: %s", name, why);
+    case NAP_REASON_CONTAINER_DIED:
+        return mem_printf("%s: the container ended while it worked: %s", name, why);
     case NAP_REASON_TIMEOUT:
         return mem_printf("%s: the request took longer than %g s (timeout)", name,
                           (double)function->spec->timeout_ms / 1000.0);

@@ -63,7 +63,7 @@ must_check struct error *query_number(sqlite3 *database, const char *sql, int64_
 
 /* ---- writer.c ---- */
 must_check struct error *writer_start(struct store *store);
-void writer_stop(struct store *store); /* what waits is written first; nobody is told any more */
+void writer_stop(struct store *store); /* what waits is written and told first */
 void writer_add(struct store *store, struct job *taken_job);
 
 /* ---- blob.c ---- */

@@ -12,8 +12,8 @@
 struct store;
 
 /* FAILED_PRECONDITION: another daemon has the directory (its pid is told), or a newer catnap wrote it. The
- * directory is made where absent. `store_free` ends the writer after what is queued was written and told no
- * one: free after the last `done`. */
+ * directory is made where absent. `store_free` writes what is queued, and each `done` comes from within it.
+ */
 must_check struct error *store_open(struct io_loop *loop, const char *dir, struct store **ret_store);
 void store_free(struct store *store);
 DEFINE_SCOPED(store)

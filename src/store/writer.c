@@ -115,8 +115,7 @@ static void *write_loop(void *argument) {
 
 /* ---- on the loop's thread ---- */
 
-static void on_written(void *owner) {
-    struct store *store = owner;
+static void tell_written(struct store *store) {
     pthread_mutex_lock(&store->lock);
     LIST_EACH_SAFE(node, next, &store->written) {
         list_remove(node);
@@ -133,6 +132,10 @@ static void on_written(void *owner) {
             log_warn("store", "a past wake of %s is not noted: %s", job->app, job->error->message);
         job_free(job);
     }
+}
+
+static void on_written(void *owner) {
+    tell_written(owner);
 }
 
 void writer_add(struct store *store, struct job *job) {
@@ -164,14 +167,6 @@ struct error *writer_start(struct store *store) {
     return NULL;
 }
 
-static void free_all(struct list *jobs) {
-    while (!list_empty(jobs)) {
-        struct job *job = CONTAINER_OF(jobs->next, struct job, node);
-        list_remove(&job->node);
-        job_free(job);
-    }
-}
-
 void writer_stop(struct store *store) {
     if (store->running) {
         pthread_mutex_lock(&store->lock);
@@ -181,7 +176,5 @@ void writer_stop(struct store *store) {
         pthread_join(store->thread, NULL);
     }
     io_post_free(store->post);
-    free_all(&store->waiting);
-    free_all(&store->written);
-    free_all(&store->finished);
+    tell_written(store);
 }

@@ -1,5 +1,6 @@
-/* A raw client in the loop of the test: sends bytes as they stand, gathers what comes, and runs the loop until a needle has come or
- * the other side closed. A test that waits in vain fails after ten seconds and shows what came. */
+/* A raw client in the loop of the test: sends bytes as they stand, gathers what comes, and runs the loop
+ * until a needle has come or the other side closed. A test that waits in vain fails after ten seconds and
+ * shows what came. */
 #pragma once
 #include "io.h"
 #include "test.h"
@@ -43,7 +44,8 @@ static inline void peer_late(void *owner) {
 
 static inline void peer_open(struct peer *peer, struct io_loop *loop, uint16_t port) {
     *peer = (struct peer){.loop = loop};
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     peer->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(peer->fd, (struct sockaddr *)&address, sizeof address), 0);
     assert_ok(io_watch_new(loop, peer->fd, IO_READABLE, peer_ready, peer, &peer->watch));
@@ -66,7 +68,9 @@ static inline void peer_wait(struct peer *peer, const char *needle) {
     io_timer_arm(peer->deadline, 10000);
     io_loop_run(peer->loop);
     io_timer_stop(peer->deadline);
-    if (peer->late) fail_msg("waited for '%s', got '%s'", needle ? needle : "(end)", peer->got.data ? peer->got.data : "");
+    if (peer->late)
+        fail_msg("waited for '%s', got '%s'", needle ? needle : "(end)",
+                 peer->got.data ? peer->got.data : "");
 }
 
 static inline void peer_close(struct peer *peer) {
@@ -76,7 +80,8 @@ static inline void peer_close(struct peer *peer) {
     text_done(&peer->got);
 }
 
-/* A round trip on a connection of its own; the answer (all of it, to the end of the connection) is owned by the caller. */
+/* A round trip on a connection of its own; the answer (all of it, to the end of the connection) is owned by
+ * the caller. */
 static inline char *peer_ask(struct io_loop *loop, uint16_t port, struct span bytes) {
     struct peer peer;
     peer_open(&peer, loop, port);

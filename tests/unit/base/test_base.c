@@ -1,5 +1,5 @@
-/* What all rooms rely on: errors that read from the outside in, texts that are always valid JSON, maps that lose nothing, files
- * that are whole or as before, trees removed without leaving their place. */
+/* What all rooms rely on: errors that read from the outside in, texts that are always valid JSON, maps that
+ * lose nothing, files that are whole or as before, trees removed without leaving their place. */
 #include "test.h"
 
 #include <errno.h>
@@ -16,7 +16,9 @@ static char *temporary_directory(void) {
 
 /* ---- errors ---- */
 
-static struct error *inner(void) { return error_new(ERROR_NOT_FOUND, "no blob %s", "ab"); }
+static struct error *inner(void) {
+    return error_new(ERROR_NOT_FOUND, "no blob %s", "ab");
+}
 static struct error *middle(void) {
     TRY(inner(), "layer %d", 2);
     return NULL;
@@ -39,8 +41,9 @@ static void test_an_errno_becomes_a_code_that_fits(void **unused) {
     static const struct {
         int value;
         enum error_code code;
-    } rows[] = {{ENOENT, ERROR_NOT_FOUND}, {ENOSPC, ERROR_RESOURCE_EXHAUSTED}, {EACCES, ERROR_PERMISSION_DENIED},
-                {EADDRINUSE, ERROR_ALREADY_EXISTS}, {ECONNREFUSED, ERROR_UNAVAILABLE}, {EXFULL, ERROR_INTERNAL}};
+    } rows[] = {{ENOENT, ERROR_NOT_FOUND},         {ENOSPC, ERROR_RESOURCE_EXHAUSTED},
+                {EACCES, ERROR_PERMISSION_DENIED}, {EADDRINUSE, ERROR_ALREADY_EXISTS},
+                {ECONNREFUSED, ERROR_UNAVAILABLE}, {EXFULL, ERROR_INTERNAL}};
     for (size_t i = 0; i < COUNT(rows); i++) {
         scoped(error) struct error *err = error_errno(rows[i].value, "open %s", "x");
         assert_int_equal(err->code, rows[i].code);

@@ -11,7 +11,9 @@ struct world {
     struct http_exchange *held;
 };
 
-static struct world *world_of(struct http_exchange *exchange) { return http_exchange_tag(exchange); }
+static struct world *world_of(struct http_exchange *exchange) {
+    return http_exchange_tag(exchange);
+}
 
 static void echo(struct http_exchange *exchange, struct span body, struct error *error) {
     if (error) {
@@ -22,7 +24,9 @@ static void echo(struct http_exchange *exchange, struct span body, struct error 
     http_respond(exchange, 200, fields, body);
 }
 
-static void on_piece(struct http_exchange *exchange, struct span bytes) { http_respond_write(exchange, bytes); }
+static void on_piece(struct http_exchange *exchange, struct span bytes) {
+    http_respond_write(exchange, bytes);
+}
 
 static void on_piece_end(struct http_exchange *exchange, struct error *error) {
     assert_null(error);
@@ -75,9 +79,12 @@ static int setup_with(void **state, struct http_limits limits) {
     return 0;
 }
 
-static int setup(void **state) { return setup_with(state, (struct http_limits){.head_bytes = 4096}); }
+static int setup(void **state) {
+    return setup_with(state, (struct http_limits){.head_bytes = 4096});
+}
 static int setup_impatient(void **state) {
-    return setup_with(state, (struct http_limits){.head_timeout_ms = 20, .idle_timeout_ms = 20, .body_timeout_ms = 20});
+    return setup_with(
+        state, (struct http_limits){.head_timeout_ms = 20, .idle_timeout_ms = 20, .body_timeout_ms = 20});
 }
 
 static int teardown(void **state) {
@@ -173,7 +180,8 @@ static void test_a_head_beyond_the_limit(void **state) {
 
 static void test_a_request_that_comes_byte_by_byte(void **state) {
     struct world *world = *state;
-    static const char bytes[] = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n";
+    static const char bytes[] = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+                                "chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n";
     struct peer peer;
     peer_open(&peer, world->loop, world->port);
     for (size_t i = 0; i < sizeof bytes - 1; i++) {
@@ -188,15 +196,16 @@ static void test_a_request_that_comes_byte_by_byte(void **state) {
 
 static void test_pipelined_requests_are_answered_in_order(void **state) {
     struct world *world = *state;
-    scoped_string char *answer = peer_ask(world->loop, world->port,
-                                          SPAN("GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
-                                               "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nbbb"
-                                               "POST /c HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nGET"
-                                               "GET /d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-                                               "GET /e HTTP/1.1\r\nHost: a\r\n\r\n"));
+    scoped_string char *answer =
+        peer_ask(world->loop, world->port,
+                 SPAN("GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+                      "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nbbb"
+                      "POST /c HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nGET"
+                      "GET /d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+                      "GET /e HTTP/1.1\r\nHost: a\r\n\r\n"));
     assert_int_equal(world->requests, 4); /* nothing behind Connection: close */
-    const char *a = strstr(answer, "\r\n\r\n/a"), *b = strstr(answer, "\r\n\r\nbbb"), *c = strstr(answer, "\r\n\r\n/c"),
-               *d = strstr(answer, "\r\n\r\n/d");
+    const char *a = strstr(answer, "\r\n\r\n/a"), *b = strstr(answer, "\r\n\r\nbbb"),
+               *c = strstr(answer, "\r\n\r\n/c"), *d = strstr(answer, "\r\n\r\n/d");
     assert_true(a && b && c && d && a < b && b < c && c < d);
     assert_non_null(strstr(d - 100, "Connection: close\r\n"));
 }
@@ -218,7 +227,8 @@ static void test_a_waiting_client_gets_100_and_then_its_answer(void **state) {
     struct world *world = *state;
     struct peer peer;
     peer_open(&peer, world->loop, world->port);
-    peer_send(&peer, SPAN("POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"));
+    peer_send(&peer,
+              SPAN("POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"));
     peer_wait(&peer, "HTTP/1.1 100 Continue\r\n\r\n");
     peer_send(&peer, SPAN("abc"));
     peer_wait(&peer, "\r\n\r\nabc");
@@ -229,11 +239,12 @@ static void test_a_waiting_client_gets_100_and_then_its_answer(void **state) {
 
 static void test_head_and_short_bodies(void **state) {
     struct world *world = *state;
-    scoped_string char *head =
-        peer_ask(world->loop, world->port, SPAN("HEAD /abc HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+    scoped_string char *head = peer_ask(world->loop, world->port,
+                                        SPAN("HEAD /abc HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
     assert_non_null(strstr(head, "Content-Length: 4\r\n"));
     assert_true(span_ends(span_of(head), "\r\n\r\n"));
-    scoped_string char *cut = peer_ask(world->loop, world->port, SPAN("GET /short HTTP/1.1\r\nHost: a\r\n\r\n"));
+    scoped_string char *cut =
+        peer_ask(world->loop, world->port, SPAN("GET /short HTTP/1.1\r\nHost: a\r\n\r\n"));
     assert_null(strstr(cut, "abc\r\n")); /* and the connection ended: the client can tell that it is broken */
 }
 
@@ -241,7 +252,8 @@ static void test_a_streamed_body_goes_back_with_its_trailers(void **state) {
     struct world *world = *state;
     struct peer peer;
     peer_open(&peer, world->loop, world->port);
-    peer_send(&peer, SPAN("POST /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"));
+    peer_send(&peer,
+              SPAN("POST /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"));
     peer_wait(&peer, "5\r\nhello\r\n");
     peer_send(&peer, SPAN("0\r\nX-Sum: 1\r\nContent-Length: 9\r\n\r\n"));
     peer_wait(&peer, "0\r\nX-Sum: 1\r\n\r\n");
@@ -252,13 +264,15 @@ static void test_after_an_upgrade_bytes_are_bytes(void **state) {
     struct world *world = *state;
     struct peer peer;
     peer_open(&peer, world->loop, world->port);
-    peer_send(&peer, SPAN("GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nGET /"));
+    peer_send(&peer,
+              SPAN("GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nGET /"));
     peer_wait(&peer, "\r\n\r\nGET /");
     peer_send(&peer, SPAN("\x01\x02"));
     peer_wait(&peer, "\x01\x02");
     shutdown(peer.fd, SHUT_WR);
     peer_wait(&peer, NULL);
-    assert_non_null(strstr(peer.got.data, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"));
+    assert_non_null(strstr(
+        peer.got.data, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"));
     peer_close(&peer);
 }
 
@@ -266,8 +280,8 @@ static void test_slow_clients_are_let_go(void **state) {
     struct world *world = *state;
     scoped_string char *in_head = peer_ask(world->loop, world->port, SPAN("GET / HTTP/1.1\r\nHos"));
     assert_non_null(strstr(in_head, "HTTP/1.1 408 "));
-    scoped_string char *in_body =
-        peer_ask(world->loop, world->port, SPAN("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab"));
+    scoped_string char *in_body = peer_ask(
+        world->loop, world->port, SPAN("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab"));
     assert_non_null(strstr(in_body, "HTTP/1.1 408 "));
     scoped_string char *silent = peer_ask(world->loop, world->port, SPAN(""));
     assert_string_equal(silent, "");
@@ -275,7 +289,9 @@ static void test_slow_clients_are_let_go(void **state) {
     assert_non_null(strstr(idle, "HTTP/1.1 200 "));
 }
 
-static void on_closed(void *owner) { io_loop_stop(((struct world *)owner)->loop); }
+static void on_closed(void *owner) {
+    io_loop_stop(((struct world *)owner)->loop);
+}
 
 static void test_closing_lets_a_busy_connection_finish(void **state) {
     struct world *world = *state;
@@ -300,14 +316,17 @@ static void test_a_taken_port_and_a_dead_socket(void **state) {
     struct world *world = *state;
     char address[32];
     snprintf(address, sizeof address, "127.0.0.1:%u", world->port);
-    assert_error(http_server_listen(world->server, address, world, NULL), ERROR_ALREADY_EXISTS, "taken by another process");
-    assert_error(http_server_listen(world->server, "300.0.0.1:80", world, NULL), ERROR_NOT_FOUND, "300.0.0.1");
+    assert_error(http_server_listen(world->server, address, world, NULL), ERROR_ALREADY_EXISTS,
+                 "taken by another process");
+    assert_error(http_server_listen(world->server, "300.0.0.1:80", world, NULL), ERROR_NOT_FOUND,
+                 "300.0.0.1");
     assert_error(http_server_listen(world->server, "80", world, NULL), ERROR_INVALID_ARGUMENT, "no address");
     char path[] = "/tmp/http_test_XXXXXX";
     assert_non_null(mkdtemp(path));
     scoped_string char *socket_path = path_join(path, "s");
     assert_ok(http_server_listen(world->server, socket_path, world, NULL));
-    assert_error(http_server_listen(world->server, socket_path, world, NULL), ERROR_ALREADY_EXISTS, "already");
+    assert_error(http_server_listen(world->server, socket_path, world, NULL), ERROR_ALREADY_EXISTS,
+                 "already");
     http_server_unlisten(world->server, world);
     assert_false(file_exists(socket_path));
     assert_ok(tree_remove(path));
@@ -334,8 +353,15 @@ static void test_the_small_client_asks(void **state) {
     snprintf(address, sizeof address, "localhost:%u", world->port);
     struct asked asked = {.loop = world->loop};
     const char *const fields[] = {"X-A", "b", NULL};
-    struct http_ask_options options = {.loop = world->loop, .address = address, .method = "POST", .target = "/echo",
-                                       .fields = fields, .body = SPAN("hello"), .timeout_ms = 10000, .done = on_asked, .owner = &asked};
+    struct http_ask_options options = {.loop = world->loop,
+                                       .address = address,
+                                       .method = "POST",
+                                       .target = "/echo",
+                                       .fields = fields,
+                                       .body = SPAN("hello"),
+                                       .timeout_ms = 10000,
+                                       .done = on_asked,
+                                       .owner = &asked};
     http_ask_start(&options);
     io_loop_run(world->loop);
     assert_null(asked.error);

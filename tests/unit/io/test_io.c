@@ -1,4 +1,5 @@
-/* The shapes on libuv: timers that are re-armed and freed in their own callback, work put off, children that end in every way. */
+/* The shapes on libuv: timers that are re-armed and freed in their own callback, work put off, children that
+ * end in every way. */
 #include "io.h"
 #include "test.h"
 
@@ -189,7 +190,8 @@ static void test_extra_descriptors_come_from_three_on(void **unused) {
     assert_int_equal(write(ends[1], "inherited\n", 10), 10);
     close(ends[1]);
     const char *const argv[] = {"sh", "-c", "cat <&3", NULL};
-    struct seen seen = run_child((struct io_child_options){.argv = argv, .extra_fds = ends, .extra_count = 1});
+    struct seen seen =
+        run_child((struct io_child_options){.argv = argv, .extra_fds = ends, .extra_count = 1});
     assert_string_equal(seen.text, "inherited\n");
     close(ends[0]);
 }
@@ -198,8 +200,12 @@ static void test_a_freed_child_is_killed_and_not_told(void **unused) {
     (void)unused;
     struct seen seen = {.loop = io_loop_new()};
     const char *const argv[] = {"sleep", "600", NULL};
-    struct io_child *child = io_child_start(seen.loop, &(struct io_child_options){
-        .argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .done = on_child, .owner = &seen});
+    struct io_child *child = io_child_start(seen.loop, &(struct io_child_options){.argv = argv,
+                                                                                  .stdin_fd = -1,
+                                                                                  .stdout_fd = -1,
+                                                                                  .stderr_fd = -1,
+                                                                                  .done = on_child,
+                                                                                  .owner = &seen});
     pid_t pid = io_child_pid(child);
     assert_true(pid > 0);
     io_child_free(child);
