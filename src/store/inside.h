@@ -11,7 +11,12 @@
 #define STORE_QUEUE_MAX 10000 /* writes that wait; beyond: refused */
 #define STORE_BATCH_MAX 256   /* writes in one commit */
 
-enum job_kind { JOB_APP_PUT, JOB_APP_REMOVE, JOB_WAKE };
+enum job_kind { JOB_APP_PUT, JOB_APP_REMOVE, JOB_WAKE, JOB_RECORDS };
+struct job_record {
+    char *kind, *key;
+    char *value; /* NULL: removed */
+    size_t size;
+};
 struct job {
     struct list node;
     enum job_kind kind;
@@ -19,6 +24,8 @@ struct job {
     char *json; /* APP_PUT */
     uint64_t version;
     struct store_wake wake;
+    struct job_record *records; /* RECORDS */
+    size_t record_count;
     void (*done)(void *owner, struct error *error); /* NULL: nobody waits */
     void *owner;
     struct error *error;
@@ -53,7 +60,8 @@ must_check struct error *schema_open(const char *path, sqlite3 **ret_database);
 /* ---- query.c: SQL without ceremony ---- */
 struct error *query_error(sqlite3 *database, const char *what); /* of the last call; codes by what it means */
 must_check struct error *query_run(sqlite3 *database, const char *sql);
-/* `kinds`: a letter an argument: s (const char *), i (int64_t). The statement is ready for sqlite3_step. */
+/* `kinds`: a letter an argument: s (const char *), i (int64_t), b (const void *, size_t). The statement is
+ * ready for sqlite3_step. */
 must_check struct error *query_prepare(sqlite3 *database, sqlite3_stmt **ret, const char *sql,
                                        const char *kinds, ...);
 /* The same, stepped to its end; rows are dropped. */
@@ -65,6 +73,10 @@ must_check struct error *query_number(sqlite3 *database, const char *sql, int64_
 must_check struct error *writer_start(struct store *store);
 void writer_stop(struct store *store); /* what waits is written and told first */
 void writer_add(struct store *store, struct job *taken_job);
+
+/* ---- record.c ---- */
+must_check struct error *records_write(sqlite3 *database, const struct job *job); /* on the writer's thread */
+void records_free(struct job *job);
 
 /* ---- blob.c ---- */
 must_check struct error *

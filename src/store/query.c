@@ -33,10 +33,14 @@ static struct error *prepare(sqlite3 *database, sqlite3_stmt **ret, const char *
     if (sqlite3_prepare_v2(database, sql, -1, ret, NULL) != SQLITE_OK)
         return query_error(database, "state database");
     for (int i = 0; kinds[i]; i++) {
-        if (kinds[i] == 's')
+        if (kinds[i] == 's') {
             sqlite3_bind_text(*ret, i + 1, va_arg(args, const char *), -1, SQLITE_STATIC);
-        else
+        } else if (kinds[i] == 'b') {
+            const void *bytes = va_arg(args, const void *);
+            sqlite3_bind_blob64(*ret, i + 1, bytes, va_arg(args, size_t), SQLITE_STATIC);
+        } else {
             sqlite3_bind_int64(*ret, i + 1, va_arg(args, int64_t));
+        }
     }
     return NULL;
 }

@@ -12,6 +12,9 @@ static const char *const steps[] = {
     "NOT NULL,"
     " duration_us INTEGER NOT NULL, kind TEXT NOT NULL);"
     "CREATE INDEX wake_of ON wake (app, function, id);",
+    "CREATE TABLE record (kind TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (kind, "
+    "key))"
+    " WITHOUT ROWID;",
 };
 
 static struct error *migrate(sqlite3 *database) {

@@ -35,6 +35,19 @@ must_check struct error *store_apps_load(struct store *store,
 /* `count` numbers that were never given before and never will be again, also after a power cut. Blocks. */
 must_check struct error *store_numbers(struct store *store, uint64_t count, uint64_t *ret_first);
 
+/* ---- records: what other rooms keep, as bytes under a kind and a key ---- */
+struct store_record {
+    const char *kind, *key;
+    struct span value; /* data NULL: the record is removed, there or not. Copied */
+};
+/* All of them in one commit, or none. The error is owned by `done`, as above. */
+void store_records_write(struct store *store, const struct store_record *records, size_t count,
+                         void (*done)(void *owner, struct error *error), void *owner);
+/* All of a kind, by key; spans are valid for the call. For the start: blocks. */
+must_check struct error *store_records_load(struct store *store, const char *kind,
+                                            void (*record)(void *owner, const char *key, struct span value),
+                                            void *owner);
+
 /* ---- past wakes, for estimates ---- */
 #define STORE_WAKES_KEPT 32 /* of each function */
 struct store_wake {

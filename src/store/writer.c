@@ -14,6 +14,7 @@ static void job_free(struct job *job) {
     free(job->app);
     free(job->function);
     free(job->json);
+    records_free(job);
     error_free(job->error);
     free(job);
 }
@@ -51,6 +52,7 @@ static struct error *carry_out(sqlite3 *database, const struct job *job) {
     case JOB_APP_PUT: return app_put(database, job);
     case JOB_APP_REMOVE: return app_remove(database, job);
     case JOB_WAKE: return wake_add(database, job);
+    case JOB_RECORDS: return records_write(database, job);
     }
     return NULL;
 }

@@ -158,7 +158,7 @@ static void test_the_state_of_an_older_catnap_is_brought_up_to_date(void **state
     put(world, "a", "x");
     wait_done(world);
     store_free(take(world->store));
-    run_sql(world, "DROP TABLE wake; PRAGMA user_version = 1");
+    run_sql(world, "DROP TABLE wake; DROP TABLE record; PRAGMA user_version = 1");
     open_again(world);
     assert_string_equal(load(world), "a=x@1 ");
     const struct store_wake wake = {1, 2, "thaw"};
@@ -296,6 +296,39 @@ static void test_more_writes_than_may_wait_are_refused(void **state) {
 }
 
 #define STORY(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
+static void on_record(void *owner, const char *key, struct span value) {
+    struct world *world = owner;
+    text_printf(&world->loaded, "%s=" SPAN_FORMAT " ", key, SPAN_ARGS(value));
+}
+
+static const char *records(struct world *world, const char *kind) {
+    text_clear(&world->loaded);
+    text_add_string(&world->loaded, "");
+    assert_ok(store_records_load(world->store, kind, on_record, world));
+    return world->loaded.size ? world->loaded.data : "";
+}
+
+static void test_records_come_and_go_together(void **state) {
+    struct world *world = *state;
+    open_again(world);
+    const struct store_record first[] = {
+        {"thing", "b", SPAN("1")}, {"thing", "a", SPAN("")}, {"other", "a", SPAN("3")}};
+    world->done++;
+    store_records_write(world->store, first, COUNT(first), on_done, world);
+    wait_done(world);
+    assert_null(world->error);
+    open_again(world);
+    assert_string_equal(records(world, "thing"), "a= b=1 ");
+    const struct store_record second[] = {
+        {"thing", "b", {NULL, 0}}, {"thing", "c", SPAN("x")}, {"thing", "a", SPAN("2")}};
+    world->done++;
+    store_records_write(world->store, second, COUNT(second), on_done, world);
+    wait_done(world);
+    open_again(world);
+    assert_string_equal(records(world, "thing"), "a=2 c=x ");
+    assert_string_equal(records(world, "other"), "a=3 ");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         STORY(test_what_was_put_is_there_for_the_next_daemon),
@@ -311,6 +344,7 @@ int main(void) {
         STORY(test_blobs_come_back_as_they_were),
         STORY(test_a_blob_in_pieces_is_held_against_its_digest),
         STORY(test_a_blob_that_rotted_is_found_out),
+        STORY(test_records_come_and_go_together),
         STORY(test_more_writes_than_may_wait_are_refused),
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
