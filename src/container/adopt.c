@@ -25,6 +25,8 @@ static struct container *take_over(struct container_host *host, struct slot *slo
     container->function = core_function_new(record->app, record->function);
     container->function->port = record->port;
     container->function->doze_signal = record->doze_signal;
+    container->function->stop_signal = record->stop_signal;
+    container->function->runner = record->runner;
     container->started_wall_ms = record->started_wall_ms;
     container->pid = record->pid;
     container->slot = slot;
@@ -72,6 +74,8 @@ look_at(struct container_host *host, const char *name, const struct container_ev
                                         .function = record.function,
                                         .ready = state.ready,
                                         .frozen = frozen,
+                                        .runner = record.runner,
+                                        .stop_signal = record.stop_signal,
                                         .started_wall_ms = record.started_wall_ms});
     }
     record_done(&record);

@@ -62,6 +62,9 @@ struct container_events {
 struct container *container_create(struct container_host *host, const struct container_spec *spec, bool start,
                                    const struct container_events *events, void *owner);
 void container_start(struct container *container); /* a created one: one write */
+/* CORE_READY_RUNNER: whoever runs in it was heard. Kept for the next daemon; `ready` comes from inside the
+ * call. */
+void container_ready(struct container *container);
 /* Forgets it; a living one goes on living (and is found by container_host_adopt). */
 void container_free(struct container *container);
 
@@ -88,7 +91,8 @@ container_stage(const struct container *container); /* "mounting", "creating", "
 struct container_found {
     uint64_t number, version;
     const char *app, *function;
-    bool ready, frozen;
+    bool ready, frozen, runner;
+    int stop_signal;
     int64_t started_wall_ms;
 };
 must_check struct error *container_host_adopt(struct container_host *host,

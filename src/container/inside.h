@@ -140,7 +140,8 @@ struct record {
     uint64_t start_ticks;
     int64_t started_wall_ms;
     uint16_t port;
-    int doze_signal;
+    int doze_signal, stop_signal;
+    bool runner;
     uint32_t network_index;
 };
 must_check struct error *record_write(const struct container *container);

@@ -243,6 +243,16 @@ void container_start(struct container *container) {
     if (failed || container->host->kind != RUNTIME_CRUN) start_by_runtime(container);
 }
 
+void container_ready(struct container *container) {
+    if (container->life != LIFE_STARTING) return;
+    scoped_string char *path = slot_file(container->slot, "state");
+    scoped_fd int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+    static const char line[] = "ready\n";
+    if (fd < 0 || write(fd, line, sizeof line - 1) < 0)
+        log_warn("container", "%s: that it is ready could not be kept for a restart", container->id);
+    life_tell_ready(container);
+}
+
 static void on_timer(void *owner) {
     struct container *container = owner;
     if (container->life <= LIFE_CREATING) {

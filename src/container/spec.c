@@ -87,8 +87,11 @@ static json_t *environment(const struct core_function *function, const char *id)
 }
 
 static json_t *arguments(const struct container *container) {
-    static const char *const ready[] = {
-        [CORE_READY_PORT] = "port", [CORE_READY_NOTIFY] = "notify", [CORE_READY_SOCKET] = "socket"};
+    /* A runner is heard by the daemon: its init waits for a word that never comes. */
+    static const char *const ready[] = {[CORE_READY_PORT] = "port",
+                                        [CORE_READY_NOTIFY] = "notify",
+                                        [CORE_READY_SOCKET] = "socket",
+                                        [CORE_READY_RUNNER] = "notify"};
     const struct core_function *function = container->function;
     json_t *args = json_array();
     const char *head[] = {"/.catnap/init", "run",     "--log",

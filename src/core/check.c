@@ -150,6 +150,8 @@ static struct error *check_limits(const struct core_function *function) {
     if (function->pids_max) TRY_PLAIN(check_number("pids", function->pids_max, 4, PIDS_MAX));
     if (function->doze_signal < 0 || function->doze_signal > 64)
         return BAD("doze_signal: %d is no signal; 1 to 64, 0 for none", function->doze_signal);
+    if (function->stop_signal < 1 || function->stop_signal > 64)
+        return BAD("stop_signal: %d is no signal; 1 to 64", function->stop_signal);
     TRY_PLAIN(check_number("max_containers", function->max_containers, 1, CONTAINERS_MAX));
     TRY_PLAIN(check_number("min_containers", function->min_containers, 0, function->max_containers));
     TRY_PLAIN(check_number("max_inputs", function->max_inputs, 1, INPUTS_MAX));
@@ -187,7 +189,7 @@ struct error *core_function_check(const struct core_function *function) {
     if (function->workdir) TRY_PLAIN(check_path("workdir", function->workdir));
     TRY_PLAIN(check_user(function->user));
     TRY_PLAIN(check_volumes(function));
-    if (function->port == 0)
+    if (function->port == 0 && function->readiness != CORE_READY_RUNNER)
         return BAD("port: missing; the port that the command listens on, from 1 to 65535");
     TRY_PLAIN(check_label(function->label));
     TRY_PLAIN(check_gpu(function->gpu));

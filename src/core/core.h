@@ -19,13 +19,19 @@ struct core_env {
     char *value;
 };
 
-enum core_readiness { CORE_READY_PORT, CORE_READY_NOTIFY, CORE_READY_SOCKET /* LISTEN_FDS */ };
+enum core_readiness {
+    CORE_READY_PORT,
+    CORE_READY_NOTIFY,
+    CORE_READY_SOCKET, /* LISTEN_FDS */
+    CORE_READY_RUNNER, /* whoever prepares its containers says so (node_ready) */
+};
 enum core_network { CORE_NETWORK_NONE, CORE_NETWORK_OUTBOUND };
 
 struct core_function {
     char *app; /* owned copies all through */
     char *name;
     char *image;          /* "host", an absolute directory, or a registry's name */
+    char *overlay;        /* directories on top of the image, top first, ':' between them; NULL: none */
     char **command;       /* NULL-terminated */
     struct core_env *env; /* env_count */
     size_t env_count;
@@ -44,6 +50,8 @@ struct core_function {
     uint64_t memory_bytes; /* limit; 0: none */
     uint32_t cpu_milli;    /* limit; 0: none */
     uint32_t pids_max;     /* 0: 4096 */
+    bool runner;           /* a room above prepares each of its containers: node_runner */
+    int stop_signal;       /* asks it to end; SIGTERM */
     int doze_signal; /* sent a moment before the freezer, so that the app can give memory back; 0: none */
 
     uint32_t max_containers;     /* 1 */

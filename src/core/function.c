@@ -4,6 +4,7 @@
  * are owned copies. */
 #include "inside.h"
 
+#include <signal.h>
 #include <stdlib.h>
 
 #define SHAPES true
@@ -14,13 +15,14 @@
 #define CHOICE(NAME, CHOICES) \
     { #NAME, CORE_FIELD_CHOICE, offsetof(struct core_function, NAME), SHAPES, CHOICES }
 
-const char *const core_readiness_names[] = {"port", "notify", "socket", NULL};
+const char *const core_readiness_names[] = {"port", "notify", "socket", "runner", NULL};
 const char *const core_network_names[] = {"none", "outbound", NULL};
 
 const struct core_field core_fields[] = {
     FIELD(app, STRING, SHAPES),
     FIELD(name, STRING, SHAPES),
     FIELD(image, STRING, SHAPES),
+    FIELD(overlay, STRING, SHAPES),
     FIELD(workdir, STRING, SHAPES),
     FIELD(user, STRING, SHAPES),
     FIELD(port, U16, SHAPES),
@@ -34,6 +36,8 @@ const struct core_field core_fields[] = {
     NAMED("memory", memory_bytes, U64, SHAPES),
     FIELD(cpu_milli, U32, SHAPES),
     NAMED("pids", pids_max, U32, SHAPES),
+    FIELD(runner, BOOL, SHAPES),
+    FIELD(stop_signal, INT, SHAPES),
     FIELD(doze_signal, INT, SHAPES),
     FIELD(max_containers, U32, false),
     FIELD(min_containers, U32, false),
@@ -58,6 +62,7 @@ struct core_function *core_function_new(const char *app, const char *name) {
         .name = mem_string(name),
         .image = mem_string("host"),
         .command = mem_array(1, sizeof *function->command),
+        .stop_signal = SIGTERM,
         .max_containers = 1,
         .max_inputs = 1,
         .queue_max = 1000,

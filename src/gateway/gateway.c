@@ -123,6 +123,14 @@ struct error *gateway_listen(struct gateway *gateway, const char *address) {
     return NULL;
 }
 
+void gateway_on_runner(struct gateway *gateway,
+                       void (*request)(void *owner, struct http_exchange *exchange,
+                                       struct pool_function *function),
+                       void *owner) {
+    gateway->runner = request;
+    gateway->runner_owner = owner;
+}
+
 uint16_t gateway_port(const struct gateway *gateway) {
     return gateway->port;
 }

@@ -31,6 +31,13 @@ struct gateway *gateway_new(const struct gateway_options *options);
 /* ADDR:PORT (or a path) where apps answer by host name. Published ports are opened at the same ADDR, now and
  * as they change. */
 must_check struct error *gateway_listen(struct gateway *gateway, const char *address);
+/* Requests to functions with a runner and without a port are handed over, exchange and all, to a room that
+ * knows how to reach them. One; NULL: they are answered 503. The page for browsers while an app wakes stays
+ * the gateway's. */
+void gateway_on_runner(struct gateway *gateway,
+                       void (*request)(void *owner, struct http_exchange *exchange,
+                                       struct pool_function *function),
+                       void *owner);
 uint16_t gateway_port(const struct gateway *gateway); /* of the last gateway_listen; 0: a path */
 /* Why a published port is not open; NULL: it is, or nobody asks for it. Borrowed until the ports change. */
 const char *gateway_publish_trouble(const struct gateway *gateway, uint16_t port);

@@ -17,6 +17,8 @@ struct gateway {
     struct list requests; /* struct request */
     struct table *kept;   /* container -> struct shelf */
     struct gateway_counters counters;
+    void (*runner)(void *owner, struct http_exchange *exchange, struct pool_function *function);
+    void *runner_owner;
     void (*closed)(void *owner);
     void *closed_owner;
 };

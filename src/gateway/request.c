@@ -181,6 +181,16 @@ static bool show_page(struct gateway *gateway, struct http_exchange *exchange,
     return true;
 }
 
+static void hand_over(struct gateway *gateway, struct http_exchange *exchange,
+                      struct pool_function *function) {
+    if (gateway->runner) {
+        gateway->runner(gateway->runner_owner, exchange, function);
+        return;
+    }
+    answer_refusal(exchange, &(struct refusal){503, "UNAVAILABLE", "NO_RUNNER",
+                                               "this catnap serves no functions that need a runner", 0});
+}
+
 void request_start(struct gateway *gateway, struct http_exchange *exchange, struct pool_function *function) {
     const struct http_head *head = http_exchange_head(exchange);
     if (gateway->body_bytes > 0 && head->length_bytes > 0 &&
@@ -190,6 +200,11 @@ void request_start(struct gateway *gateway, struct http_exchange *exchange, stru
         return;
     }
     if (show_page(gateway, exchange, function)) return;
+    const struct core_function *spec = pool_function_spec(function);
+    if (spec->runner && spec->port == 0) {
+        hand_over(gateway, exchange, function);
+        return;
+    }
     struct request *request = NEW(struct request);
     request->gateway = gateway;
     request->exchange = exchange;

@@ -49,6 +49,7 @@ static const struct field fields[] = {
     {"cpu", FIELD_CPU, AT(cpu_milli)},
     {"pids", FIELD_COUNT, AT(pids_max)},
     {"doze_signal", FIELD_SIGNAL, AT(doze_signal)},
+    {"stop_signal", FIELD_SIGNAL, AT(stop_signal)},
     {"max_containers", FIELD_COUNT, AT(max_containers)},
     {"min_containers", FIELD_COUNT, AT(min_containers)},
     {"max_inputs", FIELD_COUNT, AT(max_inputs)},
@@ -132,8 +133,8 @@ static bool read_cpu(struct reading *reading, struct node *node, uint32_t *ret_m
     return true;
 }
 
-static bool read_signal(struct reading *reading, struct node *node, int *ret_signal) {
-    const char *text = scalar_text(reading, "doze_signal", node);
+static bool read_signal(struct reading *reading, const char *key, struct node *node, int *ret_signal) {
+    const char *text = scalar_text(reading, key, node);
     if (!text) return false;
     const char *name = strncmp(text, "SIG", 3) == 0 ? text + 3 : text;
     uint64_t number = 0;
@@ -147,7 +148,7 @@ static bool read_signal(struct reading *reading, struct node *node, int *ret_sig
     if (good)
         *ret_signal = (int)number;
     else
-        complain(reading, node, "doze_signal: '%.40s' is no signal; e.g. USR1", text);
+        complain(reading, node, "%s: '%.40s' is no signal; e.g. USR1", key, text);
     return good;
 }
 
@@ -255,7 +256,7 @@ static bool read_field(struct reading *reading, const struct field *field, struc
     case FIELD_TEXT: return read_text(reading, field->key, node, at);
     case FIELD_BOOL: return read_bool(reading, field->key, node, at);
     case FIELD_CPU: return read_cpu(reading, node, at);
-    case FIELD_SIGNAL: return read_signal(reading, node, at);
+    case FIELD_SIGNAL: return read_signal(reading, field->key, node, at);
     case FIELD_COMMAND: return read_command(reading, node, function);
     case FIELD_ENV: return read_env(reading, node, function);
     case FIELD_VOLUMES: return read_volumes(reading, node, function);

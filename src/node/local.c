@@ -2,10 +2,8 @@
  *
  * Knows how a function becomes a container's specification (image, volumes) and how an end is told in a
  * sentence. Holds one object per living container and frees it after `exited`. */
-#include "container.h"
-#include "image.h"
+#include "inside.h"
 #include "logs.h"
-#include "node.h"
 #include "volume.h"
 
 #include <fcntl.h>
@@ -20,6 +18,8 @@ struct local {
     uint64_t number;
     struct container *container; /* NULL: could not even be begun */
     char *app, *function;
+    int stop_signal;
+    bool runner;
     struct error *failure; /* of what came before the container room */
 };
 struct node {
@@ -28,6 +28,8 @@ struct node {
     char *volumes_dir, *logs_dir;
     struct node_events events;
     void *owner;
+    const struct node_runner *runner;
+    void *runner_owner;
     struct table *locals;
     int pressure_fd; /* -1: the kernel does not tell */
     struct io_watch *pressure;
@@ -134,6 +136,7 @@ static void tell_exited(struct local *local, const struct container_end *end) {
     if (tail[0]) text_printf(&text, "; the last lines of its log:\n%s", tail);
     bool was_ready = end->was_ready;
     uint64_t number = local->number;
+    if (local->runner && node->runner) node->runner->exited(node->runner_owner, number, text.data);
     table_remove(node->locals, number);
     local_free(local);
     node->events.exited(node->owner, number, was_ready, text.data);
@@ -163,39 +166,44 @@ static void on_failed(void *owner) {
 
 /* ---- from a function to a container ---- */
 
-static struct error *mounts_make(struct node *node, const struct core_function *function,
-                                 struct container_mount *mounts) {
-    for (size_t i = 0; i < function->volume_count; i++) {
-        char *source = NULL;
-        TRY_PLAIN(volume_directory(node->volumes_dir, &function->volumes[i], &source));
-        mounts[i] =
-            (struct container_mount){source, function->volumes[i].path, function->volumes[i].read_only};
-    }
-    return NULL;
+static void mount_add(struct root *root, char *taken_source, const char *destination, bool read_only) {
+    root->mounts = mem_grow(root->mounts, root->mount_count + 1, sizeof *root->mounts);
+    root->mounts[root->mount_count++] =
+        (struct container_mount){taken_source, mem_string(destination), read_only};
 }
 
-static struct error *create(struct local *local, const struct core_function *function, uint64_t version,
+static struct error *create(struct local *local, const struct core_function *asked, uint64_t version,
                             bool start) {
     struct node *node = local->node;
-    struct image_layers layers;
-    TRY_PLAIN(image_resolve(function->image, &layers));
-    struct container_mount *mounts = mem_array(function->volume_count + 1, sizeof *mounts);
-    struct error *error = mounts_make(node, function, mounts);
+    scoped(core_function) struct core_function *prepared = NULL;
+    const struct core_function *function = asked;
+    if (asked->runner) {
+        if (!node->runner) return error_new(ERROR_FAILED_PRECONDITION, "nobody here runs such functions");
+        function = prepared = core_function_copy(asked);
+        TRY_PLAIN(node->runner->prepare(node->runner_owner, local->number, prepared));
+        local->runner = true;
+    }
+    struct root root;
+    TRY_PLAIN(root_make(function, &root));
+    struct error *error = NULL;
+    for (size_t i = 0; i < function->volume_count && !error; i++) {
+        char *source = NULL;
+        error = volume_directory(node->volumes_dir, &function->volumes[i], &source);
+        if (!error) mount_add(&root, source, function->volumes[i].path, function->volumes[i].read_only);
+    }
     if (!error) {
         const struct container_spec spec = {
             .number = local->number,
             .version = version,
             .function = function,
-            .layers = (const char *const *)layers.layer,
-            .layer_count = layers.count,
-            .mounts = mounts,
-            .mount_count = function->volume_count,
+            .layers = (const char *const *)root.layers.layer,
+            .layer_count = root.layers.count,
+            .mounts = root.mounts,
+            .mount_count = root.mount_count,
         };
         local->container = container_create(node->host, &spec, start, &container_events, local);
     }
-    for (size_t i = 0; i < function->volume_count; i++) free((char *)mounts[i].source);
-    free(mounts);
-    image_layers_done(&layers);
+    root_done(&root);
     return error;
 }
 
@@ -212,8 +220,19 @@ struct error *node_function_check(struct node *node, const struct core_function 
 void node_create(struct node *node, uint64_t container, const struct core_function *function,
                  uint64_t version, bool start) {
     struct local *local = local_new(node, container, function->app, function->name);
+    local->stop_signal = function->stop_signal;
     local->failure = create(local, function, version, start);
     if (local->failure) io_defer(node->loop, on_failed, local);
+}
+
+void node_runner_set(struct node *node, const struct node_runner *runner, void *owner) {
+    node->runner = runner;
+    node->runner_owner = owner;
+}
+
+void node_ready(struct node *node, uint64_t container) {
+    struct local *local = find(node, container);
+    if (local && local->container) container_ready(local->container);
 }
 
 void node_start(struct node *node, uint64_t container) {
@@ -252,7 +271,7 @@ void node_reclaim(struct node *node, uint64_t container) {
 }
 void node_stop(struct node *node, uint64_t container) {
     struct local *local = find(node, container);
-    if (local && local->container) container_signal(local->container, 15);
+    if (local && local->container) container_signal(local->container, local->stop_signal);
 }
 void node_kill(struct node *node, uint64_t container) {
     struct local *local = find(node, container);
@@ -290,7 +309,12 @@ static void on_found(void *owner, struct container *container, const struct cont
     struct adoption *adoption = owner;
     struct local *local = local_new(adoption->node, found->number, found->app, found->function);
     local->container = container;
+    local->stop_signal = found->stop_signal;
+    local->runner = found->runner;
     container_owner_set(container, local);
+    if (found->runner && adoption->node->runner)
+        adoption->node->runner->adopted(adoption->node->runner_owner, found->number, found->app,
+                                        found->function);
     const struct node_found told = {
         .container = found->number,
         .version = found->version,

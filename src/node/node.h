@@ -31,6 +31,21 @@ void node_events_set(struct node *node, const struct node_events *events, void *
 void node_free(struct node *node); /* containers stay */
 DEFINE_SCOPED(node)
 
+/* For functions whose `runner` is set: a room above that prepares each of their containers and hears of them.
+ * One. */
+struct node_runner {
+    /* Before a container is made: what differs from container to container goes into `function`, a copy:
+     * environment, command, mounts. An error is how the container ended. */
+    struct error *(*prepare)(void *owner, uint64_t container, struct core_function *function);
+    void (*adopted)(void *owner, uint64_t container, const char *app, const char *function);
+    /* Once for each prepared or adopted one; before node_events.exited. */
+    void (*exited)(void *owner, uint64_t container, const char *text);
+};
+void node_runner_set(struct node *node, const struct node_runner *runner,
+                     void *owner); /* borrowed; NULL: none */
+/* A started one of a function with CORE_READY_RUNNER accepts work: `ready` is told, in this call. */
+void node_ready(struct node *node, uint64_t container);
+
 /* Whether such a function could be run here: image, volumes, program. For a clear answer before anything is
  * accepted. */
 must_check struct error *node_function_check(struct node *node, const struct core_function *function);

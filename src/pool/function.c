@@ -93,6 +93,10 @@ size_t pool_container_views(struct pool_function *function, struct pool_containe
     return count;
 }
 
+void pool_container_kill(struct pool *pool, uint64_t container) {
+    node_kill(pool->node, container);
+}
+
 /* ---- commands ---- */
 
 struct error *pool_app_command(struct pool *pool, const char *app, const char *function_or_null,

@@ -75,6 +75,8 @@ struct pool_container_view {
 size_t pool_container_views(struct pool_function *function, struct pool_container_view *views,
                             size_t capacity);
 
+void pool_container_kill(struct pool *pool, uint64_t container); /* no grace; what works in it is told */
+
 enum pool_verb { POOL_WAKE, POOL_DOZE, POOL_SLEEP, POOL_STOP };
 must_check struct error *pool_app_command(struct pool *pool, const char *app, const char *function_or_null,
                                           enum pool_verb verb);
