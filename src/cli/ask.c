@@ -1,0 +1,184 @@
+/* Asking the daemon, and telling what it refused or that it is not there.
+ *
+ * One question at a time, on a loop that lives as long as the question. What answers but is no catnap is told
+ * as such: CATNAP_API may name anything. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "command.h"
+#include "http.h"
+
+#define LINE_MAX_BYTES (16 * 1024 * 1024) /* of a stream; a ps of thousands of functions is far below */
+
+struct asking {
+    struct command *command;
+    const struct question *question;
+    struct io_loop *loop;
+    struct http_ask *ask;
+    struct text body; /* of a stream: the line that is not whole yet, or a refusal */
+    int status;
+    struct error *error;
+};
+
+/* Whole lines go to the question; false: it has enough. */
+static bool give_lines(struct asking *asking) {
+    size_t begin = 0;
+    for (const char *end;
+         (end = memchr(asking->body.data + begin, '\n', asking->body.size - begin)) != NULL;) {
+        struct span line = {asking->body.data + begin, (size_t)(end - asking->body.data) - begin};
+        begin += line.size + 1;
+        if (line.size > 0 && !asking->question->line(asking->question->owner, line)) return false;
+    }
+    text_remove_front(&asking->body, begin);
+    return true;
+}
+
+static void enough(struct asking *asking) {
+    http_ask_free(take(asking->ask));
+    io_loop_stop(asking->loop);
+}
+
+static void on_data(void *owner, struct span bytes) {
+    struct asking *asking = owner;
+    asking->status = http_ask_status(asking->ask);
+    text_add(&asking->body, bytes);
+    bool refusal = asking->status != 200;
+    if (!refusal && !give_lines(asking)) {
+        enough(asking);
+    } else if (asking->body.size > LINE_MAX_BYTES) {
+        asking->error = error_new(ERROR_RESOURCE_EXHAUSTED, "the answer of %s has a line without an end",
+                                  asking->command->place.told);
+        enough(asking);
+    }
+}
+
+static void on_done(void *owner, struct http_answer *answer) {
+    struct asking *asking = owner;
+    asking->ask = NULL;
+    asking->status = answer->status;
+    asking->error = answer->error;
+    if (!asking->question->line) text_add(&asking->body, answer->body);
+    io_loop_stop(asking->loop);
+}
+
+static struct error *no_answer(struct asking *asking) {
+    scoped(error) struct error *error = take(asking->error);
+    struct command *command = asking->command;
+    const char *told = command->place.told;
+    if (asking->status)
+        return error_new(ERROR_UNAVAILABLE, "the daemon at %s went away before its answer was whole", told);
+    if (error->code == ERROR_PERMISSION_DENIED)
+        return error_new(ERROR_PERMISSION_DENIED,
+                         "%s belongs to another user's daemon; ask as that user (sudo?), or name yours by "
+                         "CATNAP_API",
+                         told);
+    command->failure = error->code == ERROR_INVALID_ARGUMENT ? STATUS_USAGE : STATUS_NO_DAEMON;
+    if (error->code == ERROR_INVALID_ARGUMENT || error->code == ERROR_DEADLINE_EXCEEDED) return take(error);
+    scoped_string char *text = error_text(error);
+    bool roots = geteuid() != 0 && !getenv("CATNAP_API") && file_exists("/run/catnap/api.sock");
+    return error_new(ERROR_UNAVAILABLE, "no daemon answers at %s (%s); %s", told, text,
+                     roots ? "root's one is there: sudo catnap ..."
+                           : "start one with `catnap serve`, or say by CATNAP_API where it is");
+}
+
+/* {"error", "code"}, or somebody else's page. */
+static struct error *refusal(const struct command *command, int status, struct span body) {
+    scoped_json json_t *json = json_loadb(body.data ? body.data : "", body.size, 0, NULL);
+    const char *text = json_string_value(json_object_get(json, "error"));
+    const char *name = json_string_value(json_object_get(json, "code"));
+    const struct place *place = &command->place;
+    if (status == 401 && place->token)
+        return error_new(ERROR_UNAUTHENTICATED,
+                         "the daemon at %s refuses the token of %s; its own one stands in api-token in its "
+                         "state directory",
+                         place->told, place->token_from);
+    if (!text || !name)
+        return error_new(ERROR_UNAVAILABLE,
+                         "what answers at %s is no catnap (HTTP status %d); CATNAP_API says where to ask",
+                         place->told, status);
+    enum error_code code = ERROR_UNKNOWN;
+    for (int i = ERROR_CANCELLED; i <= ERROR_UNAUTHENTICATED; i++)
+        if (strcmp(error_code_name((enum error_code)i), name) == 0) code = (enum error_code)i;
+    return error_new(code, "%s", text);
+}
+
+static void start(struct asking *asking) {
+    const struct question *question = asking->question;
+    const struct place *place = &asking->command->place;
+    scoped_string char *bearer = place->token ? mem_printf("Bearer %s", place->token) : NULL;
+    const char *const fields[] = {"Content-Type", "application/json", bearer ? "Authorization" : NULL, bearer,
+                                  NULL};
+    asking->ask = http_ask_start(&(struct http_ask_options){
+        .loop = asking->loop,
+        .address = place->address,
+        .method = question->method,
+        .target = question->target,
+        .fields = fields,
+        .body = question->body,
+        .timeout_ms = question->timeout_ms,
+        .data = question->line ? on_data : NULL,
+        .done = on_done,
+        .owner = asking,
+    });
+}
+
+struct error *ask(struct command *command, const struct question *question, json_t **ret_json) {
+    if (ret_json) *ret_json = NULL;
+    command->failure = STATUS_USAGE;
+    if (!command->place.address) TRY_PLAIN(place_find(&command->place));
+    command->failure = STATUS_FAILED;
+    scoped(io_loop) struct io_loop *loop = io_loop_new();
+    struct asking asking = {.command = command, .question = question, .loop = loop};
+    scoped_text struct text body = {0};
+    start(&asking);
+    io_loop_run(loop);
+    body = asking.body;
+    if (asking.error) return no_answer(&asking);
+    if (asking.status != 200) return refusal(command, asking.status, text_span(&body));
+    if (question->line || !ret_json) return NULL;
+    *ret_json = json_loadb(body.data ? body.data : "", body.size, 0, NULL);
+    return *ret_json ? NULL : refusal(command, asking.status, text_span(&body));
+}
+
+struct error *ask_about(struct command *command, const char *word, target_maker *target,
+                        struct question *question, json_t **ret_json) {
+    scoped_string char *app = mem_string(word);
+    scoped_string char *whole = target(app, NULL, question->owner);
+    question->target = whole;
+    struct error *error = ask(command, question, ret_json);
+    for (char *dot = app + strlen(app); error && error->code == ERROR_NOT_FOUND;) {
+        while (dot > app && *--dot != '.') continue;
+        if (dot == app || !dot[1]) break;
+        *dot = 0;
+        scoped_string char *part = target(app, word + (dot - app) + 1, question->owner);
+        question->target = part;
+        error_free(error);
+        error = ask(command, question, ret_json);
+    }
+    return error;
+}
+
+int fail(const struct command *command, struct error *taken_error) {
+    scoped(error) struct error *error = taken_error;
+    scoped_string char *text = error_text(error);
+    fflush(stdout);
+    fprintf(stderr, "catnap: %s\n", text);
+    return (int)command->failure;
+}
+
+int fail_usage(const struct command *command, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    scoped_string char *text = mem_vprintf(format, args);
+    va_end(args);
+    const char *verb = command && command->verb ? command->verb->name : NULL;
+    fprintf(stderr, "catnap%s%s: %s (see `catnap help%s%s`)\n", verb ? " " : "", verb ? verb : "", text,
+            verb ? " " : "", verb ? verb : "");
+    return STATUS_USAGE;
+}
+
+void print_json(const json_t *json) {
+    json_dumpf(json, stdout, isatty(STDOUT_FILENO) ? JSON_INDENT(2) : JSON_COMPACT);
+    putchar('\n');
+}
