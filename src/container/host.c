@@ -48,13 +48,23 @@ static void on_refill(void *owner) {
     slot_refill(owner);
 }
 
+static const char *const dir_names[] = {"c", "runtime", "trash"};
+
 static must_check struct error *make_dirs(const struct container_host *host) {
-    static const char *const names[] = {"c", "runtime", "trash"};
-    for (size_t i = 0; i < COUNT(names); i++) {
-        scoped_string char *path = path_join(host->run_dir, names[i]);
+    for (size_t i = 0; i < COUNT(dir_names); i++) {
+        scoped_string char *path = path_join(host->run_dir, dir_names[i]);
         TRY_PLAIN(dir_make(path, 0700));
     }
     return NULL;
+}
+
+/* Only what is empty: containers that are left are found by what lies there. */
+static void remove_dirs(const struct container_host *host) {
+    for (size_t i = 0; i < COUNT(dir_names); i++) {
+        scoped_string char *path = path_join(host->run_dir, dir_names[i]);
+        (void)rmdir(path);
+    }
+    (void)rmdir(host->run_dir);
 }
 
 struct error *container_host_open(const struct container_host_options *options,
@@ -92,6 +102,7 @@ void host_unref(struct container_host *host) {
     cgroup_host_remove(&host->groups);
     cgroup_host_done(&host->groups);
     scoped_fd_close(&host->own_netns);
+    remove_dirs(host);
     free(host->state_dir), free(host->run_dir), free(host->runtime), free(host->init_path),
         free(host->cgroup), free(host->epoch);
     free(host);
