@@ -196,6 +196,9 @@ static struct error *handle(struct api *api, struct http_exchange *exchange) {
     if (!app_known(api, query.app) && !file_exists(directory))
         return error_new(ERROR_NOT_FOUND, "there is no app '%s'; `catnap ps` lists those there are",
                          query.app);
+    scoped_string char *inner = path_join(directory, query.function ? query.function : "");
+    if (query.function && !pool_function_find(api->pool, query.app, query.function) && !file_exists(inner))
+        return error_new(ERROR_NOT_FOUND, "the app '%s' has no function '%s'", query.app, query.function);
     if (follow > 0) return follow_start(api, exchange, &query);
     read_start(api, exchange, &query);
     return NULL;
