@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "command.h"
+#include "ps.h"
 
 #define ANSWER_TIMEOUT_MS 60000
 
@@ -25,22 +26,31 @@ static char *target(const char *app, const char *function_or_null, void *owner) 
     return text_take(&out);
 }
 
-void app_print(const json_t *app) {
-    const char *app_name = json_string_value(json_object_get(app, "app"));
+void app_print_function(const char *app, const json_t *function, int64_t since_ms) {
+    const char *state = ps_state(function);
+    const char *url = json_string_value(json_array_get(json_object_get(function, "urls"), 0));
+    if (strcmp(state, "awake") != 0 && strcmp(state, "asleep") != 0)
+        url = NULL; /* who stops it won't ask it */
+    printf("%s.%s is %s%s%s", app, ps_string(function, "function"), state, url ? " at " : "", url ? url : "");
+    int64_t took_us = ps_number(function, "last_wake_us", -1);
+    bool just_woke = strcmp(state, "awake") == 0 && took_us >= 0 &&
+                     ps_number(function, "last_wake_wall_ms", 0) >= since_ms;
+    char took[WORDS_SIZE];
+    if (just_woke) printf(" (woke in %s)", words_time_us(took_us, took));
+    putchar('\n');
+}
+
+static void print_app(const json_t *app, int64_t since_ms) {
     const json_t *function;
     size_t i;
     json_array_foreach(json_object_get(app, "functions"), i, function) {
-        const char *name = json_string_value(json_object_get(function, "function"));
-        const char *state = json_string_value(json_object_get(function, "state"));
-        const char *url = json_string_value(json_array_get(json_object_get(function, "urls"), 0));
-        bool stopped = json_is_true(json_object_get(function, "stopped"));
-        if (stopped && strcmp(state, "asleep") == 0) state = "stopped";
-        printf("%s.%s: %s%s%s\n", app_name, name, state, url ? " at " : "", url ? url : "");
+        app_print_function(ps_string(app, "app"), function, since_ms);
     }
 }
 
 int app_run(struct command *command) {
     struct about about = {.verb = command->verb->name, .no_wait = command->options.no_wait};
+    int64_t began_ms = clock_wall_ms();
     bool wakes = strcmp(about.verb, "wake") == 0;
     for (size_t i = 0; i < command->word_count; i++) {
         scoped_json json_t *json = NULL;
@@ -54,7 +64,7 @@ int app_run(struct command *command) {
         if (command->options.json)
             print_json(json);
         else
-            app_print(json);
+            print_app(json, began_ms);
     }
     return STATUS_OK;
 }

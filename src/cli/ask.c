@@ -1,7 +1,7 @@
 /* Asking the daemon, and telling what it refused or that it is not there.
  *
- * One question at a time, on a loop that lives as long as the question. What answers but is no catnap is told
- * as such: CATNAP_API may name anything. */
+ * An asking ends once: with the answer, with what was refused, with no answer, or because the reader of its
+ * stream has enough. What answers but is no catnap is told as such: CATNAP_API may name anything. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,18 +14,19 @@
 struct asking {
     struct command *command;
     const struct question *question;
-    struct io_loop *loop;
-    struct http_ask *ask;
+    struct http_ask *http;
     struct text body; /* of a stream: the line that is not whole yet, or a refusal */
     int status;
-    struct error *error;
+    void (*done)(void *owner, struct error *error, json_t *json);
+    void *owner;
+    struct io_timer *enough; /* armed: the stream's reader wants no more */
 };
 
 /* Whole lines go to the question; false: it has enough. */
 static bool give_lines(struct asking *asking) {
     size_t begin = 0;
-    for (const char *end;
-         (end = memchr(asking->body.data + begin, '\n', asking->body.size - begin)) != NULL;) {
+    for (const char *end; asking->body.size > begin &&
+                          (end = memchr(asking->body.data + begin, '\n', asking->body.size - begin));) {
         struct span line = {asking->body.data + begin, (size_t)(end - asking->body.data) - begin};
         begin += line.size + 1;
         if (line.size > 0 && !asking->question->line(asking->question->owner, line)) return false;
@@ -34,36 +35,32 @@ static bool give_lines(struct asking *asking) {
     return true;
 }
 
-static void enough(struct asking *asking) {
-    http_ask_free(take(asking->ask));
-    io_loop_stop(asking->loop);
+/* The one way out. */
+static void finish(struct asking *asking, struct error *error, json_t *json) {
+    void (*done)(void *, struct error *, json_t *) = asking->done;
+    void *owner = asking->owner;
+    asking_free(asking);
+    done(owner, error, json);
+}
+
+static void on_enough(void *owner) {
+    finish(owner, NULL, NULL);
+}
+
+static void stop(struct asking *asking) {
+    http_ask_free(take(asking->http));
+    io_timer_arm(asking->enough, 0);
 }
 
 static void on_data(void *owner, struct span bytes) {
     struct asking *asking = owner;
-    asking->status = http_ask_status(asking->ask);
+    asking->status = http_ask_status(asking->http);
     text_add(&asking->body, bytes);
-    bool refusal = asking->status != 200;
-    if (!refusal && !give_lines(asking)) {
-        enough(asking);
-    } else if (asking->body.size > LINE_MAX_BYTES) {
-        asking->error = error_new(ERROR_RESOURCE_EXHAUSTED, "the answer of %s has a line without an end",
-                                  asking->command->place.told);
-        enough(asking);
-    }
+    if (asking->body.size > LINE_MAX_BYTES || (asking->status == 200 && !give_lines(asking))) stop(asking);
 }
 
-static void on_done(void *owner, struct http_answer *answer) {
-    struct asking *asking = owner;
-    asking->ask = NULL;
-    asking->status = answer->status;
-    asking->error = answer->error;
-    if (!asking->question->line) text_add(&asking->body, answer->body);
-    io_loop_stop(asking->loop);
-}
-
-static struct error *no_answer(struct asking *asking) {
-    scoped(error) struct error *error = take(asking->error);
+static struct error *no_answer(struct asking *asking, struct error *taken_error) {
+    scoped(error) struct error *error = taken_error;
     struct command *command = asking->command;
     const char *told = command->place.told;
     if (asking->status)
@@ -76,8 +73,10 @@ static struct error *no_answer(struct asking *asking) {
     command->failure = error->code == ERROR_INVALID_ARGUMENT ? STATUS_USAGE : STATUS_NO_DAEMON;
     if (error->code == ERROR_INVALID_ARGUMENT || error->code == ERROR_DEADLINE_EXCEEDED) return take(error);
     scoped_string char *text = error_text(error);
+    const char *why = text; /* "ask ADDR: connect: Connection refused": how we got there helps nobody */
+    for (const char *colon; (colon = strstr(why, ": "));) why = colon + 2;
     bool roots = geteuid() != 0 && !getenv("CATNAP_API") && file_exists("/run/catnap/api.sock");
-    return error_new(ERROR_UNAVAILABLE, "no daemon answers at %s (%s); %s", told, text,
+    return error_new(ERROR_UNAVAILABLE, "no daemon answers at %s (%s); %s", told, why,
                      roots ? "root's one is there: sudo catnap ..."
                            : "start one with `catnap serve`, or say by CATNAP_API where it is");
 }
@@ -103,14 +102,41 @@ static struct error *refusal(const struct command *command, int status, struct s
     return error_new(code, "%s", text);
 }
 
-static void start(struct asking *asking) {
-    const struct question *question = asking->question;
-    const struct place *place = &asking->command->place;
+static void on_done(void *owner, struct http_answer *answer) {
+    struct asking *asking = owner;
+    bool stream = asking->question->line != NULL;
+    struct span body = stream ? text_span(&asking->body) : answer->body;
+    struct error *error = NULL;
+    json_t *json = NULL;
+    asking->http = NULL; /* it frees itself */
+    asking->status = answer->status;
+    if (answer->error) {
+        error = no_answer(asking, answer->error);
+    } else if (answer->status != 200) {
+        error = refusal(asking->command, answer->status, body);
+    } else if (!stream) {
+        json = json_loadb(body.data ? body.data : "", body.size, 0, NULL);
+        if (!json) error = refusal(asking->command, answer->status, body);
+    }
+    finish(asking, error, json);
+}
+
+struct error *asking_start(struct io_loop *loop, struct command *command, const struct question *question,
+                           void (*done)(void *owner, struct error *error, json_t *json), void *owner,
+                           struct asking **ret_asking) {
+    struct place *place = &command->place;
+    *ret_asking = NULL;
+    command->failure = STATUS_USAGE;
+    if (!place->address) TRY_PLAIN(place_find(place));
+    command->failure = STATUS_FAILED;
+    struct asking *asking = NEW(struct asking);
+    *asking = (struct asking){.command = command, .question = question, .done = done, .owner = owner};
+    asking->enough = io_timer_new(loop, on_enough, asking);
     scoped_string char *bearer = place->token ? mem_printf("Bearer %s", place->token) : NULL;
     const char *const fields[] = {"Content-Type", "application/json", bearer ? "Authorization" : NULL, bearer,
                                   NULL};
-    asking->ask = http_ask_start(&(struct http_ask_options){
-        .loop = asking->loop,
+    asking->http = http_ask_start(&(struct http_ask_options){
+        .loop = loop,
         .address = place->address,
         .method = question->method,
         .target = question->target,
@@ -121,24 +147,45 @@ static void start(struct asking *asking) {
         .done = on_done,
         .owner = asking,
     });
+    *ret_asking = asking;
+    return NULL;
+}
+
+void asking_free(struct asking *asking) {
+    if (!asking) return;
+    http_ask_free(asking->http);
+    io_timer_free(asking->enough);
+    text_done(&asking->body);
+    free(asking);
+}
+
+/* ---- one question, waited for ---- */
+
+struct waiting {
+    struct io_loop *loop;
+    struct error *error;
+    json_t *json;
+};
+
+static void on_answer(void *owner, struct error *error, json_t *json) {
+    struct waiting *waiting = owner;
+    waiting->error = error;
+    waiting->json = json;
+    io_loop_stop(waiting->loop);
 }
 
 struct error *ask(struct command *command, const struct question *question, json_t **ret_json) {
-    if (ret_json) *ret_json = NULL;
-    command->failure = STATUS_USAGE;
-    if (!command->place.address) TRY_PLAIN(place_find(&command->place));
-    command->failure = STATUS_FAILED;
     scoped(io_loop) struct io_loop *loop = io_loop_new();
-    struct asking asking = {.command = command, .question = question, .loop = loop};
-    scoped_text struct text body = {0};
-    start(&asking);
+    struct waiting waiting = {.loop = loop};
+    struct asking *asking;
+    if (ret_json) *ret_json = NULL;
+    TRY_PLAIN(asking_start(loop, command, question, on_answer, &waiting, &asking));
     io_loop_run(loop);
-    body = asking.body;
-    if (asking.error) return no_answer(&asking);
-    if (asking.status != 200) return refusal(command, asking.status, text_span(&body));
-    if (question->line || !ret_json) return NULL;
-    *ret_json = json_loadb(body.data ? body.data : "", body.size, 0, NULL);
-    return *ret_json ? NULL : refusal(command, asking.status, text_span(&body));
+    if (ret_json)
+        *ret_json = waiting.json;
+    else
+        json_decref(waiting.json);
+    return waiting.error;
 }
 
 struct error *ask_about(struct command *command, const char *word, target_maker *target,

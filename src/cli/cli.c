@@ -9,7 +9,7 @@
 #include "command.h"
 
 static const char *name_of(size_t i) {
-    return verbs[i].name;
+    return verbs[i].hidden ? "" : verbs[i].name;
 }
 
 static int unknown(const char *name) {
@@ -42,7 +42,7 @@ static int flushed(int status) {
 }
 
 static int run(struct command *command) {
-    if (command->verb->foreign) {
+    if (command->verb->foreign_options) {
         if (!asks_for_help(command->argc, command->argv)) return command->verb->run(command);
         command->options.help = true;
     } else {
@@ -67,7 +67,8 @@ int cli_main(int argc, char **argv, const struct cli_hooks *hooks) {
     if (!verb) return unknown(argv[1]);
     struct command command = {
         .verb = verb, .hooks = hooks, .argc = argc - 1, .argv = argv + 1, .failure = STATUS_FAILED};
-    if (!verb->foreign) signal(SIGPIPE, SIG_IGN); /* a daemon that hangs up is an error to tell, no death */
+    if (!verb->foreign_options)
+        signal(SIGPIPE, SIG_IGN); /* a daemon that hangs up is an error to tell, no death */
     int status = flushed(run(&command));
     place_done(&command.place);
     free(command.words);

@@ -55,9 +55,10 @@ struct verb {
     const char *details;  /* NULL: the summary says it all */
     const char *examples; /* lines */
     unsigned options;
-    unsigned least, most; /* words; most 0: none, UINT_MAX: any */
-    enum words_kind kind; /* of the words, for completion */
-    bool foreign;         /* reads its arguments itself */
+    unsigned least, most;        /* words; most 0: none, UINT_MAX: any */
+    enum words_kind kind;        /* of the words, for completion */
+    const char *foreign_options; /* not NULL: it reads its arguments itself; these are for completion */
+    bool hidden;                 /* from help */
     int (*run)(struct command *command);
 };
 extern const struct verb verbs[];
@@ -91,8 +92,16 @@ struct question {
     bool (*line)(void *owner, struct span line);
     void *owner;
 };
-/* The answer's JSON, owned by the caller; NULL for a stream. An error is the daemon's refusal with its code,
- * or says that none answers; command->failure knows which. */
+/* `json`: the answer, owned by the callback, NULL for a stream. `error`: the daemon's refusal with its code,
+ * or that none answers; command->failure knows which. */
+struct asking;
+struct io_loop;
+must_check struct error *asking_start(struct io_loop *loop, struct command *command,
+                                      const struct question *question, /* borrowed until done */
+                                      void (*done)(void *owner, struct error *error, json_t *json),
+                                      void *owner, struct asking **ret_asking);
+void asking_free(struct asking *asking); /* no done; not after it */
+/* The same, waited for. ret_json may be NULL. */
 must_check struct error *ask(struct command *command, const struct question *question, json_t **ret_json);
 /* "APP.FUNCTION" asked as an app of that name, then as a function of an app: names may have dots in them. The
  * maker of targets gets the question's owner. */
@@ -122,3 +131,6 @@ int up_run(struct command *command);
 int down_run(struct command *command);
 int app_run(struct command *command); /* wake, doze, sleep, stop */
 int logs_run(struct command *command);
+int top_run(struct command *command);
+int completion_run(struct command *command); /* the shell's script */
+int complete_run(struct command *command);   /* what may stand at the cursor */

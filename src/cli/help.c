@@ -7,7 +7,8 @@ void help_all(FILE *out) {
     fputs("catnap: apps that sleep when nobody uses them and wake on the next request\n\n"
           "usage: catnap VERB ...\n\n",
           out);
-    for (size_t i = 0; i < verb_count; i++) fprintf(out, "  %-11s %s\n", verbs[i].name, verbs[i].summary);
+    for (size_t i = 0; i < verb_count; i++)
+        if (!verbs[i].hidden) fprintf(out, "  %-11s %s\n", verbs[i].name, verbs[i].summary);
     fputs(
         "\ncatnap help VERB has options and examples. CATNAP_API says where the daemon is: the path of its\n"
         "socket, or http://ADDR:PORT with the token in CATNAP_API_TOKEN; else it is your own one's socket.\n"

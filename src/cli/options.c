@@ -4,7 +4,7 @@
 const struct option_row option_rows[] = {
     {"--json", 0, NULL, "JSON instead of a table; its keys only ever grow in number", OPTION_JSON},
     {"--follow", 'f', NULL, "then what comes, until Ctrl-C", OPTION_FOLLOW},
-    {"--since", 0, "WHEN", "from 10m or 1h30m ago on, or from a time: 14:05, 2026-01-02T14:05", OPTION_SINCE},
+    {"--since", 0, "WHEN", "only what came since: 10m, 1h30m (ago), 14:05, 2026-01-02T14:05", OPTION_SINCE},
     {"--last", 'n', "N", "only the last N lines (1000 where --since is not told)", OPTION_LAST},
     {"--text", 0, NULL, "only what was written, without its time and source", OPTION_TEXT},
     {"--no-wait", 0, NULL, "come back at once, not when it is awake", OPTION_NO_WAIT},

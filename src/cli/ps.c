@@ -2,6 +2,7 @@
 #include "ps.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "command.h"
 
@@ -14,40 +15,46 @@ const struct sheet_column ps_columns[] = {
 };
 const size_t ps_column_count = COUNT(ps_columns);
 
-static const char *string(const json_t *object, const char *key) {
+const char *ps_string(const json_t *object, const char *key) {
     const char *value = json_string_value(json_object_get(object, key));
     return value ? value : "";
 }
 
-static int64_t number(const json_t *object, const char *key, int64_t absent) {
+int64_t ps_number(const json_t *object, const char *key, int64_t absent) {
     const json_t *value = json_object_get(object, key);
     return json_is_integer(value) ? json_integer_value(value) : absent;
+}
+
+const char *ps_state(const json_t *function) {
+    const char *state = ps_string(function, "state");
+    bool stopped = json_is_true(json_object_get(function, "stopped"));
+    return stopped && strcmp(state, "asleep") == 0 ? "stopped" : state;
 }
 
 static size_t containers_in(const json_t *function, const char *state) {
     const json_t *container;
     size_t i, count = 0;
     json_array_foreach(json_object_get(function, "containers"), i, container) {
-        count += strcmp(string(container, "state"), state) == 0;
+        count += strcmp(ps_string(container, "state"), state) == 0;
     }
     return count;
 }
 
 static void add_state(struct sheet *sheet, const json_t *function) {
-    const char *state = string(function, "state");
+    const char *state = ps_state(function);
     char took[WORDS_SIZE];
     if (strcmp(state, "awake") == 0) {
         size_t awake = containers_in(function, "awake");
-        int64_t slots = number(function, "max_inputs", 1) * (int64_t)(awake ? awake : 1);
-        sheet_add(sheet, COLOUR_GREEN, "awake %lld/%lld", (long long)number(function, "working", 0),
+        int64_t slots = ps_number(function, "max_inputs", 1) * (int64_t)(awake ? awake : 1);
+        sheet_add(sheet, COLOUR_GREEN, "awake %lld/%lld", (long long)ps_number(function, "working", 0),
                   (long long)slots);
     } else if (strcmp(state, "starting") == 0) {
-        words_time_us(number(function, "starting_for_ms", 0) * 1000, took);
+        words_time_us(ps_number(function, "starting_for_ms", 0) * 1000, took);
         sheet_add(sheet, COLOUR_YELLOW, "starting %s", took);
     } else if (strcmp(state, "failed") == 0) {
-        words_time_us(number(function, "retry_ms", 0) * 1000, took);
+        words_time_us(ps_number(function, "retry_ms", 0) * 1000, took);
         sheet_add(sheet, COLOUR_RED, "failed, retry %s", took);
-    } else if (strcmp(state, "asleep") == 0 && json_is_true(json_object_get(function, "stopped"))) {
+    } else if (strcmp(state, "stopped") == 0) {
         sheet_add(sheet, COLOUR_RED, "stopped");
     } else if (strcmp(state, "asleep") == 0) {
         sheet_add(sheet, COLOUR_DIM, "asleep%s", containers_in(function, "primed") ? ", primed" : "");
@@ -58,8 +65,8 @@ static void add_state(struct sheet *sheet, const json_t *function) {
 
 static void add_wake(struct sheet *sheet, const json_t *function, int64_t now_ms) {
     static const char *const kinds[][2] = {{"start", ""}, {"primed", " (primed)"}, {"thaw", " (thaw)"}};
-    int64_t when_ms = number(function, "last_wake_wall_ms", 0);
-    int64_t took_us = number(function, "last_wake_us", -1);
+    int64_t when_ms = ps_number(function, "last_wake_wall_ms", 0);
+    int64_t took_us = ps_number(function, "last_wake_us", -1);
     char text[WORDS_SIZE];
     if (when_ms <= 0 || took_us < 0) {
         sheet_add(sheet, COLOUR_NONE, "%s", "");
@@ -69,42 +76,49 @@ static void add_wake(struct sheet *sheet, const json_t *function, int64_t now_ms
     int64_t ago_ms = now_ms > when_ms ? now_ms - when_ms : 0;
     const char *kind = "";
     for (size_t i = 0; i < COUNT(kinds); i++)
-        if (strcmp(kinds[i][0], string(function, "last_wake_kind")) == 0) kind = kinds[i][1];
+        if (strcmp(kinds[i][0], ps_string(function, "last_wake_kind")) == 0) kind = kinds[i][1];
     if (ago_ms < 1000)
         sheet_add(sheet, COLOUR_NONE, "now");
+    else if (ago_ms < 10000)
+        sheet_add(sheet, COLOUR_NONE, "%d s ago", (int)(ago_ms / 1000));
     else
         sheet_add(sheet, COLOUR_NONE, "%s ago", words_time_us(ago_ms / 1000 * 1000000, text));
     sheet_add(sheet, COLOUR_NONE, "%s%s", words_time_us(took_us, text), kind);
 }
 
-static void add_function(struct sheet *sheet, const char *app, const json_t *function, int64_t now_ms) {
-    int64_t waiting = number(function, "waiting", 0), memory = number(function, "memory_bytes", 0);
+void ps_add(struct sheet *sheet, const struct ps_row *row, int64_t now_ms) {
+    const json_t *function = row->function;
+    int64_t waiting = ps_number(function, "waiting", 0), memory = ps_number(function, "memory_bytes", 0);
+    const char *url = json_string_value(json_array_get(json_object_get(function, "urls"), 0));
     char text[WORDS_SIZE];
-    sheet_add(sheet, COLOUR_NONE, "%s", app);
-    sheet_add(sheet, COLOUR_NONE, "%s", string(function, "function"));
+    sheet_add(sheet, COLOUR_NONE, "%s", row->app);
+    sheet_add(sheet, COLOUR_NONE, "%s", ps_string(function, "function"));
     add_state(sheet, function);
     sheet_add(sheet, waiting ? COLOUR_YELLOW : COLOUR_NONE, "%lld", (long long)waiting);
     sheet_add(sheet, COLOUR_NONE, "%s", memory > 0 ? words_bytes((uint64_t)memory, text) : "");
     add_wake(sheet, function, now_ms);
-    sheet_add(sheet, COLOUR_NONE, "%s",
-              json_string_value(json_array_get(json_object_get(function, "urls"), 0)) ?: "");
+    sheet_add(sheet, COLOUR_NONE, "%s", url ? url : "");
 }
 
-void ps_fill(struct sheet *sheet, const json_t *ps, int64_t now_ms) {
-    const json_t *app, *function;
-    size_t i, j;
-    json_array_foreach(json_object_get(ps, "apps"), i, app) {
+size_t ps_rows(const json_t *ps, struct ps_row **ret_rows) {
+    const json_t *apps = json_object_get(ps, "apps"), *app, *function;
+    size_t i, j, count = 0;
+    json_array_foreach(apps, i, app) count += json_array_size(json_object_get(app, "functions"));
+    *ret_rows = mem_array(count + 1, sizeof **ret_rows);
+    count = 0;
+    json_array_foreach(apps, i, app) {
         json_array_foreach(json_object_get(app, "functions"), j, function) {
-            add_function(sheet, string(app, "app"), function, now_ms);
+            (*ret_rows)[count++] = (struct ps_row){ps_string(app, "app"), function};
         }
     }
+    return count;
 }
 
 /* What failed, with its last words, below the table. */
-static void print_failure(const char *app, const json_t *function, bool coloured) {
-    struct span rest = span_of(string(function, "failure"));
+static void print_failure(const struct ps_row *row, bool coloured) {
+    struct span rest = span_of(ps_string(row->function, "failure"));
     scoped_text struct text out = {0};
-    scoped_string char *who = mem_printf("%s.%s: ", app, string(function, "function"));
+    scoped_string char *who = mem_printf("%s.%s: ", row->app, ps_string(row->function, "function"));
     text_add_char(&out, '\n');
     text_add_coloured(&out, COLOUR_RED, coloured, span_of(who));
     for (size_t lines = 0; rest.data && lines < FAILURE_LINES_MAX; lines++) {
@@ -112,26 +126,22 @@ static void print_failure(const char *app, const json_t *function, bool coloured
         words_add_clean(&out, span_cut(&rest, '\n'));
         text_add_char(&out, '\n');
     }
-    if (rest.data) text_printf(&out, "  ... `catnap logs %s` has all of it\n", app);
+    if (rest.data) text_printf(&out, "  ... `catnap logs %s` has all of it\n", row->app);
     fwrite(out.data, 1, out.size, stdout);
 }
 
 void ps_print(const json_t *ps, int64_t now_ms) {
     scoped_sheet struct sheet sheet = {.columns = ps_columns, .column_count = ps_column_count};
-    const json_t *app, *function;
-    size_t i, j;
-    ps_fill(&sheet, ps, now_ms);
-    if (sheet_rows(&sheet) == 0) {
+    struct ps_row *rows;
+    size_t count = ps_rows(ps, &rows);
+    for (size_t i = 0; i < count; i++) ps_add(&sheet, &rows[i], now_ms);
+    if (count > 0)
+        sheet_print(&sheet);
+    else
         puts("no apps yet; `catnap up FILE` brings one up");
-        return;
-    }
-    sheet_print(&sheet);
-    json_array_foreach(json_object_get(ps, "apps"), i, app) {
-        json_array_foreach(json_object_get(app, "functions"), j, function) {
-            if (*string(function, "failure"))
-                print_failure(string(app, "app"), function, colours_wanted(STDOUT_FILENO));
-        }
-    }
+    for (size_t i = 0; i < count; i++)
+        if (*ps_string(rows[i].function, "failure")) print_failure(&rows[i], colours_wanted(STDOUT_FILENO));
+    free(rows);
 }
 
 int ps_run(struct command *command) {

@@ -72,15 +72,15 @@ static struct error *body_of(const char *path, char **ret_body) {
 
 /* ---- up ---- */
 
+/* A function's own words on how to try it, with the place put in. */
 static void print_example(const json_t *function) {
     static const char mark[] = "{url}";
     const char *url = json_string_value(json_array_get(json_object_get(function, "urls"), 0));
     const char *example = json_string_value(json_object_get(function, "example"));
-    if (!url) return;
-    if (!example) example = "curl {url}";
+    if (!url || !example) return;
     fputs("  try: ", stdout);
     for (const char *at; (at = strstr(example, mark)); example = at + strlen(mark))
-        printf(SPAN_FORMAT "%s", SPAN_ARGS(((struct span){example, (size_t)(at - example)})), url);
+        printf("%.*s%s", (int)(at - example), example, url);
     puts(example);
 }
 
@@ -89,8 +89,8 @@ static void print_up(const json_t *app) {
     size_t i;
     printf("%s was %s\n", json_string_value(json_object_get(app, "app")),
            json_is_true(json_object_get(app, "changed")) ? "changed" : "created");
-    app_print(app);
     json_array_foreach(json_object_get(app, "functions"), i, function) {
+        app_print_function(json_string_value(json_object_get(app, "app")), function, INT64_MAX);
         print_example(function);
     }
 }

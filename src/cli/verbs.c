@@ -36,6 +36,17 @@ const struct verb verbs[] = {
         .run = ps_run,
     },
     {
+        .name = "top",
+        .summary = "the same, live",
+        .details =
+            "q or Ctrl-C ends it; a shows only what is not asleep, m sorts by memory, arrows and PgUp/PgDn\n"
+            "scroll. Where the daemon is started anew, it goes on with that one. With --json: the answer of\n"
+            "`catnap ps --json` as a line at each change, for programs.",
+        .examples = "catnap top\ncatnap top --json | jq -c '[.apps[].functions[].state]'",
+        .options = OPTION_JSON,
+        .run = top_run,
+    },
+    {
         .name = "logs",
         .operands = "APP[.FUNCTION]",
         .summary = "what an app wrote, and what became of its containers",
@@ -130,14 +141,14 @@ const struct verb verbs[] = {
         .summary = "what this machine can and can't do, with the fix for each",
         .details = "Needs no daemon. Its exit status is 1 where something that containers need is missing.",
         .examples = "catnap doctor\ncatnap doctor --runtime runc",
-        .foreign = true,
+        .foreign_options = "--json --runtime",
         .run = doctor_run,
     },
     {
         .name = "serve",
         .operands = "[OPTIONS]",
         .summary = "the daemon, in the foreground",
-        .foreign = true,
+        .foreign_options = "--state --gateway --api --config --up --leave-containers",
         .run = serve_run,
     },
     {
@@ -145,6 +156,25 @@ const struct verb verbs[] = {
         .summary = "the version of this program",
         .options = OPTION_JSON,
         .run = version_run,
+    },
+    {
+        .name = "completion",
+        .operands = "bash",
+        .summary = "completion for the shell: verbs, options, names of apps",
+        .examples = "source <(catnap completion bash)\n"
+                    "catnap completion bash >/etc/bash_completion.d/catnap",
+        .least = 1,
+        .most = 1,
+        .kind = WORDS_SHELLS,
+        .run = completion_run,
+    },
+    {
+        .name = "complete",
+        .operands = "WORD...",
+        .summary = "what may stand in the place of the last word; the shell's script asks this",
+        .foreign_options = "",
+        .hidden = true,
+        .run = complete_run,
     },
     {
         .name = "help",
