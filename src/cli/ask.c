@@ -3,8 +3,10 @@
  * An asking ends once: with the answer, with what was refused, with no answer, or because the reader of its
  * stream has enough. What answers but is no catnap is told as such: CATNAP_API may name anything. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "command.h"
 #include "http.h"
@@ -63,14 +65,17 @@ static struct error *no_answer(struct asking *asking, struct error *taken_error)
     scoped(error) struct error *error = taken_error;
     struct command *command = asking->command;
     const char *told = command->place.told;
+    command->failure = STATUS_NO_DAEMON;
     if (asking->status)
-        return error_new(ERROR_UNAVAILABLE, "the daemon at %s went away before its answer was whole", told);
+        return error_new(ERROR_UNAVAILABLE, "the daemon at %s %s", told,
+                         asking->question->line ? "ended" : "went away before its answer was whole");
+    if (error->code == ERROR_PERMISSION_DENIED) command->failure = STATUS_FAILED;
     if (error->code == ERROR_PERMISSION_DENIED)
         return error_new(ERROR_PERMISSION_DENIED,
                          "%s belongs to another user's daemon; ask as that user (sudo?), or name yours by "
                          "CATNAP_API",
                          told);
-    command->failure = error->code == ERROR_INVALID_ARGUMENT ? STATUS_USAGE : STATUS_NO_DAEMON;
+    if (error->code == ERROR_INVALID_ARGUMENT) command->failure = STATUS_USAGE;
     if (error->code == ERROR_INVALID_ARGUMENT || error->code == ERROR_DEADLINE_EXCEEDED) return take(error);
     scoped_string char *text = error_text(error);
     const char *why = text; /* "ask ADDR: connect: Connection refused": how we got there helps nobody */
@@ -162,25 +167,47 @@ void asking_free(struct asking *asking) {
 /* ---- one question, waited for ---- */
 
 struct waiting {
+    struct command *command;
     struct io_loop *loop;
+    struct asking *asking;
     struct error *error;
     json_t *json;
 };
 
 static void on_answer(void *owner, struct error *error, json_t *json) {
     struct waiting *waiting = owner;
+    waiting->asking = NULL;
     waiting->error = error;
     waiting->json = json;
     io_loop_stop(waiting->loop);
 }
 
+/* A pipe whose reader left, e.g. `head`: told by the pipe, not only by the next write to it. */
+static void on_pipe(void *owner, unsigned events) {
+    struct waiting *waiting = owner;
+    if (!(events & IO_HANGUP)) return;
+    waiting->command->reader_left = true;
+    asking_free(take(waiting->asking));
+    io_loop_stop(waiting->loop);
+}
+
+/* Opened once more, because watching makes it non-blocking, and what others write to must stay as it is. */
+static int pipe_of_stdout(void) {
+    struct stat status;
+    if (fstat(STDOUT_FILENO, &status) != 0 || !S_ISFIFO(status.st_mode)) return -1;
+    return open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+}
+
 struct error *ask(struct command *command, const struct question *question, json_t **ret_json) {
     scoped(io_loop) struct io_loop *loop = io_loop_new();
-    struct waiting waiting = {.loop = loop};
-    struct asking *asking;
+    scoped_fd int pipe_fd = question->line ? pipe_of_stdout() : -1;
+    struct waiting waiting = {.command = command, .loop = loop};
+    struct io_watch *watch = NULL;
     if (ret_json) *ret_json = NULL;
-    TRY_PLAIN(asking_start(loop, command, question, on_answer, &waiting, &asking));
+    TRY_PLAIN(asking_start(loop, command, question, on_answer, &waiting, &waiting.asking));
+    if (pipe_fd >= 0) error_free(io_watch_new(loop, pipe_fd, IO_HANGUP, on_pipe, &waiting, &watch));
     io_loop_run(loop);
+    io_watch_free(watch);
     if (ret_json)
         *ret_json = waiting.json;
     else

@@ -45,6 +45,7 @@ struct command {
     char **argv;
     struct place place;  /* found when first asked */
     enum status failure; /* what the last failure ends in */
+    bool reader_left;    /* of our standard output, while a stream came */
 };
 
 enum words_kind { WORDS_NONE, WORDS_APPS, WORDS_FUNCTIONS, WORDS_FILES, WORDS_VERBS, WORDS_SHELLS };

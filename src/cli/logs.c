@@ -10,8 +10,7 @@
 struct reader {
     const struct command *command;
     bool coloured;
-    char *function; /* told where a line is of another than the one before; NULL: none yet */
-    char day[16];   /* of the last line */
+    char day[16]; /* of the last line; today at first, so that it is told only of other days */
 };
 
 static char *target(const char *app, const char *function_or_null, void *owner) {
@@ -92,9 +91,13 @@ static bool on_line(void *owner, struct span bytes) {
 
 int logs_run(struct command *command) {
     struct reader reader = {.command = command, .coloured = colours_wanted(STDOUT_FILENO)};
+    time_t now = (time_t)(clock_wall_ms() / 1000);
+    struct tm parts;
+    localtime_r(&now, &parts);
+    strftime(reader.day, sizeof reader.day, "%Y-%m-%d", &parts);
     struct question question = {.method = "GET", .line = on_line, .owner = &reader};
     struct error *error = ask_about(command, command->words[0], target, &question, NULL);
-    if (!error && command->options.follow && !ferror(stdout)) {
+    if (!error && command->options.follow && !command->reader_left && !ferror(stdout)) {
         command->failure = STATUS_NO_DAEMON;
         error = error_new(ERROR_UNAVAILABLE, "the daemon at %s ended", command->place.told);
     }

@@ -9,11 +9,10 @@
 #define PS_TIMEOUT_MS 30000
 #define FAILURE_LINES_MAX 12
 
-const struct sheet_column ps_columns[] = {
+const struct sheet_column ps_columns[PS_COLUMNS] = {
     {"APP", false},   {"FUNCTION", false},  {"STATE", false}, {"WAITING", true},
     {"MEMORY", true}, {"LAST WAKE", false}, {"TOOK", false},  {"URL", false},
 };
-const size_t ps_column_count = COUNT(ps_columns);
 
 const char *ps_string(const json_t *object, const char *key) {
     const char *value = json_string_value(json_object_get(object, key));
@@ -131,7 +130,7 @@ static void print_failure(const struct ps_row *row, bool coloured) {
 }
 
 void ps_print(const json_t *ps, int64_t now_ms) {
-    scoped_sheet struct sheet sheet = {.columns = ps_columns, .column_count = ps_column_count};
+    scoped_sheet struct sheet sheet = {.columns = ps_columns, .column_count = PS_COLUMNS};
     struct ps_row *rows;
     size_t count = ps_rows(ps, &rows);
     for (size_t i = 0; i < count; i++) ps_add(&sheet, &rows[i], now_ms);

@@ -2,8 +2,8 @@
 #pragma once
 #include "sheet.h"
 
-extern const struct sheet_column ps_columns[];
-extern const size_t ps_column_count;
+enum { PS_COLUMNS = 8 };
+extern const struct sheet_column ps_columns[PS_COLUMNS];
 
 struct ps_row {
     const char *app; /* borrowed of the answer, as all in here */

@@ -3,6 +3,7 @@
 #include "screen.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/ioctl.h>
 
 static void put(struct span bytes) {
@@ -23,13 +24,15 @@ void screen_measure(struct screen *screen) {
 }
 
 void screen_open(struct screen *screen) {
-    screen->keys = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &screen->before) == 0;
-    if (screen->keys) {
+    /* Non-blocking is a property of what was opened, and the one we were given is the shell's too. */
+    if (screen->keys < 0 && isatty(STDIN_FILENO))
+        screen->keys = open("/dev/tty", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    if (screen->keys >= 0 && tcgetattr(screen->keys, &screen->before) == 0) {
         struct termios raw = screen->before;
         raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO); /* ISIG stays: Ctrl-C and Ctrl-Z are signals */
         raw.c_cc[VMIN] = 1;
         raw.c_cc[VTIME] = 0;
-        tcsetattr(STDIN_FILENO, TCSAFLUSH, &raw);
+        tcsetattr(screen->keys, TCSAFLUSH, &raw);
     }
     put(SPAN("\33[?1049h\33[?25l\33[?7l"));
     screen->open = true;
@@ -40,7 +43,12 @@ void screen_close(struct screen *screen) {
     if (!screen->open) return;
     screen->open = false;
     put(SPAN("\33[?7h\33[?25h\33[?1049l"));
-    if (screen->keys) tcsetattr(STDIN_FILENO, TCSAFLUSH, &screen->before);
+    if (screen->keys >= 0) tcsetattr(screen->keys, TCSADRAIN, &screen->before);
+}
+
+void screen_done(struct screen *screen) {
+    screen_close(screen);
+    scoped_fd_close(&screen->keys);
 }
 
 void screen_draw(const struct screen *screen, const struct text *frame) {

@@ -5,12 +5,15 @@
 #include <termios.h>
 
 struct screen {
-    bool open, keys; /* keys: stdin is a terminal too, and gives them one by one */
+    bool open;
+    int keys; /* the terminal opened once more, non-blocking, for keys one by one; -1: none */
     struct termios before;
     size_t columns, rows;
 };
-void screen_open(struct screen *screen); /* the alternate screen, no cursor, no echo */
-void screen_close(struct screen *screen);
+#define SCREEN_INIT ((struct screen){.keys = -1})
+void screen_open(struct screen *screen);  /* the alternate screen, no cursor, no echo */
+void screen_close(struct screen *screen); /* `keys` stays */
+void screen_done(struct screen *screen);
 void screen_measure(struct screen *screen);
 /* Lines of `frame` from the top; what was below them goes. One write, so that nothing flickers. */
 void screen_draw(const struct screen *screen, const struct text *frame);

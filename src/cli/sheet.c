@@ -12,6 +12,7 @@
 void sheet_done(struct sheet *sheet) {
     for (size_t i = 0; i < sheet->cell_count; i++) free(sheet->cells[i].text);
     free(sheet->cells);
+    free(sheet->widths);
     *sheet = (struct sheet){0};
 }
 
@@ -58,32 +59,40 @@ void text_add_coloured(struct text *out, enum colour colour, bool coloured, stru
     static const char *const codes[] = {
         [COLOUR_NONE] = "",       [COLOUR_DIM] = "\33[2m",    [COLOUR_BOLD] = "\33[1m",
         [COLOUR_RED] = "\33[31m", [COLOUR_GREEN] = "\33[32m", [COLOUR_YELLOW] = "\33[33m",
-        [COLOUR_BLUE] = "\33[34m"};
+        [COLOUR_BLUE] = "\33[36m"};
     bool painted = coloured && colour != COLOUR_NONE && string.size > 0;
     if (painted) text_add_string(out, codes[colour]);
     text_add(out, string);
     if (painted) text_add_string(out, "\33[0m");
 }
 
-static size_t column_width(const struct sheet *sheet, size_t column) {
-    size_t width = text_columns(span_of(sheet->columns[column].title));
-    for (size_t i = column; i < sheet->cell_count; i += sheet->column_count) {
-        size_t columns = text_columns(span_of(sheet->cells[i].text));
-        if (columns > width) width = columns;
+static void measure(struct sheet *sheet) {
+    if (sheet->widths && sheet->measured == sheet->cell_count) return;
+    if (!sheet->widths) sheet->widths = mem_array(sheet->column_count, sizeof *sheet->widths);
+    for (size_t column = 0; column < sheet->column_count; column++) {
+        size_t width = text_columns(span_of(sheet->columns[column].title));
+        for (size_t i = column; i < sheet->cell_count; i += sheet->column_count) {
+            size_t columns = text_columns(span_of(sheet->cells[i].text));
+            if (columns > width) width = columns;
+        }
+        if (sheet->kept && sheet->kept[column] > width) width = sheet->kept[column];
+        if (sheet->kept) sheet->kept[column] = width;
+        sheet->widths[column] = width;
     }
-    return width;
+    sheet->measured = sheet->cell_count;
 }
 
 static void blanks(struct text *out, size_t count) {
     while (count-- > 0) text_add_char(out, ' ');
 }
 
-void sheet_line(const struct sheet *sheet, size_t row, size_t width, bool coloured, struct text *out) {
+void sheet_line(struct sheet *sheet, size_t row, size_t width, bool coloured, struct text *out) {
+    measure(sheet);
     size_t at = 0, owed = 0; /* blanks that are written only where something follows */
     for (size_t column = 0; column < sheet->column_count; column++) {
         const struct sheet_cell *cell = row ? &sheet->cells[(row - 1) * sheet->column_count + column] : NULL;
         struct span text = span_of(cell ? cell->text : sheet->columns[column].title);
-        size_t wide = column_width(sheet, column), used = text_columns(text);
+        size_t wide = sheet->widths[column], used = text_columns(text);
         size_t before = sheet->columns[column].right ? wide - used : 0;
         if (column > 0) owed += GAP;
         owed += before;
@@ -101,7 +110,7 @@ void sheet_line(const struct sheet *sheet, size_t row, size_t width, bool colour
     }
 }
 
-void sheet_print(const struct sheet *sheet) {
+void sheet_print(struct sheet *sheet) {
     bool coloured = colours_wanted(STDOUT_FILENO);
     for (size_t row = 0; row <= sheet_rows(sheet); row++) {
         scoped_text struct text line = {0};

@@ -17,6 +17,9 @@ struct sheet {
     size_t column_count;
     struct sheet_cell *cells; /* row by row */
     size_t cell_count, cell_capacity;
+    size_t *kept; /* NULL, or borrowed: a width a column that only grows, so that a live table stands still */
+    size_t *widths; /* of `measured` cells; its own */
+    size_t measured;
 };
 #define scoped_sheet __attribute__((cleanup(sheet_done)))
 void sheet_done(struct sheet *sheet);
@@ -24,8 +27,8 @@ void sheet_done(struct sheet *sheet);
 void sheet_add(struct sheet *sheet, enum colour colour, const char *format, ...) printf_like(3, 4);
 size_t sheet_rows(const struct sheet *sheet);
 /* Titles are row 0. `width`: longer lines are cut there; 0: none are. No newline at the end. */
-void sheet_line(const struct sheet *sheet, size_t row, size_t width, bool coloured, struct text *out);
-void sheet_print(const struct sheet *sheet); /* to stdout */
+void sheet_line(struct sheet *sheet, size_t row, size_t width, bool coloured, struct text *out);
+void sheet_print(struct sheet *sheet); /* to stdout */
 
 /* Columns on a terminal; bytes of UTF-8 that begin a character count as one. */
 size_t text_columns(struct span utf8);

@@ -3,6 +3,7 @@
  * A frame is drawn at each change, each second (how long ago a wake was), each key and each new size. A
  * daemon that ends is waited for, as one that is started anew is the same to who watches. The screen is taken
  * only when the first answer is there: what can't be asked is told as any verb tells it. */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@ struct top {
     struct error *failed; /* to be told at the end */
     size_t scrolled;
     bool awake_only, by_memory;
+    size_t widths[PS_COLUMNS];
 };
 
 /* ---- the frame ---- */
@@ -79,7 +81,8 @@ static bool is_shown(const struct top *top, const json_t *function) {
 }
 
 static void add_table(struct top *top, struct ps_row *rows, size_t count, struct text *frame) {
-    scoped_sheet struct sheet sheet = {.columns = ps_columns, .column_count = ps_column_count};
+    scoped_sheet struct sheet sheet = {
+        .columns = ps_columns, .column_count = PS_COLUMNS, .kept = top->widths};
     size_t room = top->screen.rows > 5 ? top->screen.rows - 5 : 1; /* besides summary, titles and last line */
     int64_t now_ms = clock_wall_ms();
     if (top->by_memory) qsort(rows, count, sizeof *rows, more_memory);
@@ -129,11 +132,11 @@ static void on_tick(void *owner) {
 static void on_keys(void *owner, unsigned events) {
     struct top *top = owner;
     char buffer[256], letter;
-    ssize_t got = read(STDIN_FILENO, buffer, sizeof buffer);
+    ssize_t got = read(top->screen.keys, buffer, sizeof buffer);
     struct span bytes = {buffer, got > 0 ? (size_t)got : 0};
     size_t page = top->screen.rows > 6 ? top->screen.rows - 6 : 1, far = SIZE_MAX / 2;
     (void)events;
-    if (got <= 0) io_loop_stop(top->loop); /* the terminal hung up */
+    if (got == 0 || (got < 0 && errno != EAGAIN)) io_loop_stop(top->loop); /* the terminal hung up */
     for (enum key key; (key = screen_key(&bytes, &letter)) != KEY_NONE;) {
         size_t up = key == KEY_UP || letter == 'k' ? 1
                     : key == KEY_PAGE_UP           ? page
@@ -154,14 +157,15 @@ static void on_keys(void *owner, unsigned events) {
 
 static void take_screen(struct top *top) {
     screen_open(&top->screen);
-    if (!top->screen.keys || top->keys) return;
-    error_free(io_watch_new(top->loop, STDIN_FILENO, IO_READABLE, on_keys, top, &top->keys));
+    if (top->screen.keys < 0 || top->keys) return;
+    error_free(io_watch_new(top->loop, top->screen.keys, IO_READABLE, on_keys, top, &top->keys));
 }
 
 static void on_signal(void *owner, int signo) {
     struct top *top = owner;
     if (signo == SIGWINCH) {
         screen_measure(&top->screen);
+        memset(top->widths, 0, sizeof top->widths);
         draw(top);
     } else if (signo == SIGTSTP) {
         bool was_open = top->screen.open;
@@ -229,12 +233,13 @@ static void begin(struct top *top) {
 
 static void finish(struct top *top) {
     screen_close(&top->screen);
+    io_watch_free(top->keys);
     for (size_t i = 0; i < COUNT(top->signals); i++) io_signal_free(top->signals[i]);
     asking_free(top->asking);
-    io_watch_free(top->keys);
     io_timer_free(top->tick);
     io_timer_free(top->again);
     io_loop_free(top->loop);
+    screen_done(&top->screen);
     json_decref(top->ps);
     free(top->lost);
 }
@@ -245,7 +250,7 @@ int top_run(struct command *command) {
         return fail_usage(command,
                           "a terminal is needed; `catnap ps` prints once, `catnap top --json` at each "
                           "change");
-    struct top top = {.command = command, .coloured = colours_wanted(STDOUT_FILENO)};
+    struct top top = {.command = command, .coloured = colours_wanted(STDOUT_FILENO), .screen = SCREEN_INIT};
     top.question = (struct question){.method = "GET", .target = "/v1/events", .line = on_line, .owner = &top};
     top.loop = io_loop_new();
     top.tick = io_timer_new(top.loop, on_tick, &top);
