@@ -37,7 +37,7 @@ void token_done(struct api *api);
 /* ---- query.c ---- */
 /* Decoded; NULL where absent. Lives as long as the exchange. */
 const char *query_value(struct http_exchange *exchange, const char *name);
-must_check struct error *query_number(struct http_exchange *exchange, const char *name, uint64_t absent,
+must_check struct error *query_u64(struct http_exchange *exchange, const char *name, uint64_t absent,
                                       uint64_t *ret);
 
 /* ---- ps.c ---- */

@@ -186,9 +186,9 @@ static struct error *handle(struct api *api, struct http_exchange *exchange) {
     /* Names become paths in there. */
     TRY_PLAIN(core_name_check("app", query.app));
     if (query.function) TRY_PLAIN(core_name_check("function", query.function));
-    TRY_PLAIN(query_number(exchange, "since", 0, &since_ms));
-    TRY_PLAIN(query_number(exchange, "last", since_ms ? 0 : LAST_DEFAULT, &last));
-    TRY_PLAIN(query_number(exchange, "follow", 0, &follow));
+    TRY_PLAIN(query_u64(exchange, "since", 0, &since_ms));
+    TRY_PLAIN(query_u64(exchange, "last", since_ms ? 0 : LAST_DEFAULT, &last));
+    TRY_PLAIN(query_u64(exchange, "follow", 0, &follow));
     if (since_ms > INT64_MAX) return error_new(ERROR_INVALID_ARGUMENT, "since: out of range");
     query.since_ms = (int64_t)since_ms;
     query.last = last;
@@ -196,6 +196,9 @@ static struct error *handle(struct api *api, struct http_exchange *exchange) {
     if (!app_known(api, query.app) && !file_exists(directory))
         return error_new(ERROR_NOT_FOUND, "there is no app '%s'; `catnap ps` lists those there are",
                          query.app);
+    scoped_string char *inner = path_join(directory, query.function ? query.function : "");
+    if (query.function && !pool_function_find(api->pool, query.app, query.function) && !file_exists(inner))
+        return error_new(ERROR_NOT_FOUND, "the app '%s' has no function '%s'", query.app, query.function);
     if (follow > 0) return follow_start(api, exchange, &query);
     read_start(api, exchange, &query);
     return NULL;

@@ -32,7 +32,7 @@ const char *query_value(struct http_exchange *exchange, const char *name) {
     return NULL;
 }
 
-struct error *query_number(struct http_exchange *exchange, const char *name, uint64_t absent, uint64_t *ret) {
+struct error *query_u64(struct http_exchange *exchange, const char *name, uint64_t absent, uint64_t *ret) {
     const char *value = query_value(exchange, name);
     *ret = absent;
     if (!value || span_to_u64(span_of(value), ret)) return NULL;

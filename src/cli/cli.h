@@ -4,7 +4,7 @@
  * CATNAP_API_TOKEN or in a file that the daemon left for its own user. Exit status: 0, 1 for what was refused
  * or failed, 2 for a wrong command line, 3 where no daemon answers. */
 #pragma once
-#include "io.h"
+#include "base.h"
 
 struct cli_hooks { /* verbs that are not the api's; argv[0] is the verb */
     int (*serve)(int argc, char **argv);

@@ -15,16 +15,17 @@ static enum runtime_kind kind_of(const char *runtime) {
     return strcmp(name, "runc") == 0 ? RUNTIME_RUNC : RUNTIME_OTHER;
 }
 
-static bool in_path(const char *program) {
-    if (strchr(program, '/')) return access(program, X_OK) == 0;
+char *host_program_find(const char *program) {
+    if (strchr(program, '/')) return access(program, X_OK) == 0 ? mem_string(program) : NULL;
     const char *path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"; /* the launcher's */
     struct span rest = span_of(path);
     while (rest.data) {
         struct span directory = span_cut(&rest, ':');
-        scoped_string char *candidate = mem_printf(SPAN_FORMAT "/%s", SPAN_ARGS(directory), program);
-        if (access(candidate, X_OK) == 0) return true;
+        char *candidate = mem_printf(SPAN_FORMAT "/%s", SPAN_ARGS(directory), program);
+        if (access(candidate, X_OK) == 0) return candidate;
+        free(candidate);
     }
-    return false;
+    return NULL;
 }
 
 static must_check struct error *check_needs(const struct container_host_options *options,
@@ -33,7 +34,8 @@ static must_check struct error *check_needs(const struct container_host_options 
         return error_new(ERROR_FAILED_PRECONDITION,
                          "containers need root here: start catnap with sudo. Running without root "
                          "(user namespaces) is not built");
-    if (!in_path(runtime))
+    scoped_string char *path = host_program_find(runtime);
+    if (!path)
         return error_new(ERROR_FAILED_PRECONDITION,
                          "there is no OCI runtime '%s'. Debian: apt-get install crun", runtime);
     if (access(options->init_path, X_OK))
@@ -46,13 +48,23 @@ static void on_refill(void *owner) {
     slot_refill(owner);
 }
 
+static const char *const dir_names[] = {"c", "runtime", "trash"};
+
 static must_check struct error *make_dirs(const struct container_host *host) {
-    static const char *const names[] = {"c", "runtime", "trash"};
-    for (size_t i = 0; i < COUNT(names); i++) {
-        scoped_string char *path = path_join(host->run_dir, names[i]);
+    for (size_t i = 0; i < COUNT(dir_names); i++) {
+        scoped_string char *path = path_join(host->run_dir, dir_names[i]);
         TRY_PLAIN(dir_make(path, 0700));
     }
     return NULL;
+}
+
+/* Only what is empty: containers that are left are found by what lies there. */
+static void remove_dirs(const struct container_host *host) {
+    for (size_t i = 0; i < COUNT(dir_names); i++) {
+        scoped_string char *path = path_join(host->run_dir, dir_names[i]);
+        (void)rmdir(path);
+    }
+    (void)rmdir(host->run_dir);
 }
 
 struct error *container_host_open(const struct container_host_options *options,
@@ -90,6 +102,7 @@ void host_unref(struct container_host *host) {
     cgroup_host_remove(&host->groups);
     cgroup_host_done(&host->groups);
     scoped_fd_close(&host->own_netns);
+    remove_dirs(host);
     free(host->state_dir), free(host->run_dir), free(host->runtime), free(host->init_path),
         free(host->cgroup), free(host->epoch);
     free(host);

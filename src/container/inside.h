@@ -79,6 +79,7 @@ struct container_host {
     struct network *network; /* NULL: nobody went out yet */
     unsigned references;     /* work in flight, and the owner's */
 };
+char *host_program_find(const char *program); /* where launchers will look; owned, NULL: nowhere */
 void host_unref(struct container_host *host);
 void host_pump(struct container_host *host); /* brings those who wait and slots together */
 /* No launcher could be made: `text` says why to all who wait. */

@@ -93,7 +93,7 @@ void forward_start(struct request *request) {
     const struct http_head *from = http_exchange_head(exchange);
     struct error *error = upstream_take(request, replayable(request), &request->upstream);
     if (error) {
-        request_again(request, error);
+        request_unreachable(request, error);
         return;
     }
     struct http_field fields[FIELDS_MAX];
@@ -177,6 +177,7 @@ void forward_end(struct request *request, struct error *error) {
         if (dead_before) {
             error_free(error);
             request->gateway->counters.retried++;
+            request->sent = true;
             forward_start(request); /* each such try uses up one kept connection */
         } else {
             request_broke(request, error);

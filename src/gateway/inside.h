@@ -30,7 +30,7 @@ struct port { /* a published one */
     bool wanted;
 };
 
-enum timer_use { TIMER_UNUSED, TIMER_CONTINUE, TIMER_KEEPALIVE, TIMER_REASON, TIMER_LINGER };
+enum timer_use { TIMER_UNUSED, TIMER_CONTINUE, TIMER_KEEPALIVE, TIMER_REASON, TIMER_LINGER, TIMER_AGAIN };
 
 /* One exchange on its way. It has a ticket until the slot is given back, an upstream while it is forwarded.
  */
@@ -46,6 +46,7 @@ struct request {
     uint64_t body_bytes;
     unsigned attempts;
     bool body_started, body_ended, upgraded, begun;
+    bool sent;      /* on a connection that ended: the container may have seen it */
     bool comments;  /* asked to be kept awake by comments */
     bool commented; /* and was: the head of an event stream is out */
 };
@@ -65,8 +66,8 @@ struct pool_function *gateway_function_of(struct gateway *gateway, const struct 
 /* request.c */
 void request_start(struct gateway *gateway, struct http_exchange *exchange, struct pool_function *function);
 void request_timer(struct request *request, enum timer_use use, int64_t delay_ms);
-void request_again(struct request *request,
-                   struct error *taken_why); /* the container can't be reached: another slot */
+/* No connection to the container. */
+void request_unreachable(struct request *request, struct error *taken_why);
 void request_broke(struct request *request,
                    struct error *taken_why); /* sent, and no whole answer will come */
 void request_end(struct request *request);   /* the exchange was ended; gives back slot and memory */

@@ -3,16 +3,17 @@
  *   arrived --ticket--> waiting --granted--> forwarded --whole--> ended
  *      `--page, 404, 413     |  `--refused--> answered     `--broke--> (the pool knows why, or soon) --> 502
  *                            `--client gone: ticket cancelled
- * A container that can't be reached was never sent anything: the request takes another ticket, three times at
- * most. */
+ * What was never sent, because the container can't be reached, takes another ticket, three times at most. */
 #include "inside.h"
 
 #include <stdlib.h>
 
 #define ATTEMPTS_MAX 3
 #define REASON_MS 500 /* from the end of the connection until the pool knows of the container's */
+#define AGAIN_MS 200  /* from a refused connection to the next try, unless the pool knows better before */
 
 static void wait_for_slot(struct request *request, struct pool_function *function);
+static void again(struct request *request);
 
 /* ---- the one way out ---- */
 
@@ -72,6 +73,7 @@ static void on_timer(void *owner) {
         io_timer_arm(request->timer, request->gateway->keepalive_ms);
         break;
     case TIMER_LINGER: request_cancel(request); break;
+    case TIMER_AGAIN: again(request); break;
     case TIMER_REASON: {
         scoped_string char *text = error_text(request->broken);
         refuse(request, &(struct refusal){502, "UNAVAILABLE", "CONTAINER_BROKE", text, 0});
@@ -104,6 +106,10 @@ static void on_refused(void *owner, struct pool_ticket *ticket, const struct poo
     (void)ticket;
     struct request *request = owner;
     request->ticket = NULL;
+    if (request->timer_use == TIMER_AGAIN && told->reason == NAP_REASON_CONTAINER_DIED) {
+        again(request);
+        return;
+    }
     struct refusal refusal = answer_of_pool(told);
     refuse(request, &refusal);
 }
@@ -119,9 +125,12 @@ static void wait_for_slot(struct request *request, struct pool_function *functio
     }
 }
 
-void request_again(struct request *request, struct error *why) {
+/* Another slot for what was never sent. */
+static void again(struct request *request) {
     struct gateway *gateway = request->gateway;
-    pool_ticket_done(take(request->ticket));
+    struct error *why = take(request->broken);
+    request_timer(request, TIMER_UNUSED, 0);
+    if (request->ticket) pool_ticket_done(take(request->ticket));
     struct pool_function *function = gateway_function_of(gateway, request->exchange);
     if (!function || ++request->attempts >= ATTEMPTS_MAX) {
         scoped_string char *text = error_text(why);
@@ -132,6 +141,17 @@ void request_again(struct request *request, struct error *why) {
     error_free(why);
     gateway->counters.retried++;
     wait_for_slot(request, function);
+}
+
+void request_unreachable(struct request *request, struct error *why) {
+    if (request->sent) {
+        request_broke(request, why);
+        return;
+    }
+    /* Most likely it is ending, and the pool hears of it in a moment: until then its slot is no better taken
+     * again. */
+    request->broken = why;
+    request_timer(request, TIMER_AGAIN, AGAIN_MS);
 }
 
 void request_broke(struct request *request, struct error *why) {

@@ -199,6 +199,10 @@ struct http_ask *http_ask_start(const struct http_ask_options *options) {
     return ask;
 }
 
+int http_ask_status(const struct http_ask *ask) {
+    return ask->status;
+}
+
 void http_ask_free(struct http_ask *ask) {
     if (!ask) return;
     if (ask->lookup) ask->lookup->ask = NULL;

@@ -164,6 +164,7 @@ struct http_ask_options {
 struct http_ask;
 struct http_ask *http_ask_start(const struct http_ask_options *options); /* lives until done, or: */
 void http_ask_free(struct http_ask *ask);                                /* no done */
+int http_ask_status(const struct http_ask *ask); /* of the answer; known from the first `data` on */
 
 /* ---- client, streaming: requests one after the other over one connection that the caller made ---- */
 struct http_client; /* what its links share */

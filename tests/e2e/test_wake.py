@@ -285,11 +285,10 @@ def test_a_full_disk_while_committing(make_catnap, tiny, tmp_path):
     try:
         catnap = make_catnap(directory=str(state)).start()
         port = up(catnap, tiny)
-        with open(state / "filler", "wb") as filler:
+        with open(state / "filler", "wb", buffering=0) as filler:
             try:
                 while True:
                     filler.write(b"x" * 4096)
-                    filler.flush()
             except OSError:
                 pass
         yaml = tmp_path / "late.yaml"

@@ -155,19 +155,54 @@ static void test_a_post_is_not_sent_twice(void **state) {
 }
 
 static void test_an_unreachable_container_means_another_slot(void **state) {
+    static const char *const news[] = {"the pool tells that it died", NULL /* nobody tells anything */};
+    struct world *world = *state;
+    for (size_t i = 0; i < COUNT(news); i++) {
+        struct peer client, app;
+        fake_pool.made = 0;
+        fake_pool.refused_port = 1;
+        peer_open(&client, world->loop, world->port);
+        peer_send(&client, SPAN("POST / HTTP/1.1\r\nHost: app.x\r\nContent-Length: 2\r\n\r\nhi"));
+        turn(world, &client);
+        assert_int_equal(fake_pool.made, 1); /* its slot is not asked for again at once */
+        if (news[i]) {
+            fake_pool_refuse(NAP_REASON_CONTAINER_DIED, news[i], 0);
+        } else {
+            for (int round = 0; fake_pool.made < 2 && round < 500; round++) {
+                io_timer_arm(client.deadline, 10);
+                io_loop_run(world->loop);
+            }
+            client.late = false;
+        }
+        app_accept(world, &app);
+        peer_wait(&app, "\r\n\r\nhi");
+        assert_int_equal(fake_pool.made, 2);
+        peer_close(&app);
+        peer_wait(&client, "CONTAINER_BROKE");
+        assert_non_null(strstr(client.got.data, "HTTP/1.1 502 "));
+        peer_close(&client);
+    }
+}
+
+static void test_what_may_have_killed_its_container_is_not_given_to_another(void **state) {
     struct world *world = *state;
     struct peer client, app;
-    fake_pool.refused_port = 1;
     peer_open(&client, world->loop, world->port);
-    peer_send(&client, SPAN("POST / HTTP/1.1\r\nHost: app.x\r\nContent-Length: 2\r\n\r\nhi"));
+    peer_send(&client, SPAN("GET /1 HTTP/1.1\r\nHost: app.x\r\n\r\n"));
     turn(world, &client);
     app_accept(world, &app);
-    peer_wait(&app, "\r\n\r\nhi");
-    assert_int_equal(fake_pool.made, 2);
-    assert_int_equal(fake_pool.done, 1);
+    peer_wait(&app, "GET /1");
+    peer_send(&app, SPAN("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1"));
+    peer_wait(&client, "\r\n\r\n1");
+    peer_send(&client, SPAN("GET /crash HTTP/1.1\r\nHost: app.x\r\n\r\n"));
+    peer_wait(&app, "GET /crash");
+    fake_pool.refused_port = 1; /* the app is gone: the kept connection breaks, and there is no new one */
     peer_close(&app);
-    peer_wait(&client, "CONTAINER_BROKE");
+    turn(world, &client);
+    fake_pool_refuse(NAP_REASON_CONTAINER_DIED, "app.serve: the container ended: killed by signal 6", 0);
+    peer_wait(&client, "killed by signal 6");
     assert_non_null(strstr(client.got.data, "HTTP/1.1 502 "));
+    assert_int_equal(fake_pool.made, 2);
     peer_close(&client);
 }
 
@@ -412,6 +447,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_a_kept_connection_that_died_is_replaced_unseen, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_post_is_not_sent_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_unreachable_container_means_another_slot, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_may_have_killed_its_container_is_not_given_to_another,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_requests_wait_for_the_wake_and_a_client_that_leaves_waits_no_more, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals_have_status_reason_and_retry_after, setup, teardown),
