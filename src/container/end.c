@@ -142,6 +142,9 @@ static void delete_by_runtime(struct container *container) {
 void end_begin(struct container *container) {
     if (container->life >= LIFE_ENDING) return;
     container->life = LIFE_ENDING;
+    /* Out of the queue: a slot that comes free while the worker is at it belongs to somebody who still waits. */
+    list_remove(&container->node);
+    list_append(&container->host->containers, &container->node);
     io_timer_stop(container->timer);
     io_watch_free(take(container->pid_watch));
     io_watch_free(take(container->ready_watch));
