@@ -100,6 +100,9 @@ static json_t *arguments(const struct container *container) {
     json_array_append_new(args, json_sprintf("--oom-score=%d", OOM_SCORE));
     if (function->port) json_array_append_new(args, json_sprintf("--port=%u", function->port));
     if (function->user) json_array_append_new(args, json_sprintf("--user=%s", function->user));
+    for (size_t i = 0; i < function->env_count; i++) /* runtimes set one of their own where we name none */
+        if (strcmp(function->env[i].name, "HOME") == 0)
+            json_array_append_new(args, json_string("--keep-home"));
     json_array_append_new(args, json_string("--"));
     for (char **word = function->command; *word; word++) json_array_append_new(args, json_string(*word));
     return args;

@@ -20,6 +20,7 @@ struct run_options {
     uint16_t port;
     enum ready_by ready_by;
     const char *user;     /* NULL: 0 */
+    bool keep_home;       /* HOME is the user's own wish, not the runtime's guess */
     const char *log_name; /* NAME.log */
     uint64_t log_bytes;   /* a file turns at this size */
     int64_t startup_ms;   /* after it readiness is no longer looked for by the clock */
@@ -31,11 +32,16 @@ int run_main(int argc, char **argv);
 int launch_main(int argc, char **argv);
 
 /* ---- app.c: the child ---- */
+enum step { STEP_RUN, STEP_USER, STEP_FILTER, STEP_DESCRIPTORS };
+struct failure { /* of the child before it became the command */
+    enum step step;
+    int reason; /* errno */
+};
 struct app {
     pid_t pid;
     int out_fd, err_fd; /* reading ends */
     int listener_fd;    /* of the filter on listen(2); -1: none */
-    int failed_fd;      /* readable with an errno where it could not be run; ends when it runs */
+    int failed_fd;      /* a struct failure where it could not be run; ends when it runs */
 };
 /* `socket_fd`: handed over as fd 3 with LISTEN_FDS; -1: none. Returns 0 or -1 with errno. */
 int app_start(const struct run_options *options, int socket_fd, struct app *ret_app);

@@ -42,10 +42,15 @@ static void mark(const char *line) {
 
 static void parse(int argc, char **argv, struct run_options *options) {
     static const struct option known[] = {
-        {"port", required_argument, NULL, 'p'},      {"ready", required_argument, NULL, 'r'},
-        {"user", required_argument, NULL, 'u'},      {"log", required_argument, NULL, 'l'},
-        {"log-bytes", required_argument, NULL, 'b'}, {"startup-ms", required_argument, NULL, 's'},
-        {"oom-score", required_argument, NULL, 'o'}, {NULL, 0, NULL, 0},
+        {"port", required_argument, NULL, 'p'},
+        {"ready", required_argument, NULL, 'r'},
+        {"user", required_argument, NULL, 'u'},
+        {"log", required_argument, NULL, 'l'},
+        {"log-bytes", required_argument, NULL, 'b'},
+        {"startup-ms", required_argument, NULL, 's'},
+        {"oom-score", required_argument, NULL, 'o'},
+        {"keep-home", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     *options = (struct run_options){.log_name = "app", .log_bytes = 8 << 20};
     for (int c; (c = getopt_long(argc, argv, "+", known, NULL)) != -1;) {
@@ -60,6 +65,7 @@ static void parse(int argc, char **argv, struct run_options *options) {
         case 'l': options->log_name = optarg; break;
         case 'b': options->log_bytes = strtoull(optarg, NULL, 10); break;
         case 's': options->startup_ms = strtoll(optarg, NULL, 10); break;
+        case 'h': options->keep_home = true; break;
         case 'o': options->oom_score = (int)strtol(optarg, NULL, 10); break;
         default: break;
         }
@@ -143,15 +149,32 @@ static void drain(struct run *run) {
     }
 }
 
+/* The exit code that a shell would give, and a sentence in the log. */
+static int tell_failure(struct run *run, const struct failure *failure) {
+    const char *reason = strerror(failure->reason);
+    switch (failure->step) {
+    case STEP_USER:
+        if (failure->reason == ESRCH)
+            logfile_say(run->log, "user '%s': not in the container's /etc/passwd and /etc/group",
+                        run->options->user);
+        else
+            logfile_say(run->log, "user '%s': %s", run->options->user ? run->options->user : "0", reason);
+        return 126;
+    case STEP_FILTER: logfile_say(run->log, "the filter of system calls: %s", reason); return 126;
+    case STEP_DESCRIPTORS: logfile_say(run->log, "standard input and output: %s", reason); return 126;
+    default: break;
+    }
+    logfile_say(run->log, "cannot run '%s': %s", run->options->command[0], reason);
+    return failure->reason == ENOENT ? 127 : 126;
+}
+
 static int finish(struct run *run) {
     char line[64];
     int code = WIFEXITED(run->status) ? WEXITSTATUS(run->status) : -1;
     int signo = WIFSIGNALED(run->status) ? WTERMSIG(run->status) : 0;
-    int failed = 0;
-    if (read(run->app.failed_fd, &failed, sizeof failed) == sizeof failed) {
-        code = failed == ENOENT ? 127 : 126;
-        logfile_say(run->log, "cannot run '%s': %s", run->options->command[0], strerror(failed));
-    }
+    struct failure failure;
+    if (read(run->app.failed_fd, &failure, sizeof failure) == sizeof failure)
+        code = tell_failure(run, &failure);
     drain(run);
     logfile_close(run->log, LOG_PATIENCE_MS);
     snprintf(line, sizeof line, "exit %d %d\n", code, signo);
