@@ -112,6 +112,8 @@ static inline void house_open(struct house *house) {
     assert_ok(house_try_open(house));
 }
 
+static int houses; /* one that a failed test left open has children yet */
+
 /* Everything but a host. */
 static inline struct house *house_plan(const char *runtime) {
     struct house *house = NEW(struct house);
@@ -123,6 +125,7 @@ static inline struct house *house_plan(const char *runtime) {
     house->cgroup = mem_string(id);
     house->bin = mem_string(environment("CATNAP_BIN", "."));
     house->server_dir = mem_string(environment("CATNAP_FIXTURES", "tests/unit"));
+    houses++;
     house->runtime = runtime;
     house->log_file_bytes = 256 * 1024;
     assert_ok(dir_make(house->state_dir, 0755));
@@ -189,7 +192,7 @@ static inline void house_free(struct house *house) {
     no_process_in(house->cgroup);
     no_group_below("/sys/fs/cgroup", house->cgroup);
     no_trace_in("/proc/self/mountinfo", house->dir);
-    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child that nobody reaped */
+    if (houses-- == 1) assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child that nobody reaped */
     assert_ok(tree_remove(house->dir));
     free(house->dir), free(house->state_dir), free(house->run_dir), free(house->logs_dir),
         free(house->cgroup), free(house->bin), free(house->server_dir);

@@ -147,21 +147,6 @@ static void test_a_crash_is_told_by_its_signal(void **unused) {
     house_free(house);
 }
 
-static void test_too_much_memory_is_told_as_such(void **unused) {
-    NEEDS_ROOT();
-    struct house *house = house_new(NULL);
-    scoped(core_function) struct core_function *function = server_function("greedy");
-    function->memory_bytes = 32 << 20;
-    core_function_env_add(function, "TINY_ALLOCATE_MB", "200");
-    struct guest guest;
-    guest_create(house, &guest, function, 1, true);
-    AWAIT(guest, exited);
-    assert_int_equal(guest.end.signal, SIGKILL);
-    assert_true(guest.end.oom_killed);
-    container_free(guest.container);
-    house_free(house);
-}
-
 static void test_nobody_listens_is_unavailable(void **unused) {
     NEEDS_ROOT();
     struct house *house = house_new(NULL);
@@ -202,7 +187,6 @@ int main(void) {
         cmocka_unit_test(test_a_command_that_does_not_exist_is_told_as_such),
         cmocka_unit_test(test_what_cannot_be_created_says_why),
         cmocka_unit_test(test_a_crash_is_told_by_its_signal),
-        cmocka_unit_test(test_too_much_memory_is_told_as_such),
         cmocka_unit_test(test_nobody_listens_is_unavailable),
         cmocka_unit_test(test_many_at_once_all_come_up),
     };
