@@ -87,6 +87,13 @@ static void reap(struct run *run) {
         if (pid == run->app.pid) run->ended = true, run->status = status;
 }
 
+/* What asks to end concerns all that the app began; anything else is a message to the app, and would kill a
+ * child that knows nothing of it. */
+static void forward(const struct run *run, int signo) {
+    bool ends = signo == SIGTERM || signo == SIGINT || signo == SIGQUIT;
+    kill(ends ? -run->app.pid : run->app.pid, signo);
+}
+
 static void on_signal(struct run *run) {
     struct signalfd_siginfo got[8];
     ssize_t size = read(run->watched[ON_SIGNAL].fd, got, sizeof got);
@@ -94,7 +101,7 @@ static void on_signal(struct run *run) {
         if (got[i].ssi_signo == SIGCHLD)
             reap(run);
         else
-            kill(-run->app.pid, (int)got[i].ssi_signo);
+            forward(run, (int)got[i].ssi_signo);
     }
 }
 

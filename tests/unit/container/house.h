@@ -5,6 +5,7 @@
  * behind: processes, cgroups, mounts, interfaces, nft tables, files. */
 #pragma once
 #include <dirent.h>
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -88,6 +89,11 @@ static inline void await_any(struct guest *guest) {
     io_loop_run(house->loop);
     io_timer_stop(house->deadline);
     if (house->timed_out) fail_msg("neither ready nor gone in time");
+}
+
+static inline void pass_time(struct house *house, int64_t ms) {
+    io_timer_arm(house->deadline, ms);
+    for (house->timed_out = false; !house->timed_out;) io_loop_run(house->loop);
 }
 
 static inline const char *environment(const char *name, const char *otherwise) {
@@ -276,17 +282,25 @@ static inline char *house_run(struct house *house, const struct core_function *f
     return house_run_with(house, function, number, NULL, 0);
 }
 
+/* A child's end may interrupt a wait. */
+static inline bool await_fd(int fd, short events) {
+    struct pollfd wanted = {.fd = fd, .events = events};
+    int result;
+    while ((result = poll(&wanted, 1, PATIENCE_MS)) < 0 && errno == EINTR) {
+    }
+    return result > 0;
+}
+
 /* The answer's body, or what went wrong. Owned. */
 static inline char *guest_get(const struct guest *guest, const char *path) {
     scoped_fd int fd = -1;
     scoped(error) struct error *failed = container_connect(guest->container, 8000, &fd);
     if (failed) return error_text(failed);
     scoped_string char *request = mem_printf("GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
-    struct pollfd writable = {.fd = fd, .events = POLLOUT}, readable = {.fd = fd, .events = POLLIN};
-    (void)poll(&writable, 1, PATIENCE_MS);
+    (void)await_fd(fd, POLLOUT);
     if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0) return mem_string("not sent");
     char answer[4096];
-    if (poll(&readable, 1, PATIENCE_MS) <= 0) return mem_string("no answer in time");
+    if (!await_fd(fd, POLLIN)) return mem_string("no answer in time");
     ssize_t got = read(fd, answer, sizeof answer - 1);
     if (got <= 0) return mem_string("cut off");
     answer[got] = '\0';

@@ -53,9 +53,8 @@ static inline int ask_frozen(const struct guest *guest) {
     return fd;
 }
 static inline void assert_answered(int taken_fd) {
-    struct pollfd answer = {.fd = taken_fd, .events = POLLIN};
     char text[512];
-    assert_int_equal(poll(&answer, 1, PATIENCE_MS), 1);
+    assert_true(await_fd(taken_fd, POLLIN));
     assert_true(read(taken_fd, text, sizeof text) > 0);
     close(taken_fd);
 }

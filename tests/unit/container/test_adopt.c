@@ -29,8 +29,7 @@ static void first_life(struct house *house, int tell_fd) {
     AWAIT_READY(dies);
     assert_ok(container_freeze(dozing.container));
     await_frozen(&dozing);
-    while (strcmp(container_stage(not_ready.container), "starting") != 0)
-        wait_a_moment(), await_any(&not_ready);
+    while (strcmp(container_stage(not_ready.container), "starting") != 0) pass_time(house, 1);
     guest_create(house, &half_made, function, HALF_MADE, true);
     int pids[] = {container_pid(serving.container), container_pid(dozing.container),
                   container_pid(dies.container)};
@@ -86,7 +85,8 @@ static void test_what_runs_goes_on_and_is_found(void **unused) {
     int pids[3];
     live_and_be_killed(house, pids);
     kill(pids[2], SIGKILL);
-    while (kill(pids[2], 0) == 0 && lives_in(mem_printf("%d", pids[2]), house->cgroup)) wait_a_moment();
+    scoped_string char *pid = mem_printf("%d", pids[2]);
+    while (lives_in(pid, house->cgroup)) wait_a_moment();
     struct adoption adoption;
     adopt(&adoption, house);
     assert_int_equal(adoption.found, 3); /* neither the primed one, nor the half made one, nor the dead one */

@@ -79,10 +79,7 @@ static void wait_for_output(struct house *house, const char *function, const cha
 }
 
 static void run_until_frozen(struct guest *guest) {
-    while (!group_is_frozen(container_pid(guest->container))) {
-        io_timer_arm(guest->house->deadline, 1);
-        io_loop_run(guest->house->loop);
-    }
+    while (!group_is_frozen(container_pid(guest->container))) pass_time(guest->house, 1);
 }
 
 static void test_the_doze_signal_comes_before_the_freezer(void **unused) {
@@ -114,8 +111,7 @@ static void test_a_thaw_before_the_freezer_cancels_it(void **unused) {
     AWAIT_READY(guest);
     assert_ok(container_freeze(guest.container));
     assert_ok(container_thaw(guest.container));
-    io_timer_arm(house->deadline, 100);
-    for (house->timed_out = false; !house->timed_out;) io_loop_run(house->loop);
+    pass_time(house, 100);
     assert_false(group_is_frozen(container_pid(guest.container)));
     ASSERT_SERVES(guest);
     guest_end(&guest);
@@ -124,29 +120,40 @@ static void test_a_thaw_before_the_freezer_cancels_it(void **unused) {
 
 /* ---- giving memory back ---- */
 
-/* Swap of our own for the length of a test. False: this machine does not let us. */
-static bool swap_on(const struct house *house, char **ret_file) {
-    *ret_file = path_join(house->dir, "swap");
+/* Swap of our own for the length of a test; one that fails gives it back too. */
+static char swap_file[256];
+
+static int swap_off(void **unused) {
+    (void)unused;
+    if (swap_file[0]) assert_int_equal(swapoff(swap_file), 0);
+    (void)unlink(swap_file);
+    swap_file[0] = '\0';
+    return 0;
+}
+
+static bool swap_on(void) { /* false: this machine does not let us */
+    scoped_string char *name = random_id("catnap-swap");
+    snprintf(swap_file, sizeof swap_file, "%s/%s", environment("TMPDIR", "/tmp"), name);
     scoped_string char *command = mem_printf(
         "(dd if=/dev/zero of=%1$s bs=1M count=128 && chmod 600 %1$s && mkswap %1$s) >/dev/null 2>&1",
-        *ret_file);
+        swap_file);
     const char *argv[] = {"sh", "-c", command, NULL};
     pid_t pid = fork();
     if (pid == 0) execvp("sh", (char **)argv), _exit(127);
     int status = -1;
     assert_int_equal(waitpid(pid, &status, 0), pid);
-    return status == 0 && swapon(*ret_file, 0) == 0;
+    if (status == 0 && swapon(swap_file, 0) == 0) return true;
+    (void)unlink(swap_file);
+    swap_file[0] = '\0';
+    return false;
 }
 
 static void reclaim(uint64_t megabytes, bool to_the_end) {
-    struct house *house = house_new(NULL);
-    scoped_string char *file = NULL;
-    if (!swap_on(house, &file)) {
-        house_free(house);
-        free(take(file));
+    if (!swap_on()) {
         print_message("skipped: no swap can be made on this machine\n");
         skip();
     }
+    struct house *house = house_new(NULL);
     scoped(core_function) struct core_function *function = server_function("large");
     scoped_string char *size = mem_printf("%llu", (unsigned long long)megabytes);
     core_function_env_add(function, "TINY_ALLOCATE_MB", size);
@@ -158,14 +165,12 @@ static void reclaim(uint64_t megabytes, bool to_the_end) {
     int64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
     while (to_the_end && container_memory_bytes(guest.container) > before / 4) {
         if (clock_monotonic_ms() > until_ms) fail_msg("nothing is given back");
-        io_timer_arm(house->deadline, 5);
-        io_loop_run(house->loop);
+        pass_time(house, 5);
     }
     assert_true(group_is_frozen(container_pid(guest.container)));
     assert_ok(container_thaw(guest.container));
     ASSERT_SERVES(guest);
     guest_end(&guest);
-    assert_int_equal(swapoff(file), 0);
     house_free(house);
 }
 static void test_a_frozen_ones_memory_goes_to_swap(void **unused) {
@@ -185,8 +190,8 @@ int main(void) {
         cmocka_unit_test(test_a_frozen_one_hears_a_signal),
         cmocka_unit_test(test_the_doze_signal_comes_before_the_freezer),
         cmocka_unit_test(test_a_thaw_before_the_freezer_cancels_it),
-        cmocka_unit_test(test_a_frozen_ones_memory_goes_to_swap),
-        cmocka_unit_test(test_a_thaw_does_not_wait_for_the_rest),
+        cmocka_unit_test_teardown(test_a_frozen_ones_memory_goes_to_swap, swap_off),
+        cmocka_unit_test_teardown(test_a_thaw_does_not_wait_for_the_rest, swap_off),
     };
     return cmocka_run_group_tests_name("container power", tests, NULL, NULL);
 }
