@@ -232,11 +232,11 @@ int run_main(int argc, char **argv) {
     /* The app may be root in here: without this it could reach our descriptors through /proc/1/fd. */
     prctl(PR_SET_DUMPABLE, 0);
     fcntl(LOGS_FD, F_SETFD, FD_CLOEXEC), fcntl(BOX_FD, F_SETFD, FD_CLOEXEC);
-    mark("started\n");
+    prepare(&run);
+    mark("started\n"); /* from here on no signal is lost */
     parse(argc, argv, &options);
     if (!options.command[0]) return complain("no command"), 125;
     run.options = &options;
-    prepare(&run);
     int socket_fd = options.ready_by == READY_BY_SOCKET ? ready_socket(options.port) : -1;
     if (options.ready_by == READY_BY_NOTIFY) {
         run.watched[ON_NOTIFY].fd = ready_notify_socket();
