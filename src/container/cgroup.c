@@ -181,12 +181,22 @@ static must_check struct error *limit(const struct cgroup_host *groups, const ch
     return poke(group, groups->controller_v2[which] ? file_v2 : file_v1, value);
 }
 
+/* Swap is no way around the limit, but as much again may lie there, so that a dozing container can be put
+ * into it whole. A kernel without accounting of swap lacks the file. */
+static void limit_swap(const struct cgroup_host *groups, const char *slot, uint64_t memory_bytes) {
+    const bool v2 = groups->controller_v2[CGROUP_MEMORY];
+    char value[24];
+    snprintf(value, sizeof value, "%llu", (unsigned long long)(v2 ? memory_bytes : 2 * memory_bytes));
+    error_free(limit(groups, slot, CGROUP_MEMORY, "memory.memsw.limit_in_bytes", "memory.swap.max", value));
+}
+
 struct error *cgroup_limit(const struct cgroup_host *groups, const char *slot,
                            const struct core_function *function) {
     char value[64];
     if (function->memory_bytes) {
         snprintf(value, sizeof value, "%llu", (unsigned long long)function->memory_bytes);
         TRY(limit(groups, slot, CGROUP_MEMORY, "memory.limit_in_bytes", "memory.max", value), "memory");
+        limit_swap(groups, slot, function->memory_bytes);
     }
     if (function->cpu_milli) {
         const bool v2 = groups->controller_v2[CGROUP_CPU];

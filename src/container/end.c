@@ -57,20 +57,6 @@ static void clear_away(struct container_host *host, const struct slot *slot, con
     if (rename(slot->box, trash)) error_free(tree_remove(slot->box));
 }
 
-static void say_end(const struct container *container) {
-    const struct container_end *end = &container->end;
-    scoped_string char *logs = path_join(container->host->state_dir, "logs");
-    scoped_string char *text = NULL;
-    if (end->oom_killed)
-        text = mem_printf("killed: out of memory (limit %llu bytes)",
-                          (unsigned long long)container->function->memory_bytes);
-    else if (end->signal)
-        text = mem_printf("ended by signal %d (%s)", end->signal, strsignal(end->signal));
-    else if (end->exit_code > 0)
-        text = mem_printf("exited with code %d", end->exit_code);
-    if (text) logs_say(logs, container->function->app, container->function->name, container->id, text);
-}
-
 static void learn_end(struct container *container) {
     struct container_end *end = &container->end;
     struct state state = state_read(container->slot->box);
@@ -88,7 +74,6 @@ static void learn_end(struct container *container) {
     }
     end->oom_killed = ran && end->signal == SIGKILL &&
                       cgroup_oom_kills(&container->host->groups, container->slot->name) > 0;
-    if (ran) say_end(container);
 }
 
 static void work(struct io_work *work_) {
@@ -142,6 +127,10 @@ static void delete_by_runtime(struct container *container) {
 void end_begin(struct container *container) {
     if (container->life >= LIFE_ENDING) return;
     container->life = LIFE_ENDING;
+    /* Out of the queue: a slot that comes free while the worker is at it belongs to somebody who still waits.
+     */
+    list_remove(&container->node);
+    list_append(&container->host->containers, &container->node);
     io_timer_stop(container->timer);
     io_watch_free(take(container->pid_watch));
     io_watch_free(take(container->ready_watch));

@@ -5,7 +5,6 @@
  * launcher's runtime.log, upper. */
 #pragma once
 #include "container.h"
-#include "logs.h"
 
 enum { CGROUP_DIRS_MAX = 5 };
 enum cgroup_controller { CGROUP_MEMORY, CGROUP_CPU, CGROUP_PIDS, CGROUP_CONTROLLERS };

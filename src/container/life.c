@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "inside.h"
 
@@ -131,6 +132,7 @@ static must_check struct error *read_pid(struct container *container) {
 static void on_pid(void *owner, unsigned events) {
     struct container *container = owner;
     (void)events;
+    (void)waitpid(container->pid, NULL, WNOHANG); /* our child where we are the one who adopts orphans */
     end_begin(container);
 }
 

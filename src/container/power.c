@@ -82,15 +82,16 @@ void container_reclaim(struct container *container) {
                                                                          .owner = container});
 }
 
+/* Has catnap-init begun, who passes signals on? */
+static bool hears(const struct container *container) {
+    return container->life > LIFE_STARTING ||
+           (container->life == LIFE_STARTING && state_read(container->slot->box).started);
+}
+
 void container_signal(struct container *container, int signo) {
-    if (!alive(container)) {
-        if (container->life < LIFE_CREATED && (signo == SIGTERM || signo == SIGINT || signo == SIGQUIT))
-            container_kill(container);
-        return;
-    }
-    /* A created one has no init yet that would pass anything on. */
-    if (container->life == LIFE_CREATED) {
-        container_kill(container);
+    if (container->life >= LIFE_ENDING) return;
+    if (!hears(container)) { /* nothing of the app is there that could end well, or could be told anything */
+        if (signo == SIGTERM || signo == SIGINT || signo == SIGQUIT) container_kill(container);
         return;
     }
     if (container->frozen) error_free(container_thaw(container));

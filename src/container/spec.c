@@ -32,6 +32,23 @@ static void add_mount(json_t *mounts, const char *to, const char *type, const ch
                                             from, "options", list));
 }
 
+/* So that what sizes itself by its limits finds them. v1: its own groups, each where programs look for it. */
+static void add_cgroups(const struct container *container, json_t *mounts) {
+    static const char *const names[CGROUP_CONTROLLERS] = {"memory", "cpu", "pids"};
+    const struct cgroup_host *groups = &container->host->groups;
+    if (groups->controller_v2[CGROUP_MEMORY]) {
+        add_mount(mounts, "/sys/fs/cgroup", "cgroup", "cgroup", "nosuid,noexec,nodev,relatime,ro");
+        return;
+    }
+    add_mount(mounts, "/sys/fs/cgroup", "tmpfs", "tmpfs", "nosuid,noexec,nodev,mode=755,size=64k,ro");
+    for (int c = 0; c < CGROUP_CONTROLLERS; c++) {
+        if (!groups->controller[c] || groups->controller_v2[c]) continue;
+        scoped_string char *from = path_join(groups->controller[c], container->slot->name),
+                           *to = path_join("/sys/fs/cgroup", names[c]);
+        add_mount(mounts, to, "bind", from, "bind,nosuid,noexec,nodev,ro");
+    }
+}
+
 static bool own_etc(const struct container *container) {
     return container->layer_count > 0;
 }
@@ -46,8 +63,7 @@ static json_t *mounts_of(const struct container *container) {
     add_mount(mounts, "/dev/shm", "tmpfs", "shm", "nosuid,noexec,nodev,mode=1777");
     add_mount(mounts, "/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev");
     add_mount(mounts, "/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro");
-    if (container->host->groups.controller_v2[CGROUP_MEMORY])
-        add_mount(mounts, "/sys/fs/cgroup", "cgroup", "cgroup", "nosuid,noexec,nodev,relatime,ro");
+    add_cgroups(container, mounts);
     if (own_etc(container) && !container->function->writable_rootfs) {
         add_mount(mounts, "/tmp", "tmpfs", "tmpfs", "nosuid,nodev,mode=1777");
         add_mount(mounts, "/var/tmp", "tmpfs", "tmpfs", "nosuid,nodev,mode=1777");
@@ -103,6 +119,9 @@ static json_t *arguments(const struct container *container) {
     json_array_append_new(args, json_sprintf("--oom-score=%d", OOM_SCORE));
     if (function->port) json_array_append_new(args, json_sprintf("--port=%u", function->port));
     if (function->user) json_array_append_new(args, json_sprintf("--user=%s", function->user));
+    for (size_t i = 0; i < function->env_count; i++) /* runtimes set one of their own where we name none */
+        if (strcmp(function->env[i].name, "HOME") == 0)
+            json_array_append_new(args, json_string("--keep-home"));
     json_array_append_new(args, json_string("--"));
     for (char **word = function->command; *word; word++) json_array_append_new(args, json_string(*word));
     return args;

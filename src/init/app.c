@@ -1,8 +1,8 @@
 /* app: the child that becomes the user's command.
  *
  * Between fork and exec: own process group, the pipes, the user, what the app may ask the kernel, and a
- * filter that tells us of listen(2), whose descriptor travels back over a socket. An exec that fails sends
- * its errno; a successful one closes the pipe. */
+ * filter that tells us of listen(2), whose descriptor travels back over a socket. What fails sends its step
+ * and errno; a successful exec closes the pipe. */
 #include "init.h"
 
 #include <errno.h>
@@ -77,16 +77,17 @@ static bool look_up_group(const char *wanted, gid_t *ret_gid) {
     return found;
 }
 
-static bool become(const char *user) {
-    if (!user) user = "0";
+static bool become(const struct run_options *options) {
+    const char *user = options->user ? options->user : "0";
     struct identity who = {.home = "/tmp"};
     if (strcmp(user, "0") == 0 || strcmp(user, "root") == 0) snprintf(who.home, sizeof who.home, "/root");
     char *name = strdup(user), *group = name ? strchr(name, ':') : NULL;
     if (group) *group++ = '\0';
-    errno = EINVAL;
-    if (!name || !look_up_user(name, &who) || (group && !look_up_group(group, &who.gid))) return false;
+    bool known = name && look_up_user(name, &who) && (!group || look_up_group(group, &who.gid));
     free(name);
-    if (!getenv("HOME")) setenv("HOME", who.home, 1);
+    errno = ESRCH;
+    if (!known) return false;
+    if (!options->keep_home) setenv("HOME", who.home, 1);
     return setgroups(0, NULL) == 0 && setresgid(who.gid, who.gid, who.gid) == 0 &&
            setresuid(who.uid, who.uid, who.uid) == 0;
 }
@@ -122,9 +123,9 @@ static int receive_fd(int socket_fd) {
     return fd;
 }
 
-static void die(int failed_fd) {
-    int reason = errno;
-    (void)!write(failed_fd, &reason, sizeof reason);
+static void die(int failed_fd, enum step step) {
+    struct failure failure = {step, errno};
+    (void)!write(failed_fd, &failure, sizeof failure);
     _exit(127);
 }
 
@@ -149,12 +150,13 @@ static void child(const struct run_options *options, int socket_fd, struct pipes
     }
     int nothing = open("/dev/null", O_RDONLY);
     if (dup2(nothing, 0) < 0 || dup2(pipes->out[1], 1) < 0 || dup2(pipes->err[1], 2) < 0)
-        die(pipes->failed[1]);
+        die(pipes->failed[1], STEP_DESCRIPTORS);
     if (nothing > 0) close(nothing);
     /* 3 is the log directory's until here; all but the socket close at exec by themselves. */
-    if (socket_fd >= 0 && dup2(socket_fd, 3) < 0) die(pipes->failed[1]);
+    if (socket_fd >= 0 && dup2(socket_fd, 3) < 0) die(pipes->failed[1], STEP_DESCRIPTORS);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    if (!become(options->user) || filter_install() < 0) die(pipes->failed[1]);
+    if (!become(options)) die(pipes->failed[1], STEP_USER);
+    if (filter_install() < 0) die(pipes->failed[1], STEP_FILTER);
     int listener = options->ready_by == READY_BY_PORT && options->port ? filter_watch_listen() : -1;
     if (listener >= 0) {
         send_fd(pipes->filter[1], listener);
@@ -162,7 +164,7 @@ static void child(const struct run_options *options, int socket_fd, struct pipes
     }
     close(pipes->filter[1]);
     execvp(options->command[0], options->command);
-    die(pipes->failed[1]);
+    die(pipes->failed[1], STEP_RUN);
 }
 
 int app_start(const struct run_options *options, int socket_fd, struct app *ret_app) {

@@ -20,6 +20,7 @@ struct run_options {
     uint16_t port;
     enum ready_by ready_by;
     const char *user;     /* NULL: 0 */
+    bool keep_home;       /* HOME is the user's own wish, not the runtime's guess */
     const char *log_name; /* NAME.log */
     uint64_t log_bytes;   /* a file turns at this size */
     int64_t startup_ms;   /* after it readiness is no longer looked for by the clock */
@@ -31,11 +32,16 @@ int run_main(int argc, char **argv);
 int launch_main(int argc, char **argv);
 
 /* ---- app.c: the child ---- */
+enum step { STEP_RUN, STEP_USER, STEP_FILTER, STEP_DESCRIPTORS };
+struct failure { /* of the child before it became the command */
+    enum step step;
+    int reason; /* errno */
+};
 struct app {
     pid_t pid;
     int out_fd, err_fd; /* reading ends */
     int listener_fd;    /* of the filter on listen(2); -1: none */
-    int failed_fd;      /* readable with an errno where it could not be run; ends when it runs */
+    int failed_fd;      /* a struct failure where it could not be run; ends when it runs */
 };
 /* `socket_fd`: handed over as fd 3 with LISTEN_FDS; -1: none. Returns 0 or -1 with errno. */
 int app_start(const struct run_options *options, int socket_fd, struct app *ret_app);
@@ -59,22 +65,39 @@ int ready_socket(uint16_t port);       /* a listening socket for LISTEN_FDS, or 
 int ready_notify_socket(void);         /* where sd_notify(3) reports to, or -1 */
 bool ready_notified(int fd);           /* reads what came; true on READY=1 */
 
-/* ---- lines.c, logfile.c: from a pipe to the log ---- */
-enum { LINE_MAX_BYTES = 16384 };
+/* ---- lines.c, logfile.c, logdisk.c: from a pipe to the log ---- */
+enum { LINE_MAX_BYTES = 16384, STAMP_BYTES = 64 };
+struct logfile;
+struct logfile *logfile_open(int dir_fd, const char *name, uint64_t limit_bytes);
+/* Never blocks. False: not taken, there is no room just now; try again when room_fd is readable or the time
+ * has come. True: taken, or counted as lost and told later. `text` without the newline. */
+bool logfile_line(struct logfile *log, const char *stream, const char *text, size_t size);
+int logfile_room_fd(const struct logfile *log);
+int64_t logfile_waits_until_us(const struct logfile *log); /* INT64_MAX: nobody waits */
+void logfile_await_room(struct logfile *log, int64_t until_us);
+void logfile_say(struct logfile *log, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void logfile_close(struct logfile *log, int64_t until_us); /* writes what is left, until then */
+
 struct lines {
     char stream[4]; /* "out" or "err" */
+    bool held;      /* the log has no room for the next one */
     size_t size;
     char data[LINE_MAX_BYTES];
 };
-struct logfile;
-struct logfile *logfile_open(int dir_fd, const char *name, uint64_t limit_bytes);
-/* Never blocks: what does not fit is counted and told later. `text` without the newline. */
-void logfile_line(struct logfile *log, const char *stream, const char *text, size_t size);
-void logfile_say(struct logfile *log, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void logfile_close(struct logfile *log, int64_t patience_ms); /* writes what is left, for as long as that */
 /* Reads what the pipe holds. False: its end. */
 bool lines_read(struct lines *lines, int fd, struct logfile *log);
-void lines_end(struct lines *lines, struct logfile *log); /* a last line without its newline */
+bool lines_pass(struct lines *lines, struct logfile *log); /* those that were held; false: again */
+void lines_end(struct lines *lines, struct logfile *log);  /* a last line without its newline */
+
+struct logdisk {
+    int dir_fd, fd;
+    char name[64];
+    uint64_t limit_bytes, size_bytes, lost;
+};
+void logdisk_open(struct logdisk *disk, int dir_fd, const char *name, uint64_t limit_bytes);
+/* `lost_after`: lines that came after these and found no room. */
+void logdisk_write(struct logdisk *disk, const char *lines, size_t size, uint64_t lost_after);
+size_t log_stamp(char out[STAMP_BYTES], const char *stream);
 
 /* ---- rootfs.c, veth.c: for the launcher ---- */
 int rootfs_host(const char *box, const char *init);

@@ -1,102 +1,42 @@
-/* logfile: lines into NAME.log, which turns into NAME.log.1, .2, .3 as it grows.
+/* logfile: lines on their way to the disk.
  *
- * The one who adds a line never waits: lines go into a ring, a thread takes them out to the disk. A full ring
- * or a full disk costs lines, which are counted and told ("sys N lines lost") as soon as something can be
- * written again. The ring holds whole lines only, so a file never turns, and nothing is ever lost, in the
+ * Lines go into a ring, a thread takes them out to the disk (logdisk.c). A healthy disk loses none: while the
+ * ring is full, who brings lines is asked to wait (logfile_line is false), and tries again when `room_fd`
+ * says so. A disk that is slow or hangs costs the app at most WAIT_BURST_US at once and a tenth of its time;
+ * what is too much then is counted as lost. The ring holds whole lines only, so nothing is ever lost in the
  * middle of one. */
 #include "init.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { RING_BYTES = 256 * 1024, CHUNK_BYTES = 64 * 1024, KEPT = 3, STAMP_BYTES = 64 };
+enum { RING_BYTES = 256 * 1024, CHUNK_BYTES = 64 * 1024 };
+enum { WAIT_BURST_US = 1000000, WAIT_LEAST_US = 5000, WAIT_SHARE = 10 /* one part in as many */ };
 
 struct logfile {
-    int dir_fd, fd;
-    char name[64];
-    uint64_t limit_bytes, size_bytes;
-    uint64_t lost_on_disk; /* the thread's own */
+    struct logdisk disk; /* the thread's own */
     pthread_t thread;
     bool threaded;
+    int room_fd;
+
+    /* Only for those who bring lines. */
+    int64_t budget_us, budget_at_us; /* for how long we may wait yet, and when that was reckoned */
+    int64_t waiting_since_us;        /* 0: not */
 
     pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t changed;
+    pthread_cond_t lines, room;
     size_t head, used;
     uint64_t lost_in_ring;
-    bool closing, closed;
+    bool idle, room_wanted, closing, closed;
     char ring[RING_BYTES];
 };
-
-static size_t stamp(char *out, size_t size, const char *stream) {
-    struct timespec now;
-    struct tm utc;
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &utc);
-    size_t used = strftime(out, size, "%Y-%m-%dT%H:%M:%S", &utc);
-    return used +
-           (size_t)snprintf(out + used, size - used, ".%03dZ %s ", (int)(now.tv_nsec / 1000000), stream);
-}
-
-static void reopen(struct logfile *log) {
-    char path[80];
-    struct stat status;
-    snprintf(path, sizeof path, "%s.log", log->name);
-    log->fd = openat(log->dir_fd, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-    log->size_bytes = log->fd >= 0 && fstat(log->fd, &status) == 0 ? (uint64_t)status.st_size : 0;
-}
-
-static void turn(struct logfile *log) {
-    char from[96], to[96];
-    for (int i = KEPT; i > 0; i--) {
-        snprintf(to, sizeof to, "%s.log.%d", log->name, i);
-        if (i > 1)
-            snprintf(from, sizeof from, "%s.log.%d", log->name, i - 1);
-        else
-            snprintf(from, sizeof from, "%s.log", log->name);
-        (void)renameat(log->dir_fd, from, log->dir_fd, to);
-    }
-    if (log->fd >= 0) close(log->fd);
-    reopen(log);
-}
-
-static bool put(struct logfile *log, const char *data, size_t size) {
-    if (log->fd < 0) reopen(log);
-    if (log->fd < 0) return false;
-    if (log->size_bytes > 0 && log->size_bytes + size > log->limit_bytes) turn(log);
-    if (log->fd < 0) return false;
-    ssize_t written = write(log->fd, data, size);
-    if (written == (ssize_t)size) {
-        log->size_bytes += size;
-        return true;
-    }
-    /* Half a line on a full disk: as if it had not been. */
-    if (written > 0) (void)!ftruncate(log->fd, (off_t)log->size_bytes);
-    return false;
-}
-
-static uint64_t newlines(const char *data, size_t size) {
-    uint64_t count = 0;
-    for (size_t i = 0; i < size; i++) count += data[i] == '\n';
-    return count;
-}
-
-static void tell_lost(struct logfile *log, uint64_t lost) {
-    char line[STAMP_BYTES + 64];
-    size_t used = stamp(line, sizeof line, "sys");
-    used +=
-        (size_t)snprintf(line + used, sizeof line - used,
-                         "%llu lines lost: the log could not be written fast enough, or the disk is full\n",
-                         (unsigned long long)lost);
-    log->lost_on_disk = put(log, line, used) ? 0 : lost;
-}
 
 /* The longest part of the ring that ends in a newline and fits in `out`. */
 static size_t take_out(struct logfile *log, char *out) {
@@ -110,27 +50,35 @@ static size_t take_out(struct logfile *log, char *out) {
     return size;
 }
 
+static void tell_room(struct logfile *log) {
+    const uint64_t one = 1;
+    pthread_cond_broadcast(&log->room);
+    if (log->room_wanted) (void)!write(log->room_fd, &one, sizeof one);
+    log->room_wanted = false;
+}
+
 static void *write_out(void *log_) {
     struct logfile *log = log_;
     char *chunk = malloc(CHUNK_BYTES);
     pthread_mutex_lock(&log->lock);
     while (chunk && (log->used > 0 || log->lost_in_ring > 0 || !log->closing)) {
         if (log->used == 0 && log->lost_in_ring == 0) {
-            pthread_cond_wait(&log->changed, &log->lock);
+            log->idle = true;
+            pthread_cond_wait(&log->lines, &log->lock);
+            log->idle = false;
             continue;
         }
         size_t size = take_out(log, chunk);
         uint64_t lost = log->lost_in_ring;
         log->lost_in_ring = 0;
+        tell_room(log);
         pthread_mutex_unlock(&log->lock);
-        if (log->lost_on_disk > 0) tell_lost(log, log->lost_on_disk);
-        if (size > 0 && (log->lost_on_disk > 0 || !put(log, chunk, size)))
-            log->lost_on_disk += newlines(chunk, size);
-        if (lost > 0) tell_lost(log, log->lost_on_disk + lost);
+        logdisk_write(&log->disk, chunk, size, lost);
         pthread_mutex_lock(&log->lock);
     }
+    logdisk_write(&log->disk, "", 0, 0); /* what was lost last */
     log->closed = true;
-    pthread_cond_broadcast(&log->changed);
+    pthread_cond_broadcast(&log->room);
     pthread_mutex_unlock(&log->lock);
     free(chunk);
     return NULL;
@@ -139,20 +87,57 @@ static void *write_out(void *log_) {
 struct logfile *logfile_open(int dir_fd, const char *name, uint64_t limit_bytes) {
     struct logfile *log = calloc(1, sizeof *log);
     if (!log) return NULL;
-    log->dir_fd = dir_fd;
-    log->limit_bytes = limit_bytes;
-    snprintf(log->name, sizeof log->name, "%s", name);
+    logdisk_open(&log->disk, dir_fd, name, limit_bytes);
+    log->room_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    log->budget_us = WAIT_BURST_US;
+    log->budget_at_us = now_us();
     pthread_mutex_init(&log->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&log->changed, &monotonic);
-    reopen(log);
+    pthread_cond_init(&log->lines, &monotonic);
+    pthread_cond_init(&log->room, &monotonic);
     pthread_attr_t small;
     pthread_attr_init(&small);
     pthread_attr_setstacksize(&small, 64 * 1024);
     log->threaded = pthread_create(&log->thread, &small, write_out, log) == 0;
     return log;
+}
+
+int logfile_room_fd(const struct logfile *log) {
+    return log ? log->room_fd : -1;
+}
+
+int64_t logfile_waits_until_us(const struct logfile *log) {
+    return log && log->waiting_since_us ? log->waiting_since_us + log->budget_us : INT64_MAX;
+}
+
+static void reckon(struct logfile *log, int64_t now) {
+    log->budget_us += (now - log->budget_at_us) / WAIT_SHARE;
+    if (log->budget_us > WAIT_BURST_US) log->budget_us = WAIT_BURST_US;
+    log->budget_at_us = now;
+}
+
+static void stop_waiting(struct logfile *log, int64_t now) {
+    if (!log->waiting_since_us) return;
+    log->budget_us -= now - log->waiting_since_us;
+    if (log->budget_us < 0) log->budget_us = 0;
+    log->budget_at_us = now;
+    log->waiting_since_us = 0;
+}
+
+/* May the one who brings a line that does not fit wait for room? */
+static bool may_wait(struct logfile *log) {
+    int64_t now = now_us();
+    if (log->waiting_since_us) {
+        if (now < log->waiting_since_us + log->budget_us) return true;
+        stop_waiting(log, now);
+        return false;
+    }
+    reckon(log, now);
+    if (log->budget_us < WAIT_LEAST_US) return false;
+    log->waiting_since_us = now;
+    return true;
 }
 
 static void append(struct logfile *log, const char *data, size_t size) {
@@ -163,19 +148,39 @@ static void append(struct logfile *log, const char *data, size_t size) {
     log->used += size;
 }
 
-void logfile_line(struct logfile *log, const char *stream, const char *text, size_t size) {
+bool logfile_line(struct logfile *log, const char *stream, const char *text, size_t size) {
     char head[STAMP_BYTES];
-    size_t head_size = stamp(head, sizeof head, stream);
-    if (!log) return;
+    if (!log || !log->threaded) return true;
+    size_t head_size = log_stamp(head, stream);
     pthread_mutex_lock(&log->lock);
-    if (!log->threaded || log->used + head_size + size + 1 > RING_BYTES) {
-        log->lost_in_ring++;
-    } else {
+    bool fits = log->used + head_size + size + 1 <= RING_BYTES;
+    bool waits = !fits && may_wait(log);
+    if (fits) {
         append(log, head, head_size);
         append(log, text, size);
         append(log, "\n", 1);
+    } else if (waits) {
+        log->room_wanted = true;
+    } else {
+        log->lost_in_ring++;
     }
-    pthread_cond_signal(&log->changed);
+    if (log->idle) pthread_cond_signal(&log->lines);
+    pthread_mutex_unlock(&log->lock);
+    if (fits && log->waiting_since_us) stop_waiting(log, now_us());
+    return !waits;
+}
+
+static struct timespec moment(int64_t us) {
+    return (struct timespec){.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
+}
+
+void logfile_await_room(struct logfile *log, int64_t until_us) {
+    struct timespec until = moment(until_us);
+    if (!log || !log->threaded) return;
+    pthread_mutex_lock(&log->lock);
+    while (log->used > RING_BYTES / 2 && !log->closed &&
+           pthread_cond_timedwait(&log->room, &log->lock, &until) == 0) {
+    }
     pthread_mutex_unlock(&log->lock);
 }
 
@@ -185,18 +190,18 @@ void logfile_say(struct logfile *log, const char *format, ...) {
     va_start(args, format);
     int size = vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (size > 0) logfile_line(log, "sys", text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
+    if (size < 0) return;
+    logfile_await_room(log, now_us() + WAIT_BURST_US);
+    (void)logfile_line(log, "sys", text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
 }
 
-void logfile_close(struct logfile *log, int64_t patience_ms) {
+void logfile_close(struct logfile *log, int64_t until_us) {
+    struct timespec until = moment(until_us);
     if (!log || !log->threaded) return;
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += patience_ms / 1000;
     pthread_mutex_lock(&log->lock);
     log->closing = true;
-    pthread_cond_broadcast(&log->changed);
-    while (!log->closed && pthread_cond_timedwait(&log->changed, &log->lock, &until) == 0) {
+    pthread_cond_broadcast(&log->lines);
+    while (!log->closed && pthread_cond_timedwait(&log->room, &log->lock, &until) == 0) {
     }
     pthread_mutex_unlock(&log->lock);
 }

@@ -76,10 +76,25 @@ static int bring_pythons(void) {
 }
 
 static int make_etc(void) {
+    static const char *const folders[] = {"etc", "etc/ssl", "etc/pki", "etc/pki/tls", "etc/pki/ca-trust"};
+    /* Of the certificates only what all may know: private keys lie beside them. */
     static const char *const from_here[] = {
-        "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d",    "/etc/alternatives",
-        "/etc/ssl",         "/etc/pki",        "/etc/ca-certificates", "/etc/ca-certificates.conf",
-        "/etc/localtime",   "/etc/services",   "/etc/protocols",       "/etc/mime.types",
+        "/etc/ld.so.cache",
+        "/etc/ld.so.conf",
+        "/etc/ld.so.conf.d",
+        "/etc/alternatives",
+        "/etc/ssl/certs",
+        "/etc/ssl/openssl.cnf",
+        "/etc/ssl/cert.pem",
+        "/etc/pki/tls/certs",
+        "/etc/pki/tls/cert.pem",
+        "/etc/pki/tls/openssl.cnf",
+        "/etc/pki/ca-trust/extracted",
+        "/etc/crypto-policies",
+        "/etc/localtime",
+        "/etc/services",
+        "/etc/protocols",
+        "/etc/mime.types",
     };
     static const char *const files[][2] = {
         {"etc/passwd", "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n"
@@ -90,7 +105,11 @@ static int make_etc(void) {
         {"etc/nsswitch.conf",
          "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"},
     };
-    if (make_dir("etc", 0755)) return -1;
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        char here[32];
+        snprintf(here, sizeof here, "/%s", folders[i]);
+        if (access(here, F_OK) == 0 && make_dir(folders[i], 0755)) return -1;
+    }
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         if (write_file(AT_FDCWD, files[i][0], files[i][1], O_CREAT | O_TRUNC))
             return complain("write %s: %s", files[i][0], strerror(errno));
