@@ -1,6 +1,5 @@
 /* One request, whole answer: a link, a deadline and, for host names, a lookup on another thread. `done` comes
  * exactly once, from the loop, unless the ask is freed before; a lookup that is under way then ends alone. */
-#include "address.h"
 #include "http.h"
 
 #include <errno.h>
@@ -16,7 +15,8 @@ struct lookup { /* lives until its work is done, whoever is still interested */
     struct http_ask *ask;
     char host[256];
     uint16_t port;
-    struct address address;
+    struct sockaddr_storage address;
+    socklen_t address_size;
 };
 struct http_ask {
     struct http_ask_options options;
@@ -91,10 +91,10 @@ static void on_lost(void *owner, struct http_link *link) {
 static const struct http_link_events events = {
     .head = on_head, .data = on_data, .end = on_end, .lost = on_lost};
 
-static struct error *reach(struct http_ask *ask, const struct address *address) {
-    scoped_fd int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+static struct error *reach(struct http_ask *ask, const struct sockaddr_storage *address, socklen_t size) {
+    scoped_fd int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) return error_errno(errno, "socket");
-    if (connect(fd, (const struct sockaddr *)&address->storage, address->size) != 0 && errno != EINPROGRESS)
+    if (connect(fd, (const struct sockaddr *)address, size) != 0 && errno != EINPROGRESS)
         return error_errno(errno, "connect to %s", ask->address);
     TRY_PLAIN(http_link_new(ask->client, take_fd(&fd), &events, &ask->link));
     http_link_owner_set(ask->link, ask);
@@ -117,13 +117,13 @@ static void look_up(struct io_work *work) {
         work->error = error_new(ERROR_NOT_FOUND, "look up %s: %s", lookup->host, gai_strerror(failed));
         return;
     }
-    memcpy(&lookup->address.storage, found->ai_addr, found->ai_addrlen);
-    lookup->address.size = found->ai_addrlen;
+    memcpy(&lookup->address, found->ai_addr, found->ai_addrlen);
+    lookup->address_size = found->ai_addrlen;
     freeaddrinfo(found);
-    struct sockaddr_in *four = (struct sockaddr_in *)&lookup->address.storage;
-    struct sockaddr_in6 *six = (struct sockaddr_in6 *)&lookup->address.storage;
-    if (lookup->address.storage.ss_family == AF_INET) four->sin_port = htons(lookup->port);
-    if (lookup->address.storage.ss_family == AF_INET6) six->sin6_port = htons(lookup->port);
+    struct sockaddr_in *four = (struct sockaddr_in *)&lookup->address;
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)&lookup->address;
+    if (lookup->address.ss_family == AF_INET) four->sin_port = htons(lookup->port);
+    if (lookup->address.ss_family == AF_INET6) six->sin6_port = htons(lookup->port);
 }
 
 static void on_looked_up(struct io_work *work) {
@@ -132,7 +132,7 @@ static void on_looked_up(struct io_work *work) {
     struct error *error = take(work->error);
     if (ask) {
         ask->lookup = NULL;
-        if (!error) error = reach(ask, &lookup->address);
+        if (!error) error = reach(ask, &lookup->address, lookup->address_size);
         if (error) tell(ask, error);
     } else {
         error_free(error);
@@ -141,13 +141,14 @@ static void on_looked_up(struct io_work *work) {
 }
 
 static struct error *begin(struct http_ask *ask) {
-    struct address address;
-    struct error *error = address_parse(ask->address, &address);
-    if (!error) return reach(ask, &address);
+    struct sockaddr_storage address;
+    socklen_t size;
+    struct error *error = io_address_parse(ask->address, &address, &size);
+    if (!error) return reach(ask, &address, size);
     if (error->code != ERROR_NOT_FOUND) return error;
     error_free(error);
     struct lookup *lookup = NEW(struct lookup);
-    address_split(ask->address, lookup->host, sizeof lookup->host, &lookup->port);
+    io_address_split(ask->address, lookup->host, sizeof lookup->host, &lookup->port);
     lookup->ask = ask;
     lookup->work.work = look_up;
     lookup->work.done = on_looked_up;

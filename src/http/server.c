@@ -1,17 +1,14 @@
 /* Listeners and the set of connections. Accepts in batches; stops accepting at the limit of connections, or
  * for a moment when the process has no file descriptor left, and goes on by itself. */
 #include "server.h"
-#include "address.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/un.h>
+#include <sys/socket.h>
 
 #define ACCEPT_BATCH 64
 #define ACCEPT_RETRY_MS 100
-#define BACKLOG 4096
 
 struct listener {
     uv_poll_t poll;
@@ -53,9 +50,9 @@ static void on_listener(uv_poll_t *poll, int status, int events) {
     struct listener *listener = CONTAINER_OF(poll, struct listener, poll);
     struct http_server *server = listener->server;
     for (int i = 0; i < ACCEPT_BATCH && server->accepting; i++) {
-        struct address peer = {.size = sizeof peer.storage};
-        int fd =
-            accept4(listener->fd, (struct sockaddr *)&peer.storage, &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct sockaddr_storage peer;
+        socklen_t size = sizeof peer;
+        int fd = accept4(listener->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
         if (fd < 0 && errno != EAGAIN) {
             log_warn("http", "accept: %s; %zu connections are open", strerror(errno),
@@ -63,8 +60,8 @@ static void on_listener(uv_poll_t *poll, int status, int events) {
             io_timer_arm(server->retry, ACCEPT_RETRY_MS);
         }
         if (fd < 0) break;
-        char text[72];
-        address_text(&peer, text, sizeof text);
+        char text[IO_ADDRESS_TEXT_SIZE];
+        io_address_text(&peer, text, sizeof text);
         connection_open(server, fd, listener->tag, text);
         if (!may_accept(server)) break;
     }
@@ -128,56 +125,13 @@ struct error *http_server_listen_fd(struct http_server *server, int fd, void *ta
     return NULL;
 }
 
-/* A socket left behind by a dead process is replaced, a living one is not. */
-static struct error *bind_path(int fd, const char *path, const struct address *address) {
-    for (int attempt = 0; attempt < 2; attempt++) {
-        mode_t before = umask(0177);
-        int failed = bind(fd, (const struct sockaddr *)&address->storage, address->size);
-        int why = errno;
-        umask(before);
-        if (!failed) return NULL;
-        if (why != EADDRINUSE) return error_errno(why, "listen at %s", path);
-        scoped_fd int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (probe >= 0 && connect(probe, (const struct sockaddr *)&address->storage, address->size) == 0)
-            break;
-        struct stat there;
-        if (errno != ECONNREFUSED || lstat(path, &there) != 0 || !S_ISSOCK(there.st_mode)) break;
-        unlink(path);
-    }
-    return error_new(ERROR_ALREADY_EXISTS,
-                     "somebody listens at %s already: stop that process or take another path", path);
-}
-
 struct error *http_server_listen(struct http_server *server, const char *text, void *tag,
                                  uint16_t *ret_port) {
-    struct address address;
-    TRY(address_parse(text, &address), "listen at %s", text);
-    bool local = address.storage.ss_family == AF_UNIX;
-    scoped_fd int fd = socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) return error_errno(errno, "socket for %s", text);
-    if (local) {
-        TRY_PLAIN(bind_path(fd, text, &address));
-    } else {
-        int yes = 1;
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-        if (bind(fd, (const struct sockaddr *)&address.storage, address.size) != 0) {
-            if (errno == EADDRINUSE)
-                return error_new(ERROR_ALREADY_EXISTS,
-                                 "%s is taken by another process: stop it or choose another port", text);
-            return error_errno(errno, "listen at %s", text);
-        }
-    }
-    if (listen(fd, BACKLOG) != 0) {
-        if (errno == EADDRINUSE)
-            return error_new(ERROR_ALREADY_EXISTS,
-                             "%s is taken by another process: stop it or choose another port", text);
-        return error_errno(errno, "listen at %s", text);
-    }
-    address.size = sizeof address.storage;
-    getsockname(fd, (struct sockaddr *)&address.storage, &address.size);
-    if (ret_port) *ret_port = address_port(&address);
-    TRY_PLAIN(http_server_listen_fd(server, take_fd(&fd), tag));
-    if (local) CONTAINER_OF(server->listeners.prev, struct listener, node)->path = span_string(span_of(text));
+    int fd;
+    TRY_PLAIN(io_listen(text, 0600, &fd, ret_port));
+    TRY_PLAIN(http_server_listen_fd(server, fd, tag));
+    if (strchr(text, '/'))
+        CONTAINER_OF(server->listeners.prev, struct listener, node)->path = span_string(span_of(text));
     return NULL;
 }
 

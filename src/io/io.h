@@ -50,6 +50,20 @@ struct io_signal *io_signal_new(struct io_loop *loop, int signo, void (*received
                                 void *owner);
 void io_signal_free(struct io_signal *signal);
 
+/* ---- address: HOST:PORT, [HOST6]:PORT, or the path of a Unix socket (contains '/') ---- */
+struct sockaddr_storage; /* <sys/socket.h> is for those who look inside */
+/* Numbers and `localhost` only; a name is NOT_FOUND. An empty host is every IPv4 address. */
+must_check struct error *io_address_parse(const char *text, struct sockaddr_storage *ret_address,
+                                          uint32_t *ret_size);
+bool io_address_split(const char *text, char *host, size_t host_size, uint16_t *ret_port);
+#define IO_ADDRESS_TEXT_SIZE 72
+void io_address_text(const struct sockaddr_storage *address, char *text,
+                     size_t size);                                /* "unix" for all of those */
+uint16_t io_address_port(const struct sockaddr_storage *address); /* 0 of a Unix socket */
+/* A socket that listens there, non-blocking. Port 0: any free one. `mode` is that of a Unix socket; an old
+ * one that nobody listens on is replaced. Taken already: ALREADY_EXISTS, and the text says what to do. */
+must_check struct error *io_listen(const char *address, unsigned mode, int *ret_fd, uint16_t *ret_port);
+
 /* ---- defer: once, in the next round of the loop; from the loop's thread ---- */
 void io_defer(struct io_loop *loop, void (*run)(void *owner), void *owner);
 

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 struct seen {
     struct io_loop *loop;
@@ -215,6 +216,40 @@ static void test_a_freed_child_is_killed_and_not_told(void **unused) {
     io_loop_free(seen.loop);
 }
 
+static void test_a_socket_left_behind_is_replaced_and_a_living_one_is_not(void **unused) {
+    (void)unused;
+    char path[] = "/tmp/catnap-io-XXXXXX/socket";
+    path[strlen(path) - strlen("/socket")] = '\0';
+    assert_non_null(mkdtemp(path));
+    path[strlen(path)] = '/';
+    int first, second;
+    assert_ok(io_listen(path, 0666, &first, NULL));
+    struct stat made;
+    assert_int_equal(stat(path, &made), 0);
+    assert_int_equal(made.st_mode & 0777, 0666); /* whatever the umask */
+    assert_error(io_listen(path, 0600, &second, NULL), ERROR_ALREADY_EXISTS, "somebody listens at");
+    close(first);
+    assert_ok(io_listen(path, 0600, &second, NULL));
+    assert_int_equal(stat(path, &made), 0);
+    assert_int_equal(made.st_mode & 0777, 0600);
+    close(second);
+    unlink(path);
+    *strrchr(path, '/') = '\0';
+    rmdir(path);
+}
+
+static void test_a_port_is_found_and_a_taken_one_is_told(void **unused) {
+    (void)unused;
+    int first, second;
+    uint16_t port = 0;
+    assert_ok(io_listen("localhost:0", 0, &first, &port));
+    assert_true(port > 0);
+    scoped_string char *address = mem_printf("127.0.0.1:%u", port);
+    assert_error(io_listen(address, 0, &second, NULL), ERROR_ALREADY_EXISTS, "taken by another process");
+    assert_error(io_listen("::1:80", 0, &second, NULL), ERROR_INVALID_ARGUMENT, "is no address");
+    close(first);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_timer_can_be_armed_again_and_freed_in_its_callback),
@@ -227,6 +262,8 @@ int main(void) {
         cmocka_unit_test(test_only_the_last_of_much_output_is_kept),
         cmocka_unit_test(test_a_grandchild_that_holds_the_pipe_keeps_nobody_waiting),
         cmocka_unit_test(test_extra_descriptors_come_from_three_on),
+        cmocka_unit_test(test_a_socket_left_behind_is_replaced_and_a_living_one_is_not),
+        cmocka_unit_test(test_a_port_is_found_and_a_taken_one_is_told),
         cmocka_unit_test(test_a_freed_child_is_killed_and_not_told),
     };
     return cmocka_run_group_tests_name("io", tests, NULL, NULL);
