@@ -61,6 +61,20 @@ static int private_dir(const char *path, const char *options) {
     return 0;
 }
 
+/* What is in it, each by itself: in the directory itself there is room for mount points. */
+static int bring_entries(const char *path) {
+    DIR *directory = opendir(path);
+    int result = make_dir(path + 1, 0755);
+    for (struct dirent *entry; directory && result == 0 && (entry = readdir(directory));) {
+        char inside[300];
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        snprintf(inside, sizeof inside, "%s/%s", path, entry->d_name);
+        result = bring(inside);
+    }
+    if (directory) closedir(directory);
+    return result;
+}
+
 /* Debian's Python reads /etc/python3*, whatever the number is. */
 static int bring_pythons(void) {
     DIR *etc = opendir("/etc");
@@ -124,8 +138,7 @@ static int bring_init(const char *init) {
 }
 
 int rootfs_host(const char *box, const char *init) {
-    static const char *const from_here[] = {"/usr",   "/bin",   "/sbin",   "/lib",
-                                            "/lib32", "/lib64", "/libx32", "/opt"};
+    static const char *const from_here[] = {"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"};
     static const char *const empty[] = {"proc", "sys", "dev", "var", "home", "mnt", "srv"};
     if (chdir(box) || make_dir("host", 0755)) return complain("%s: %s", box, strerror(errno));
     if (mount("tmpfs", "host", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755"))
@@ -135,6 +148,7 @@ int rootfs_host(const char *box, const char *init) {
         if (bring(from_here[i])) return -1;
     for (size_t i = 0; i < sizeof empty / sizeof *empty; i++)
         if (make_dir(empty[i], 0755)) return -1;
+    if (bring_entries("/opt")) return -1;
     if (private_dir("tmp", "mode=1777") || private_dir("var/tmp", "mode=1777") ||
         private_dir("run", "mode=755") || private_dir("root", "mode=700"))
         return -1;
