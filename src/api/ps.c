@@ -32,6 +32,8 @@ char *function_url(struct api *api, const struct pool_function *function, bool p
 
 static json_t *urls(struct api *api, const struct pool_function *function) {
     json_t *list = json_array();
+    const struct core_function *spec = pool_function_spec(function);
+    if (spec->runner && !spec->label) return list; /* its work comes as inputs, not by HTTP */
     for (int published = pool_function_spec(function)->publish != 0; published >= 0; published--) {
         scoped_string char *url = function_url(api, function, published != 0);
         if (url) json_array_append_new(list, json_string(url));

@@ -14,22 +14,25 @@
 #define CONFIG_BYTES_MAX 65536
 
 const char config_usage[] =
-    "usage: catnap serve [--state DIR] [--gateway ADDR:PORT] [--api ADDR:PORT|PATH] [--config FILE] [--up "
-    "FILE]...\n"
-    "                    [--leave-containers]\n"
+    "usage: catnap serve [--state DIR] [--gateway ADDR:PORT] [--api ADDR:PORT|PATH] [--modal ADDR:PORT]\n"
+    "                    [--config FILE] [--up FILE]... [--leave-containers] [--no-auth]\n"
     "\n"
     "  --state DIR           all that it keeps lies here (default /var/lib/catnap, or "
     "$XDG_STATE_HOME/catnap)\n"
     "  --gateway ADDR:PORT   where apps answer by host name (default 127.0.0.1:7070)\n"
-    "  --api ADDR:PORT|PATH  where the command line asks (default /run/catnap/api.sock, or "
-    "$XDG_RUNTIME_DIR/catnap/api.sock)\n"
+    "  --api ADDR:PORT|PATH  where the command line asks (default /run/catnap/api.sock, or\n"
+    "                        $XDG_RUNTIME_DIR/catnap/api.sock)\n"
+    "  --modal ADDR:PORT     where Modal's clients ask (default 127.0.0.1:7071); off: nowhere\n"
     "  --config FILE         default /etc/catnap/catnapd.yaml, or $XDG_CONFIG_HOME/catnap/catnapd.yaml, "
-    "where it is there\n"
+    "where it\n"
+    "                        is there\n"
     "  --up FILE             a manifest to apply at the start; may be repeated\n"
     "  --leave-containers    at the end they go on serving nobody, and the next catnap takes them over\n"
+    "  --no-auth             Modal's clients need no token (for experiments; refused on a public address)\n"
     "\n"
-    "keys of the file: user domain runtime gateway api state containers_max primed launchers reclaim_after\n"
-    "                  backoff_first backoff_max log_file_size leave_containers\n"
+    "keys of the file: user domain runtime gateway api modal state containers_max primed launchers "
+    "reclaim_after\n"
+    "                  backoff_first backoff_max log_file_size leave_containers no_auth pythons\n"
     "example: catnap serve --state /srv/catnap --gateway 0.0.0.0:80\n";
 
 static void replace(char **field, const char *value) {
@@ -58,8 +61,9 @@ static struct error *set(struct config *config, const char *key, const char *val
         const char *key;
         char **field;
     } strings[] = {
-        {"user", &config->user},       {"domain", &config->domain}, {"runtime", &config->runtime},
-        {"gateway", &config->gateway}, {"api", &config->api},       {"state", &config->state_dir},
+        {"user", &config->user},       {"domain", &config->domain},   {"runtime", &config->runtime},
+        {"gateway", &config->gateway}, {"api", &config->api},         {"state", &config->state_dir},
+        {"modal", &config->modal},     {"pythons", &config->pythons},
     };
     for (size_t i = 0; i < COUNT(strings); i++) {
         if (strcmp(key, strings[i].key) != 0) continue;
@@ -74,6 +78,7 @@ static struct error *set(struct config *config, const char *key, const char *val
     if (strcmp(key, "backoff_max") == 0) return core_duration_parse(value, &config->backoff_max_ms);
     if (strcmp(key, "log_file_size") == 0) return core_size_parse(value, &config->log_file_bytes);
     if (strcmp(key, "leave_containers") == 0) return boolean(value, &config->leave_containers);
+    if (strcmp(key, "no_auth") == 0) return boolean(value, &config->no_auth);
     return error_new(ERROR_INVALID_ARGUMENT, "unknown key (known: see `catnap serve --help`)");
 }
 
@@ -189,9 +194,14 @@ static struct error *arguments_apply(int argc, char **argv, struct config *confi
             config->leave_containers = true;
             continue;
         }
+        if (strcmp(name, "--no-auth") == 0) {
+            config->no_auth = true;
+            continue;
+        }
         char **field = strcmp(name, "--state") == 0     ? &config->state_dir
                        : strcmp(name, "--gateway") == 0 ? &config->gateway
                        : strcmp(name, "--api") == 0     ? &config->api
+                       : strcmp(name, "--modal") == 0   ? &config->modal
                                                         : NULL;
         bool other = strcmp(name, "--config") == 0 || strcmp(name, "--up") == 0;
         if (!field && !other)
@@ -230,8 +240,8 @@ struct error *config_read(int argc, char **argv, struct config *ret_config, bool
 }
 
 void config_done(struct config *config) {
-    char *strings[] = {config->state_dir, config->run_dir, config->gateway, config->api,
-                       config->user,      config->domain,  config->runtime, config->init_path};
+    char *strings[] = {config->state_dir, config->run_dir, config->gateway,   config->api,   config->user,
+                       config->domain,    config->runtime, config->init_path, config->modal, config->pythons};
     for (size_t i = 0; i < COUNT(strings); i++) free(strings[i]);
     for (size_t i = 0; i < config->up_count; i++) free(config->up[i]);
     free(config->up);

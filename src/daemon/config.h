@@ -7,6 +7,9 @@ struct config {
     char *run_dir;   /* bundles, sockets; on a tmpfs where there is one */
     char *gateway;   /* ADDR:PORT */
     char *api;       /* ADDR:PORT or a path */
+    char *modal;     /* ADDR:PORT for Modal's clients, \"off\"; NULL: the default where that is free */
+    char *pythons;   /* directory of relocatable Pythons; NULL: uv is asked */
+    bool no_auth;    /* Modal's clients need no token */
     char *user;      /* of the host labels */
     char *domain;    /* of the host labels: "localhost" */
     char *runtime;   /* "crun" */

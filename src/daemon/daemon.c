@@ -10,6 +10,7 @@
 #include "config.h"
 #include "container.h"
 #include "gateway.h"
+#include "modal.h"
 #include "node.h"
 #include "pool.h"
 #include "store.h"
@@ -25,6 +26,7 @@
 #define CONTAINER_NUMBERS 1000000000u /* for one life of the daemon */
 #define MANIFEST_LIMIT (1024 * 1024)
 #define URL_MARK "{url}"
+#define MODAL_ADDRESS "127.0.0.1:7071" /* where nothing else is said and nobody has it */
 
 struct daemon {
     struct config config;
@@ -35,6 +37,7 @@ struct daemon {
     struct pool *pool;
     struct api *api;
     struct gateway *gateway;
+    struct modal *modal;
     struct io_signal *interrupt, *terminate;
     char *logs_dir;
     size_t ups; /* of config.up, applied so far */
@@ -100,7 +103,38 @@ static struct error *pool_open(struct daemon *daemon) {
             },
     });
     TRY(store_apps_load(daemon->store, on_app, daemon), "apps of the state directory");
+    daemon->modal = modal_new(&(struct modal_options){
+        .loop = daemon->loop,
+        .store = daemon->store,
+        .pool = daemon->pool,
+        .node = daemon->node,
+        .state_dir = config->state_dir,
+        .run_dir = config->run_dir,
+        .logs_dir = daemon->logs_dir,
+        .user = config->user,
+        .gateway = config->gateway,
+        .domain = config->domain,
+        .pythons = config->pythons,
+        .no_auth = config->no_auth,
+    });
+    TRY_PLAIN(modal_load(daemon->modal));
     return pool_adopt(daemon->pool);
+}
+
+/* The default gives way to who has the port already (another catnap, say); an address that was asked for does
+ * not. */
+static struct error *modal_open(struct daemon *daemon) {
+    const struct config *config = &daemon->config;
+    scoped_string char *socket = path_join(config->run_dir, "modal.sock");
+    modal_serve_web(daemon->modal, daemon->gateway);
+    TRY(modal_listen(daemon->modal, socket, NULL), "modal");
+    if (config->modal && strcmp(config->modal, "off") == 0) return NULL;
+    struct error *error = modal_listen(daemon->modal, config->modal ? config->modal : MODAL_ADDRESS, NULL);
+    if (!error || config->modal) return error ? error_wrap(error, "modal") : NULL;
+    scoped_string char *text = error_text(error);
+    log_warn("daemon", "Modal's clients are served over %s only: %s", socket, text);
+    error_free(error);
+    return NULL;
 }
 
 static struct error *doors_open(struct daemon *daemon) {
@@ -119,7 +153,7 @@ static struct error *doors_open(struct daemon *daemon) {
     TRY(api_listen(daemon->api, config->api, NULL), "api");
     daemon->gateway = gateway_new(&(struct gateway_options){.loop = daemon->loop, .pool = daemon->pool});
     TRY(gateway_listen(daemon->gateway, config->gateway), "gateway");
-    return NULL;
+    return modal_open(daemon);
 }
 
 /* ---- the end ---- */
@@ -132,6 +166,7 @@ static void on_all_stopped(void *owner) {
 static void end(struct daemon *daemon, int status) {
     daemon->status = status;
     api_free(take(daemon->api));
+    modal_close(daemon->modal);
     gateway_free(take(daemon->gateway));
     if (!daemon->pool || daemon->config.leave_containers) {
         io_loop_stop(daemon->loop);
@@ -230,6 +265,7 @@ static void close_all(struct daemon *daemon) {
     io_signal_free(daemon->terminate);
     api_free(daemon->api);
     gateway_free(daemon->gateway);
+    modal_free(daemon->modal);
     pool_free(daemon->pool);
     node_free(daemon->node);
     container_host_free(daemon->host);

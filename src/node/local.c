@@ -19,7 +19,7 @@ struct local {
     struct container *container; /* NULL: could not even be begun */
     char *app, *function;
     int stop_signal;
-    bool runner;
+    bool runner, ready;    /* ready: of a runner, heard */
     struct error *failure; /* of what came before the container room */
 };
 struct node {
@@ -243,7 +243,9 @@ void node_runner_set(struct node *node, const struct node_runner *runner, void *
 
 void node_ready(struct node *node, uint64_t container) {
     struct local *local = find(node, container);
-    if (local && local->container) container_ready(local->container);
+    if (!local || !local->container) return;
+    local->ready = true;
+    container_ready(local->container);
 }
 
 void node_start(struct node *node, uint64_t container) {
@@ -282,7 +284,12 @@ void node_reclaim(struct node *node, uint64_t container) {
 }
 void node_stop(struct node *node, uint64_t container) {
     struct local *local = find(node, container);
-    if (local && local->container) container_signal(local->container, local->stop_signal);
+    if (!local || !local->container) return;
+    /* A runner that only starts has nothing to finish, and would tell its user of an interrupted import. */
+    if (local->runner && !local->ready)
+        container_kill(local->container);
+    else
+        container_signal(local->container, local->stop_signal);
 }
 void node_kill(struct node *node, uint64_t container) {
     struct local *local = find(node, container);
@@ -322,6 +329,7 @@ static void on_found(void *owner, struct container *container, const struct cont
     local->container = container;
     local->stop_signal = found->stop_signal;
     local->runner = found->runner;
+    local->ready = found->ready;
     container_owner_set(container, local);
     if (found->runner && adoption->node->runner)
         adoption->node->runner->adopted(adoption->node->runner_owner, found->number, found->app,

@@ -1,0 +1,235 @@
+/* container: what a container's runner asks over its socket: work, and where to put what came of it.
+ *
+ * FunctionGetInputs is held until there is an input for this container (its slots are the pool's business),
+ * or it is to end: then it gets the kill switch, runs its exit hooks and goes. The first one that is asked
+ * says that the container is ready. */
+#include "inside.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define HOLD_MS 50000
+#define HEARTBEAT_MS 15000
+
+/* ---- work ---- */
+
+static Modal__FunctionGetInputsItem *item_of(struct input *input, struct arena *arena) {
+    Modal__FunctionGetInputsItem *item = arena_alloc(arena, sizeof *item);
+    modal__function_get_inputs_item__init(item);
+    ProtobufCAllocator allocator = arena_allocator(arena);
+    item->input_id = input->id;
+    item->function_call_id = input->call->id;
+    item->input =
+        modal__function_input__unpack(&allocator, input->bytes.size, (const uint8_t *)input->bytes.data);
+    if (item->input) {
+        item->input->has_final_input = input->final;
+        item->input->final_input = input->final;
+    }
+    item->has_retry_count = true;
+    item->retry_count = input->retry_count;
+    item->has_function_call_invocation_type = true;
+    item->function_call_invocation_type =
+        MODAL__FUNCTION_CALL_INVOCATION_TYPE__FUNCTION_CALL_INVOCATION_TYPE_SYNC;
+    return item;
+}
+
+static size_t batch_size(const struct task *task) {
+    uint32_t size = task->definition->function->batch_max_size;
+    return size > 1 ? size : 1;
+}
+
+/* Gives the held poll what waits for it. Inputs that wait for a batch to fill wait in their slots: what is
+ * here is ready to go. */
+static void serve(struct task *task) {
+    if (list_empty(&task->polls)) return;
+    struct rpc *rpc = CONTAINER_OF(task->polls.next, struct rpc, node);
+    struct arena *arena = rpc_arena(rpc);
+    Modal__FunctionGetInputsResponse answer = MODAL__FUNCTION_GET_INPUTS_RESPONSE__INIT;
+    answer.inputs = arena_alloc(arena, batch_size(task) * sizeof *answer.inputs);
+    if (list_empty(&task->assigned)) {
+        if (!task->stopping) return;
+        Modal__FunctionGetInputsItem item = MODAL__FUNCTION_GET_INPUTS_ITEM__INIT;
+        item.has_kill_switch = item.kill_switch = true;
+        answer.inputs[answer.n_inputs++] = &item;
+        rpc_answer(rpc, &answer);
+        return;
+    }
+    while (!list_empty(&task->assigned) && answer.n_inputs < batch_size(task)) {
+        struct input *input = CONTAINER_OF(task->assigned.next, struct input, queue);
+        list_remove(&input->queue);
+        list_append(&task->running, &input->queue);
+        input->state = INPUT_RUNNING;
+        input->started_at = now_s();
+        answer.inputs[answer.n_inputs++] = item_of(input, arena);
+    }
+    rpc_answer(rpc, &answer);
+}
+
+void task_assign(struct task *task, struct input *input) {
+    input->state = INPUT_ASSIGNED;
+    input->task = task;
+    list_append(&task->assigned, &input->queue);
+    serve(task);
+}
+
+void task_stop(struct task *task) {
+    task->stopping = true;
+    serve(task);
+}
+
+static void poll_over(struct rpc *rpc) {
+    Modal__FunctionGetInputsResponse answer = MODAL__FUNCTION_GET_INPUTS_RESPONSE__INIT;
+    rpc_answer(rpc, &answer); /* it asks again at once */
+}
+
+static void get_inputs(struct rpc *rpc, const void *message) {
+    (void)message;
+    struct task *task = rpc->task;
+    while (!list_empty(&task->polls)) poll_over(CONTAINER_OF(task->polls.next, struct rpc, node));
+    rpc_hold(rpc, &task->polls, task, HOLD_MS, poll_over);
+    if (!task->ready) {
+        task->ready = true;
+        task->started_at = now_s();
+        node_ready(rpc->modal->node, task->container);
+    }
+    serve(task);
+}
+
+static void put_outputs(struct rpc *rpc, const void *message) {
+    const Modal__FunctionPutOutputsRequest *request = message;
+    struct task *task = rpc->task;
+    for (size_t i = 0; i < request->n_outputs; i++) {
+        const Modal__FunctionPutOutputsItem *item = request->outputs[i];
+        struct input *input = item->input_id ? map_get(rpc->modal->inputs, span_of(item->input_id)) : NULL;
+        if (!input || input->task != task || !item->result) continue; /* cancelled meanwhile, or given up */
+        scoped_text struct text result = message_pack(item->result);
+        input_finish(input, text_span(&result), (int)item->data_format);
+    }
+    rpc_answer_empty(rpc);
+}
+
+/* ---- life signs ---- */
+
+static void beat(struct rpc *rpc) {
+    struct task *task = rpc->owner;
+    Modal__ContainerHeartbeatResponse answer = MODAL__CONTAINER_HEARTBEAT_RESPONSE__INIT;
+    Modal__CancelInputEvent event = MODAL__CANCEL_INPUT_EVENT__INIT;
+    scoped_text struct text ids = task->cancelled;
+    task->cancelled = (struct text){0};
+    struct arena *arena = rpc_arena(rpc);
+    size_t count = 0;
+    for (size_t i = 0; i < ids.size; i += strlen(ids.data + i) + 1) count++;
+    if (count > 0) {
+        event.input_ids = arena_alloc(arena, count * sizeof *event.input_ids);
+        for (size_t i = 0; i < ids.size; i += strlen(ids.data + i) + 1)
+            event.input_ids[event.n_input_ids++] = arena_text(arena, ids.data + i);
+        answer.cancel_input_event = &event;
+    }
+    rpc_answer(rpc, &answer);
+}
+
+void task_cancel_input(struct task *task, struct input *input) {
+    text_add(&task->cancelled, (struct span){input->id, strlen(input->id) + 1});
+    while (!list_empty(&task->heartbeats)) beat(CONTAINER_OF(task->heartbeats.next, struct rpc, node));
+}
+
+/* Held, so that a cancel reaches the container at once. */
+static void heartbeat(struct rpc *rpc, const void *message) {
+    (void)message;
+    struct task *task = rpc->task;
+    rpc_hold(rpc, &task->heartbeats, task, task->cancelled.size ? 0 : HEARTBEAT_MS - 1000, beat);
+    if (task->cancelled.size) beat(rpc);
+}
+
+/* Its import or its enter hooks failed; it exits with 0 in a moment. */
+static void task_result(struct rpc *rpc, const void *message) {
+    const Modal__TaskResultRequest *request = message;
+    struct task *task = rpc->task;
+    const Modal__GenericResult *result = request->result;
+    bool good =
+        result && result->status ==
+                      MODAL__GENERIC_RESULT_GENERIC_STATUS__GenericResultGenericStatus_GENERIC_STATUS_SUCCESS;
+    if (result && !good) {
+        free(task->exception);
+        task->exception =
+            mem_string(result->exception && *result->exception ? result->exception : "it failed to start");
+        if (task->function) function_start_failed(task->function, result);
+    }
+    rpc_answer_empty(rpc);
+}
+
+/* ---- what clients ask of containers ---- */
+
+static void task_list(struct rpc *rpc, const void *message) {
+    const Modal__TaskListRequest *request = message;
+    struct arena *arena = rpc_arena(rpc);
+    Modal__TaskListResponse answer = MODAL__TASK_LIST_RESPONSE__INIT;
+    answer.tasks = arena_alloc(arena, (table_count(rpc->modal->tasks) + 1) * sizeof *answer.tasks);
+    const char *environment = environment_of(request->environment_name);
+    void *value;
+    for (size_t i = 0; table_next(rpc->modal->tasks, &i, NULL, &value);) {
+        struct task *task = value;
+        struct app *app = task->function ? task->function->app : NULL;
+        if (!app || (request->app_id && *request->app_id && strcmp(app->id, request->app_id) != 0)) continue;
+        if (!(request->app_id && *request->app_id) && strcmp(app->environment, environment) != 0) continue;
+        Modal__TaskStats *stats = arena_alloc(arena, sizeof *stats);
+        modal__task_stats__init(stats);
+        stats->task_id = task->id;
+        stats->app_id = app->id;
+        stats->app_description = app->name;
+        stats->has_enqueued_at = true;
+        stats->enqueued_at = task->enqueued_at;
+        stats->has_started_at = task->started_at > 0;
+        stats->started_at = task->started_at;
+        answer.tasks[answer.n_tasks++] = stats;
+    }
+    rpc_answer(rpc, &answer);
+}
+
+static void task_info(struct rpc *rpc, const void *message) {
+    const Modal__TaskGetInfoRequest *request = message;
+    struct task *task = task_of(rpc->modal, request->task_id);
+    if (!task || !task->function) {
+        rpc_fail(rpc, no_object("container", request->task_id));
+        return;
+    }
+    Modal__TaskInfo info = MODAL__TASK_INFO__INIT;
+    info.id = task->id;
+    info.has_enqueued_at = true;
+    info.enqueued_at = task->enqueued_at;
+    info.has_started_at = task->started_at > 0;
+    info.started_at = task->started_at;
+    Modal__TaskGetInfoResponse answer = MODAL__TASK_GET_INFO_RESPONSE__INIT;
+    answer.app_id = task->function->app->id;
+    answer.info = &info;
+    rpc_answer(rpc, &answer);
+}
+
+static void container_stop(struct rpc *rpc, const void *message) {
+    const Modal__ContainerStopRequest *request = message;
+    struct task *task = rpc->task && (!request->task_id || strcmp(request->task_id, rpc->task->id) == 0)
+                            ? rpc->task
+                        : rpc->task ? NULL
+                                    : task_of(rpc->modal, request->task_id);
+    if (!task) {
+        rpc_fail(rpc, no_object("container", request->task_id));
+        return;
+    }
+    if (request->graceful)
+        task_stop(task);
+    else
+        pool_container_kill(rpc->modal->pool, task->container);
+    Modal__ContainerStopResponse answer = MODAL__CONTAINER_STOP_RESPONSE__INIT;
+    rpc_answer(rpc, &answer);
+}
+
+const struct rpc_method container_methods[] = {
+    {"FunctionGetInputs", &modal__function_get_inputs_request__descriptor, get_inputs, RPC_TASK_ONLY},
+    {"FunctionPutOutputs", &modal__function_put_outputs_request__descriptor, put_outputs, RPC_TASK_ONLY},
+    {"ContainerHeartbeat", &modal__container_heartbeat_request__descriptor, heartbeat, RPC_TASK_ONLY},
+    {"TaskResult", &modal__task_result_request__descriptor, task_result, RPC_TASK_ONLY},
+    {"TaskList", &modal__task_list_request__descriptor, task_list, RPC_TASK},
+    {"TaskGetInfo", &modal__task_get_info_request__descriptor, task_info, RPC_TASK},
+    {"ContainerStop", &modal__container_stop_request__descriptor, container_stop, RPC_TASK},
+    {0},
+};

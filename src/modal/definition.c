@@ -1,0 +1,243 @@
+/* definition: what a client said a function is, and what that is for the pool.
+ *
+ * The bytes are kept as they came: a container gets them again, and its client may know fields that we do
+ * not. */
+#include "inside.h"
+
+#include "runtime.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define IDLE_DEFAULT_S 60
+#define TIMEOUT_DEFAULT_S 300
+#define GRACE_MS 30000 /* exit hooks and the last commit of its volumes run in it */
+#define DOZE_AFTER_MS 10000
+#define CONTAINERS_DEFAULT 16 /* where the client sets no limit: the machine's size is one */
+#define QUEUE_MAX 100000
+
+struct error *definition_new(struct span bytes, const char *client_version, const char *id_or_null,
+                             struct definition **ret) {
+    struct definition *definition = NEW(struct definition);
+    definition->references = 1;
+    definition->arena = arena_new();
+    definition->client_version = mem_string(client_version);
+    text_add(&definition->bytes, bytes);
+    ProtobufCAllocator allocator = arena_allocator(definition->arena);
+    definition->function = modal__function__unpack(&allocator, bytes.size, (const uint8_t *)bytes.data);
+    scoped_string char *id = id_or_null ? mem_string(id_or_null) : random_id("de");
+    id_set(definition->id, id);
+    *ret = definition;
+    if (definition->function) return NULL;
+    definition_unref(definition);
+    *ret = NULL;
+    return error_new(ERROR_INVALID_ARGUMENT, "the function's definition is no valid message");
+}
+
+struct definition *definition_ref(struct definition *definition) {
+    definition->references++;
+    return definition;
+}
+
+void definition_unref(struct definition *definition) {
+    if (!definition || --definition->references > 0) return;
+    text_done(&definition->bytes);
+    arena_free(definition->arena);
+    free(definition->client_version);
+    free(definition);
+}
+
+/* "1.6.4" before 0.71? Parts that are no numbers (1.0.0.dev3) end it. */
+bool version_before(const char *version, unsigned major, unsigned minor, unsigned patch) {
+    unsigned wanted[] = {major, minor, patch};
+    struct span rest = span_of(version);
+    for (size_t i = 0; i < COUNT(wanted); i++) {
+        uint64_t number = 0;
+        struct span part = rest.data ? span_cut(&rest, '.') : (struct span){0};
+        size_t digits = 0;
+        while (digits < part.size && part.data[digits] >= '0' && part.data[digits] <= '9') digits++;
+        (void)span_to_u64((struct span){part.data, digits}, &number);
+        if (number != wanted[i]) return number < wanted[i];
+    }
+    return false;
+}
+
+bool definition_is_web(const struct definition *definition) {
+    const Modal__WebhookConfig *web = definition->function->webhook_config;
+    return web && web->type != MODAL__WEBHOOK_TYPE__WEBHOOK_TYPE_UNSPECIFIED;
+}
+
+/* ---- for the pool ---- */
+
+static uint32_t first_of(uint32_t a, uint32_t b, uint32_t otherwise) {
+    return a ? a : b ? b : otherwise;
+}
+
+static uint32_t at_most(uint32_t value, uint32_t limit) {
+    return value < limit ? value : limit;
+}
+
+static void set_numbers(struct core_function *core, const Modal__Function *function, const char *version) {
+    const Modal__AutoscalerSettings *scaler = function->autoscaler_settings;
+    core->max_inputs = first_of(function->max_concurrent_inputs, 0, 1);
+    if (function->batch_max_size > core->max_inputs) core->max_inputs = function->batch_max_size;
+    core->target_inputs = at_most(function->target_concurrent_inputs, core->max_inputs);
+    core->max_containers = at_most(
+        first_of(scaler ? scaler->max_containers : 0, function->concurrency_limit, CONTAINERS_DEFAULT), 1000);
+    core->min_containers = at_most(first_of(scaler ? scaler->min_containers : 0, function->warm_pool_size, 0),
+                                   core->max_containers);
+    uint32_t idle_s =
+        first_of(scaler ? scaler->scaledown_window : 0, function->task_idle_timeout_secs, IDLE_DEFAULT_S);
+    core->scaledown_window_ms = (int64_t)idle_s * 1000;
+    core->doze_after_ms = DOZE_AFTER_MS;
+    core->timeout_ms = (int64_t)first_of(function->timeout_secs, 0, TIMEOUT_DEFAULT_S) * 1000;
+    uint32_t startup_s = function->startup_timeout_secs;
+    if (!startup_s && version_before(version, 1, 0, 0)) startup_s = function->timeout_secs;
+    core->startup_timeout_ms = (int64_t)first_of(startup_s, 0, TIMEOUT_DEFAULT_S) * 1000;
+    core->queue_max = QUEUE_MAX;
+}
+
+static const char *gpu_name(const Modal__GPUConfig *gpu) {
+    if (gpu->gpu_type && *gpu->gpu_type) return gpu->gpu_type;
+    switch (gpu->type) {
+    case MODAL__GPUTYPE__GPU_TYPE_T4: return "T4";
+    case MODAL__GPUTYPE__GPU_TYPE_A100: return gpu->memory == 80 ? "A100-80GB" : "A100";
+    case MODAL__GPUTYPE__GPU_TYPE_A10G: return "A10G";
+    case MODAL__GPUTYPE__GPU_TYPE_ANY: return "any";
+    case MODAL__GPUTYPE__GPU_TYPE_A100_80GB: return "A100-80GB";
+    case MODAL__GPUTYPE__GPU_TYPE_L4: return "L4";
+    case MODAL__GPUTYPE__GPU_TYPE_H100: return "H100";
+    default: return NULL;
+    }
+}
+
+static void set_resources(struct core_function *core, const Modal__Resources *resources) {
+    if (!resources) return;
+    core->memory_bytes = (uint64_t)resources->memory_mb_max << 20;
+    core->cpu_milli = resources->milli_cpu_max;
+    const char *gpu = resources->gpu_config ? gpu_name(resources->gpu_config) : NULL;
+    if (!gpu || !*gpu) return;
+    uint32_t count = resources->gpu_config->count;
+    core->gpu = count > 1 ? mem_printf("%s:%u", gpu, count) : mem_string(gpu);
+}
+
+char *definition_deps(const struct modal *modal, const struct definition *definition) {
+    const struct modal_image *image = image_of(modal, definition->function->image_id);
+    if (!image || image->has_client || !image->python) return NULL;
+    return runtime_deps_name(definition->client_version, image->builder_version, image->python);
+}
+
+static struct error *set_files(struct core_function *core, const struct modal *modal,
+                               const struct definition *definition) {
+    const Modal__Function *function = definition->function;
+    const struct modal_image *image = function->image_id ? image_of(modal, function->image_id) : NULL;
+    if (!image) return no_object("image", function->image_id ? function->image_id : "");
+    if (!image->name)
+        return error_new(ERROR_FAILED_PRECONDITION, "the image %s of %s is not built", image->id, core->name);
+    free(core->image);
+    core->image = mem_string(image->name);
+    scoped_text struct text overlay = {0};
+    for (size_t i = function->n_mount_ids; i > 0; i--) { /* later ones lie over earlier ones */
+        const struct mount *mount = mount_of(modal, function->mount_ids[i - 1]);
+        if (!mount) return no_object("mount", function->mount_ids[i - 1]);
+        text_printf(&overlay, "%s%s", overlay.size ? ":" : "", mount->directory);
+    }
+    scoped_string char *deps = definition_deps(modal, definition);
+    if (deps) {
+        scoped_string char *directory = runtime_path(modal, deps);
+        text_printf(&overlay, "%s%s", overlay.size ? ":" : "", directory);
+    }
+    if (overlay.size) core->overlay = text_take(&overlay);
+    for (size_t i = 0; i < function->n_volume_mounts; i++) {
+        const Modal__VolumeMount *mount = function->volume_mounts[i];
+        const char *name = mount->volume_id ? volume_name_of(modal, mount->volume_id) : NULL;
+        if (!name) return no_object("volume", mount->volume_id ? mount->volume_id : "");
+        core_function_volume_add(core, mount->mount_path, name, mount->read_only);
+    }
+    return NULL;
+}
+
+static struct error *set_secrets(struct core_function *core, struct modal *modal, char **ids, size_t count) {
+    for (size_t i = 0; i < count; i++) TRY_PLAIN(secret_apply(modal, ids[i], core));
+    return NULL;
+}
+
+/* A later value of a name takes the place of an earlier one. */
+void definition_env_set(struct core_function *core, const char *name, const char *value) {
+    for (size_t i = 0; i < core->env_count; i++) {
+        if (strcmp(core->env[i].name, name) != 0) continue;
+        free(core->env[i].value);
+        core->env[i].value = mem_string(value);
+        return;
+    }
+    core_function_env_add(core, name, value);
+}
+
+/* `with_options` of a class: what is set in it takes the place of the definition's. */
+static struct error *apply_options(struct core_function *core, struct modal *modal,
+                                   const struct function *function) {
+    if (!function->options_size) return NULL;
+    Modal__FunctionOptions *options =
+        modal__function_options__unpack(NULL, function->options_size, (const uint8_t *)function->options);
+    if (!options)
+        return error_new(ERROR_INVALID_ARGUMENT, "the options of %s are no valid message", core->name);
+    if (options->has_concurrency_limit) core->max_containers = at_most(options->concurrency_limit, 1000);
+    if (options->has_warm_pool_size)
+        core->min_containers = at_most(options->warm_pool_size, core->max_containers);
+    if (options->has_task_idle_timeout_secs)
+        core->scaledown_window_ms = (int64_t)options->task_idle_timeout_secs * 1000;
+    if (options->has_timeout_secs) core->timeout_ms = (int64_t)options->timeout_secs * 1000;
+    if (options->has_max_concurrent_inputs) core->max_inputs = options->max_concurrent_inputs;
+    if (options->has_target_concurrent_inputs)
+        core->target_inputs = at_most(options->target_concurrent_inputs, core->max_inputs);
+    free(options->resources ? take(core->gpu) : NULL);
+    set_resources(core, options->resources);
+    struct error *error = set_secrets(core, modal, options->secret_ids, options->n_secret_ids);
+    modal__function_options__free_unpacked(options, NULL);
+    return error;
+}
+
+struct error *definition_core(const struct function *function, const struct definition *definition,
+                              struct core_function **ret) {
+    struct modal *modal = function->app->modal;
+    const Modal__Function *said = definition->function;
+    const Modal__WebhookConfig *web = said->webhook_config;
+    scoped(core_function) struct core_function *core =
+        core_function_new(function->core_app, function->core_name);
+    free(core->command);
+    core->command = mem_array(4, sizeof *core->command);
+    const struct modal_image *image = image_of(modal, said->image_id);
+    core->command[0] =
+        mem_string(image && image->name && strcmp(image->name, "host") == 0 ? "python3" : "python");
+    core->command[1] = mem_string("-m");
+    core->command[2] = mem_string("modal._container_entrypoint");
+    core->runner = true;
+    core->readiness = CORE_READY_RUNNER;
+    core->stop_signal = SIGINT; /* exit hooks run; SIGTERM would kill at once */
+    core->stop_grace_ms = GRACE_MS;
+    core->writable_rootfs = true;
+    core->workdir = mem_string("/root");
+    core->network = said->block_network ? CORE_NETWORK_NONE : CORE_NETWORK_OUTBOUND;
+    core->label = mem_string(function->label);
+    set_numbers(core, said, definition->client_version);
+    set_resources(core, said->resources);
+    TRY_PLAIN(set_files(core, modal, definition));
+    TRY_PLAIN(set_secrets(core, modal, said->secret_ids, said->n_secret_ids));
+    TRY_PLAIN(apply_options(core, modal, function));
+    if (web && web->type == MODAL__WEBHOOK_TYPE__WEBHOOK_TYPE_WEB_SERVER) {
+        core->port = (uint16_t)web->web_server_port; /* the gateway goes straight to it */
+        core->readiness = CORE_READY_PORT;
+    }
+    definition_env_set(core, "PYTHONPATH", "/root:/pkg");
+    definition_env_set(core, "PYTHONUNBUFFERED", "1");
+    definition_env_set(core, "MODAL_IS_REMOTE", "1");
+    definition_env_set(core, "MODAL_IMAGE_ID", said->image_id ? said->image_id : "");
+    definition_env_set(core, "MODAL_ENVIRONMENT", function->app->environment);
+    definition_env_set(core, "MODAL_CLOUD_PROVIDER", "CLOUD_PROVIDER_UNSPECIFIED");
+    definition_env_set(core, "MODAL_REGION", "local");
+    definition_env_set(core, "CATNAP_DEFINITION",
+                       definition->id); /* another definition is another container */
+    *ret = take(core);
+    return NULL;
+}

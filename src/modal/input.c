@@ -1,0 +1,241 @@
+/* input: one piece of work on its way through a container.
+ *
+ *   queued --ticket granted--> assigned --its container asks--> running --output--> done
+ *      ^--- retried: its function's policy says so, or its container ended before it asked ---'
+ * Tickets are not made for a certain input: whichever waits longest gets the slot. Their number is bounded,
+ * so that a hundred thousand inputs cost the pool nothing. */
+#include "inside.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define TICKETS_MAX 1000 /* of a function, waiting */
+#define STATUS(NAME) MODAL__GENERIC_RESULT_GENERIC_STATUS__GenericResultGenericStatus_GENERIC_STATUS_##NAME
+
+static void slot_done(struct input *input) {
+    struct slot *slot = take(input->slot);
+    if (!slot) return;
+    pool_ticket_done(slot->ticket);
+    free(slot);
+}
+
+void input_free(struct input *input) {
+    struct function *function = input->call->function;
+    if (input->state == INPUT_QUEUED && !list_empty(&input->queue)) function->queued--;
+    list_remove(&input->queue);
+    list_remove(&input->done);
+    list_remove(&input->node);
+    slot_done(input);
+    io_timer_free(input->retry);
+    map_remove(input->call->modal->inputs, span_of(input->id));
+    text_done(&input->bytes);
+    text_done(&input->result);
+    free(input);
+}
+
+void input_enqueue(struct input *input) {
+    struct function *function = input->call->function;
+    input->state = INPUT_QUEUED;
+    input->task = NULL;
+    list_append(&function->queue, &input->queue);
+    function->queued++;
+    function_pump(function);
+}
+
+static struct input *dequeue(struct function *function) {
+    if (list_empty(&function->queue)) return NULL;
+    struct input *input = CONTAINER_OF(function->queue.next, struct input, queue);
+    list_remove(&input->queue);
+    function->queued--;
+    return input;
+}
+
+/* ---- slots ---- */
+
+static void granted(struct slot *slot) {
+    struct function *function = slot->function;
+    struct modal *modal = function->app->modal;
+    list_remove(&slot->node);
+    function->waiting--;
+    struct task *task = task_of_container(modal, pool_ticket_container(slot->ticket));
+    struct input *input = task && !task->stopping ? dequeue(function) : NULL;
+    if (!input) {
+        pool_ticket_done(slot->ticket);
+        free(slot);
+        if (function->queued > 0 && !task) function_pump(function);
+        return;
+    }
+    slot->input = input;
+    input->slot = slot;
+    task_assign(task, input);
+}
+
+static void on_granted(void *owner, struct pool_ticket *ticket) {
+    (void)ticket;
+    granted(owner);
+}
+
+static void lost(struct input *input, const struct pool_refusal *refusal) {
+    struct modal *modal = input->call->modal;
+    struct task *task = input->task;
+    bool alone =
+        task && task->function && function_definition(task->function)->function->max_concurrent_inputs <= 1;
+    if (refusal->reason != NAP_REASON_TIMEOUT) {
+        input_lost(input, refusal->text);
+        return;
+    }
+    if (task && alone)
+        pool_container_kill(modal->pool, task->container);
+    else if (task)
+        task_cancel_input(task, input);
+    input_fail(input, STATUS(TIMEOUT), refusal->text);
+}
+
+static void on_refused(void *owner, struct pool_ticket *ticket, const struct pool_refusal *refusal) {
+    (void)ticket;
+    struct slot *slot = owner;
+    struct input *input = slot->input;
+    struct function *function = slot->function;
+    if (input) {
+        input->slot = NULL; /* the ticket is over */
+        free(slot);
+        lost(input, refusal);
+        return;
+    }
+    list_remove(&slot->node);
+    free(slot);
+    if (!function) return;
+    function->waiting--;
+    input = dequeue(function);
+    if (input) input_fail(input, STATUS(FAILURE), refusal->text);
+    function_pump(function);
+}
+
+static const struct pool_ticket_events ticket_events = {.granted = on_granted, .refused = on_refused};
+
+void function_refuse_all(struct function *function, const char *why) {
+    while (!list_empty(&function->slots)) {
+        struct slot *slot = CONTAINER_OF(function->slots.next, struct slot, node);
+        list_remove(&slot->node);
+        function->waiting--;
+        pool_ticket_done(slot->ticket);
+        free(slot);
+    }
+    for (struct input *input; (input = dequeue(function));) input_fail(input, STATUS(TERMINATED), why);
+}
+
+void function_start_failed(struct function *function, const Modal__GenericResult *result) {
+    scoped_text struct text bytes = message_pack(result);
+    size_t count = function->queued; /* not those that come up meanwhile */
+    for (struct input *input; count > 0 && (input = dequeue(function)); count--)
+        input_finish(input, text_span(&bytes), MODAL__DATA_FORMAT__DATA_FORMAT_PICKLE);
+}
+
+void function_pump(struct function *function) {
+    struct modal *modal = function->app->modal;
+    size_t wanted = function->queued < TICKETS_MAX ? function->queued : TICKETS_MAX;
+    if (function->waiting >= wanted || modal->closing) return;
+    struct pool_function *there = pool_function_find(modal->pool, function->core_app, function->core_name);
+    if (!there) {
+        for (struct input *input; (input = dequeue(function));)
+            input_fail(input, STATUS(FAILURE), "the function is not deployed, or its app was stopped");
+        return;
+    }
+    while (function->waiting < wanted) {
+        struct slot *slot = NEW(struct slot);
+        slot->function = function;
+        list_append(&function->slots, &slot->node);
+        function->waiting++;
+        slot->ticket = pool_ticket_new(there, 0, &ticket_events, slot);
+        if (!pool_ticket_container(slot->ticket)) continue;
+        granted(slot);
+        wanted = function->queued < TICKETS_MAX ? function->queued : TICKETS_MAX;
+    }
+}
+
+/* ---- ends ---- */
+
+static bool retries_left(const struct input *input) {
+    const struct definition *definition = function_definition(input->call->function);
+    const Modal__FunctionRetryPolicy *policy = definition ? definition->function->retry_policy : NULL;
+    return policy && !input->call->on_done && input->retry_count < policy->retries;
+}
+
+static void on_retry(void *owner) {
+    struct input *input = owner;
+    io_timer_free(take(input->retry));
+    input_enqueue(input);
+}
+
+static void retry(struct input *input) {
+    const Modal__FunctionRetryPolicy *policy =
+        function_definition(input->call->function)->function->retry_policy;
+    double delay_ms = policy->initial_delay_ms;
+    for (uint32_t i = 0; i < input->retry_count && policy->backoff_coefficient > 0; i++)
+        delay_ms *= (double)policy->backoff_coefficient;
+    if (policy->max_delay_ms && delay_ms > policy->max_delay_ms) delay_ms = policy->max_delay_ms;
+    input->retry_count++;
+    input->state = INPUT_QUEUED;
+    input->task = NULL;
+    input->retry = io_timer_new(input->call->modal->loop, on_retry, input);
+    io_timer_arm(input->retry, (int64_t)delay_ms);
+}
+
+static bool final_status(int status) {
+    return status == STATUS(SUCCESS) || status == STATUS(TERMINATED);
+}
+
+static void done(struct input *input) {
+    struct call *call = input->call;
+    input->state = INPUT_DONE;
+    input->task = NULL;
+    input->output_at = now_s();
+    input->output_number = ++call->outputs_made;
+    call->done_count++;
+    list_append(&call->outputs, &input->done);
+    if (call->on_done) {
+        call->on_done(call->owner, input); /* may free the call */
+        return;
+    }
+    call_output_made(call);
+}
+
+void input_finish(struct input *input, struct span result, int format) {
+    if (input->state == INPUT_DONE) return;
+    Modal__GenericResult *said =
+        modal__generic_result__unpack(NULL, result.size, (const uint8_t *)result.data);
+    int status = said ? (int)said->status : STATUS(INTERNAL_FAILURE);
+    if (said) modal__generic_result__free_unpacked(said, NULL);
+    if (input->state == INPUT_QUEUED && !list_empty(&input->queue)) input->call->function->queued--;
+    list_remove(&input->queue);
+    slot_done(input);
+    if (!final_status(status) && retries_left(input)) {
+        retry(input);
+        return;
+    }
+    input->status = status;
+    input->result_format = format;
+    text_clear(&input->result);
+    text_add(&input->result, result);
+    done(input);
+}
+
+void input_fail(struct input *input, int status, const char *exception) {
+    Modal__GenericResult result = MODAL__GENERIC_RESULT__INIT;
+    result.has_status = true;
+    result.status = (Modal__GenericResultGenericStatus)status;
+    result.exception = (char *)exception;
+    scoped_text struct text bytes = message_pack(&result);
+    input_finish(input, text_span(&bytes), MODAL__DATA_FORMAT__DATA_FORMAT_PICKLE);
+}
+
+void input_lost(struct input *input, const char *why) {
+    if (input->state == INPUT_ASSIGNED) { /* its container never saw it */
+        list_remove(&input->queue);
+        slot_done(input);
+        input_enqueue(input);
+        return;
+    }
+    scoped_string char *text = mem_printf("the container ended while it worked on this input: %s", why);
+    input_fail(input, STATUS(FAILURE), text);
+}

@@ -1,0 +1,392 @@
+/* What the files of modal share: the call at hand, and the nouns with their relations.
+ *
+ *   environment -> app -> function -> definition (what its client sent)
+ *                            '-> call -> input -> task (a container at work on it)
+ * An object is found by its id; who keeps another's pointer says so. All is on the loop's thread. */
+#pragma once
+#include "modal.h"
+
+#include "app.pb-c.h"
+#include "call.pb-c.h"
+#include "container.pb-c.h"
+#include "function.pb-c.h"
+#include "grpc.h"
+#include "image.pb-c.h"
+#include "mount.pb-c.h"
+#include "record.pb-c.h"
+#include "secret.pb-c.h"
+#include "volume.pb-c.h"
+#include "web.pb-c.h"
+
+#define ENVIRONMENT_DEFAULT "main"
+#define ID_MAX 32
+
+struct app;
+struct function;
+struct input;
+struct task;
+
+/* ---- rpc.c: one call of Modal's service ---- */
+enum rpc_flag {
+    RPC_TASK = 1,      /* containers may ask it too */
+    RPC_TASK_ONLY = 2, /* nobody else */
+    RPC_ONCE = 4,      /* the same idempotency key gets the same answer */
+};
+struct rpc;
+struct rpc_method {
+    const char *name;
+    const ProtobufCMessageDescriptor *request;
+    void (*handle)(struct rpc *rpc, const void *request); /* answers now or later, once */
+    unsigned flags;
+};
+struct rpc {
+    struct list node; /* of who holds it */
+    struct modal *modal;
+    struct grpc_call *call;
+    const struct rpc_method *method;
+    struct task *task;            /* the container that asks; NULL: a client. Looked at while handling only */
+    ProtobufCAllocator allocator; /* the call's arena */
+    struct span message;          /* the request's bytes; while handling only */
+    char *once;                   /* idempotency key; NULL */
+    /* Of a call that is held: */
+    void *owner;
+    void (*expired)(struct rpc *rpc); /* `rpc_hold`'s time is over */
+    struct io_timer *timer;
+};
+struct arena *rpc_arena(struct rpc *rpc);
+const char *rpc_client_version(struct rpc *rpc); /* "1.6.4"; "" where it is not told */
+void rpc_answer(struct rpc *rpc,
+                const void *message); /* a message of protobuf-c; ends the call, as the next do */
+void rpc_answer_empty(struct rpc *rpc);
+void rpc_fail(struct rpc *rpc, struct error *taken_error);
+bool rpc_send(struct rpc *rpc, const void *message); /* of a stream; false: the client is slow */
+void rpc_end(struct rpc *rpc);                       /* of a stream: OK */
+/* Holds it in `list` until it is answered. `expired` (it answers) after `hold_ms`, never where that is 0 or
+ * less. A client that goes away is taken out of the list. */
+void rpc_hold(struct rpc *rpc, struct list *list, void *owner, double hold_ms,
+              void (*expired)(struct rpc *rpc));
+/* Writes records, then `done` with the same rpc. */
+void rpc_commit(struct rpc *rpc, const struct store_record *records, size_t count,
+                void (*done)(struct rpc *rpc, struct error *error));
+void rpc_start(struct modal *modal, struct grpc_call *call);
+void replies_free(struct modal *modal);
+void rpc_held_end(struct list *list, enum error_code code, const char *text); /* all in it */
+/* A length-delimited field of a message's bytes, its last occurrence; data NULL: not there. */
+struct span wire_field(struct span message, uint32_t number);
+void wire_add(struct text *out, uint32_t number, struct span bytes);
+/* Packed, in memory of the caller's. */
+struct text message_pack(const void *message);
+ProtobufCAllocator arena_allocator(struct arena *arena);   /* for protobuf-c: nothing is freed one by one */
+char *arena_text(struct arena *arena, const char *string); /* a copy; NULL gives NULL */
+
+/* ---- modal.c ---- */
+struct modal {
+    struct io_loop *loop;
+    struct store *store;
+    struct pool *pool;
+    struct node *node;
+    struct gateway *web_gateway;
+    char *state_dir, *run_dir, *logs_dir, *user, *gateway, *domain;
+    bool no_auth, closing;
+    struct grpc_server *server;
+    struct map *methods;      /* name -> const struct rpc_method */
+    struct map *environments; /* name -> id */
+    struct map *apps;         /* id */
+    struct map *deployed;     /* "ENVIRONMENT/NAME" -> struct app */
+    struct map *functions, *classes, *images, *mounts, *volumes, *secrets; /* id */
+    struct map *image_keys, *mount_names, *secret_names, *volume_names;
+    struct map *calls, *inputs; /* id */
+    struct map *core_functions; /* "app.function" of the pool -> struct function */
+    struct table *tasks;        /* container -> struct task */
+    struct list replies;        /* of idempotent calls, oldest first */
+    struct map *reply_of;       /* key -> struct reply */
+    struct list runtime_jobs;   /* of runtime.c */
+    char *pythons;              /* directory of relocatable Pythons: 3.11/, ...; NULL */
+};
+double now_s(void); /* wall clock, as Modal tells times */
+struct error *no_object(const char *what, const char *id);
+
+/* ---- names.c ---- */
+void id_set(char out[ID_MAX], const char *id);      /* NULL: empty */
+const char *environment_of(const char *name);       /* "" and NULL: the default */
+char *core_name_of(const char *name, size_t limit); /* what the pool takes for a name; owned */
+char *name_key(const char *environment, const char *name);
+char *web_label(const struct modal *modal, const struct app *app, const char *function,
+                const Modal__WebhookConfig *web);
+char *web_url_of(const struct modal *modal, const char *label);
+
+/* ---- environment.c ---- */
+bool environment_known(const struct modal *modal, const char *name);
+
+/* ---- definition.c: what a client said a function is ---- */
+struct definition {
+    unsigned references;
+    char id[ID_MAX];   /* de-... */
+    struct text bytes; /* Modal's Function, as it came */
+    struct arena *arena;
+    const Modal__Function *function; /* in the arena */
+    char *client_version;
+};
+must_check struct error *definition_new(struct span bytes, const char *client_version, const char *id_or_null,
+                                        struct definition **ret);
+struct definition *definition_ref(struct definition *definition);
+void definition_unref(struct definition *definition);
+/* For the pool; owned. */
+must_check struct error *definition_core(const struct function *function, const struct definition *definition,
+                                         struct core_function **ret);
+/* What its containers import, where their image lacks it: a name for runtime_mount; NULL: nothing. Owned. */
+char *definition_deps(const struct modal *modal, const struct definition *definition);
+bool definition_is_web(const struct definition *definition);
+void definition_env_set(struct core_function *core, const char *name, const char *value);
+bool version_before(const char *version, unsigned major, unsigned minor, unsigned patch);
+
+/* ---- function.c ---- */
+struct function {
+    char id[ID_MAX]; /* fu-... */
+    struct app *app;
+    char *name;                            /* "f", "C.*", "C.m" */
+    struct definition *published, *staged; /* NULL: none */
+    struct function *base;                 /* of a class with parameters: the class's own; else NULL */
+    char *parameters;                      /* with its size; NULL */
+    size_t parameters_size;
+    char *options; /* FunctionOptions as it came */
+    size_t options_size;
+    char *bind_key;
+    char *label, *url; /* of a web function; NULL */
+    char *core_app, *core_name;
+    struct list queue; /* inputs that wait for a container, oldest first */
+    struct list slots; /* tickets that wait */
+    size_t queued, waiting;
+    struct list builds; /* of an image's function: who waits for its end */
+};
+struct function *function_new(struct app *app, const char *name);
+void function_free(struct function *function);
+struct function *function_of(struct modal *modal, const char *id);
+const struct definition *
+function_definition(const struct function *function); /* published, else staged; NULL */
+const char *function_core_key(const struct function *function, char *out, size_t size);
+struct function *function_by_name(struct modal *modal, const char *environment, const char *app_name,
+                                  const char *tag);
+void function_web_set(struct function *function, const Modal__WebhookConfig *web);
+Modal__FunctionHandleMetadata *function_metadata(const struct function *function, struct arena *arena);
+extern const struct rpc_method function_methods[];
+
+/* ---- class.c ---- */
+struct class {
+    char id[ID_MAX]; /* cs-... */
+    struct app *app;
+    char *name;
+    char **method_names, **method_ids;
+    size_t method_count;
+};
+void class_free(struct class *class);
+Modal__ClassHandleMetadata *class_metadata(const struct class *class, struct arena *arena);
+struct class *class_restore(struct app *app, const Modal__ClassRecord *record);
+extern const struct rpc_method class_methods[];
+
+/* ---- app.c, publish.c, layout.c ---- */
+struct app {
+    char id[ID_MAX]; /* ap-... */
+    struct modal *modal;
+    char *name; /* deployed as, or described as */
+    char *environment;
+    char *core_name;
+    int state; /* MODAL__APP_STATE__... */
+    double created_at, stopped_at, deployed_at;
+    struct list functions_made;            /* not used by lists of others: all functions of the app */
+    struct map *functions;                 /* id -> struct function: all, bound and builders too */
+    struct map *layout;                    /* tag -> struct function */
+    struct map *classes;                   /* tag -> struct class */
+    Modal__DeploymentRecord **deployments; /* ours */
+    size_t deployment_count;
+    struct arena *deployments_arena;
+    struct io_timer *heartbeat; /* ephemeral: its client is gone when this fires */
+    struct list log_streams;    /* held AppGetLogs */
+    bool in_pool, done_told;
+};
+struct app *app_of(struct modal *modal, const char *id);
+struct app *app_new(struct modal *modal, const char *name, const char *environment, int state);
+void app_free(struct app *app);
+void app_stop(struct app *app);
+uint32_t app_running_tasks(const struct app *app);
+bool app_is_ephemeral(const struct app *app);
+must_check struct error *app_to_pool(struct app *app);
+void app_restore(struct modal *modal, const Modal__AppRecord *record);
+void logs_streams_end(struct app *app);
+void app_tasks_gone(struct app *app); /* a container ended: perhaps the last of a stopped app */
+Modal__AppLayout *app_layout(const struct app *app, const struct definition *needs, struct arena *arena);
+extern const struct rpc_method app_methods[], publish_methods[], layout_methods[], environment_methods[],
+    logs_methods[];
+
+/* ---- mount.c, image.c, volume.c, secret.c ---- */
+struct mount {
+    char id[ID_MAX]; /* mo-... */
+    char *checksum;
+    char *directory; /* absolute: the files at their own paths below it */
+};
+const struct mount *mount_of(const struct modal *modal, const char *id);
+void mounts_free(struct modal *modal);
+void mount_restore(struct modal *modal, const Modal__MountRecord *record);
+extern const struct rpc_method mount_methods[];
+
+struct modal_image {
+    char id[ID_MAX]; /* im-... */
+    char *key, *name, *builder_version;
+    char *python;    /* "311"; NULL: it has none */
+    bool has_client; /* what the client imports is in it */
+    int status;      /* MODAL__GENERIC_RESULT__GENERIC_STATUS__... */
+    char *exception;
+    struct list joined; /* held ImageJoinStreaming */
+};
+const struct modal_image *image_of(const struct modal *modal, const char *id);
+void images_free(struct modal *modal);
+void image_restore(struct modal *modal, const Modal__ImageRecord *record);
+extern const struct rpc_method image_methods[];
+
+const char *volume_name_of(const struct modal *modal,
+                           const char *id); /* as core_volume_mount takes it; NULL */
+void volumes_restore(struct modal *modal);
+void volumes_done(struct modal *modal);
+extern const struct rpc_method volume_methods[];
+
+void secrets_free(struct modal *modal);
+void secret_restore(struct modal *modal, struct span record);
+must_check struct error *secret_apply(struct modal *modal, const char *id, struct core_function *function);
+extern const struct rpc_method secret_methods[];
+
+/* ---- call.c, input.c: work ---- */
+enum input_state {
+    INPUT_QUEUED,
+    INPUT_ASSIGNED /* to a task that has not asked yet */,
+    INPUT_RUNNING,
+    INPUT_DONE
+};
+struct chunk {
+    struct list node;
+    uint64_t index;
+    struct text data; /* a DataChunk, packed */
+};
+struct stream { /* chunks by index, from 1 */
+    struct list chunks;
+    uint64_t count;      /* written so far */
+    struct list readers; /* held FunctionCallGetData... */
+    size_t bytes;        /* in chunks */
+    bool once;           /* what a reader got is forgotten: one reader, which goes on where it is */
+};
+struct call {
+    char id[ID_MAX]; /* fc-... */
+    struct modal *modal;
+    struct function *function;
+    int type;            /* MODAL__FUNCTION_CALL_TYPE__... */
+    bool in_parts;       /* its answers are taken and dropped as they are read */
+    struct list inputs;  /* all */
+    struct list outputs; /* inputs that are done, in that order, not yet given for good */
+    size_t input_count, done_count;
+    uint64_t outputs_made;
+    struct list waiters; /* held FunctionGetOutputs */
+    struct stream in, out;
+    /* A web request instead of readers and waiters: */
+    bool (*on_out)(void *owner, struct span chunk); /* false: the client is slow; then call_out_drained */
+    void (*on_out_end)(void *owner);                /* after each batch of `on_out`; may free the call */
+    void (*on_done)(void *owner, const struct input *input); /* may free the call */
+    void (*on_in_taken)(void *owner);                        /* chunks of `in` went to the container */
+    struct list choked; /* held FunctionCallPutDataOut: the client is slow */
+    void *owner;
+    double created_at;
+    struct list node;
+};
+struct input {
+    char id[ID_MAX]; /* in-... */
+    struct call *call;
+    struct list node;  /* in call->inputs */
+    struct list queue; /* function->queue, task->assigned or task->running */
+    struct list done;  /* call->outputs */
+    int32_t idx;
+    struct text bytes; /* FunctionInput as it came */
+    enum input_state state;
+    struct task *task;
+    struct slot *slot; /* its ticket, from the grant on */
+    struct io_timer *retry;
+    uint32_t retry_count;
+    bool final; /* the container ends after it */
+    uint64_t output_number;
+    struct text result; /* GenericResult as it came */
+    int result_format;
+    int status;
+    double started_at, output_at;
+};
+struct call *call_new(struct function *function, int type);
+void call_free(struct call *call);
+void call_output_made(struct call *call); /* who waits gets it */
+struct input *call_add(struct call *call, int32_t idx, struct span bytes);
+void call_cancel(struct call *call, bool terminate, const char *why);
+void stream_add(struct call *call, struct stream *stream, struct span chunk_data, int format);
+void stream_done(struct stream *stream);
+void call_out_drained(struct call *call);
+extern const struct rpc_method call_methods[];
+
+struct slot {                  /* a ticket of the pool, and from its grant on the input that it is for */
+    struct list node;          /* of function->slots while it waits */
+    struct function *function; /* NULL: it is gone */
+    struct pool_ticket *ticket;
+    struct input *input;
+};
+void input_enqueue(struct input *input);
+void input_free(struct input *input);
+void input_finish(struct input *input, struct span result, int format); /* with what a container said */
+void input_fail(struct input *input, int status, const char *exception);
+void input_lost(struct input *input, const char *why); /* its container ended: again, or failed */
+void function_pump(struct function *function);         /* as many tickets as its queue needs */
+void function_refuse_all(struct function *function, const char *why);
+/* A container of it failed before it asked for work: who waits gets that failure, with what Python said. */
+void function_start_failed(struct function *function, const Modal__GenericResult *result);
+
+/* ---- task.c, container.c ---- */
+struct task {
+    char id[ID_MAX]; /* ta-... */
+    struct modal *modal;
+    uint64_t container;
+    struct function *function; /* NULL: it is gone */
+    struct definition *definition;
+    char *directory; /* its socket and its arguments */
+    struct list assigned, running;
+    struct list polls;      /* held FunctionGetInputs: at most one */
+    struct list heartbeats; /* held ContainerHeartbeat */
+    struct text cancelled;  /* ids of inputs to be cancelled, each ended by a NUL */
+    bool ready, stopping;
+    double enqueued_at, started_at;
+    char *exception; /* TaskResult */
+};
+struct task *task_of_container(const struct modal *modal, uint64_t container);
+struct task *task_of(const struct modal *modal, const char *id);
+void task_assign(struct task *task, struct input *input);
+void task_cancel_input(struct task *task, struct input *input);
+void task_stop(struct task *task); /* it gets the kill switch when it asks next, or now */
+void tasks_hook(struct modal *modal);
+void tasks_free(struct modal *modal);
+extern const struct rpc_method container_methods[];
+
+/* ---- web.c, websocket.c, pickle.c ---- */
+struct socket_reader; /* WebSocket frames of a client, put together */
+enum socket_event {
+    SOCKET_TEXT,
+    SOCKET_BYTES,
+    SOCKET_PING,
+    SOCKET_PONG,
+    SOCKET_CLOSE /* data: two bytes of a code, or none */
+};
+struct socket_reader *socket_reader_new(size_t limit_bytes,
+                                        void (*event)(void *owner, enum socket_event event, struct span data),
+                                        void *owner);
+/* INVALID_ARGUMENT: no WebSocket, or over the limit; the connection is to be closed with *ret_code. The
+ * reader must live on while `event` is told. */
+must_check struct error *socket_read(struct socket_reader *reader, struct span bytes, unsigned *ret_code);
+void socket_reader_free(struct socket_reader *reader);
+void socket_frame(struct text *out, enum socket_event kind, struct span data);
+char *socket_accept(struct span key); /* Sec-WebSocket-Accept; owned */
+void web_request(void *owner, struct http_exchange *exchange, struct pool_function *function);
+void pickle_scope(struct text *out, struct http_exchange *exchange, bool websocket, const char *scheme);
+
+/* ---- record.c ---- */
+struct error *records_load(struct modal *modal);
+void app_record(const struct app *app, struct text *ret);

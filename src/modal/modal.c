@@ -1,0 +1,119 @@
+/* The door: what hangs on one object, from its birth to its end. */
+#include "modal.h"
+
+#include "inside.h"
+#include "runtime.h"
+#include "service.h"
+
+#include <stdlib.h>
+
+double now_s(void) {
+    return (double)clock_wall_ms() / 1000.0;
+}
+
+struct error *no_object(const char *what, const char *id) {
+    return error_new(ERROR_NOT_FOUND, "there is no %s '%.100s'", what, id ? id : "");
+}
+
+static void on_call(void *owner, struct grpc_call *call) {
+    rpc_start(owner, call);
+}
+
+static void make_maps(struct modal *modal) {
+    struct map **const maps[] = {&modal->methods,      &modal->environments,   &modal->apps,
+                                 &modal->deployed,     &modal->functions,      &modal->classes,
+                                 &modal->images,       &modal->mounts,         &modal->volumes,
+                                 &modal->secrets,      &modal->image_keys,     &modal->mount_names,
+                                 &modal->secret_names, &modal->volume_names,   &modal->calls,
+                                 &modal->inputs,       &modal->core_functions, &modal->reply_of};
+    for (size_t i = 0; i < COUNT(maps); i++) *maps[i] = map_new();
+}
+
+struct modal *modal_new(const struct modal_options *options) {
+    struct modal *modal = NEW(struct modal);
+    modal->loop = options->loop;
+    modal->store = options->store;
+    modal->pool = options->pool;
+    modal->node = options->node;
+    modal->state_dir = mem_string(options->state_dir);
+    modal->run_dir = mem_string(options->run_dir);
+    modal->logs_dir = mem_string(options->logs_dir);
+    modal->user = mem_string(options->user);
+    modal->gateway = mem_string(options->gateway);
+    modal->domain = mem_string(options->domain ? options->domain : "localhost");
+    modal->pythons = mem_string(options->pythons);
+    modal->no_auth = options->no_auth;
+    make_maps(modal);
+    list_init(&modal->replies);
+    list_init(&modal->runtime_jobs);
+    modal->tasks = table_new();
+    service_methods(modal->methods);
+    map_put(modal->environments, span_of(ENVIRONMENT_DEFAULT), mem_string("en-main"));
+    modal->server = grpc_server_new(
+        &(struct grpc_server_options){.loop = modal->loop, .on_call = on_call, .owner = modal});
+    tasks_hook(modal);
+    return modal;
+}
+
+struct error *modal_load(struct modal *modal) {
+    TRY(records_load(modal), "what was deployed by Modal's client");
+    return NULL;
+}
+
+void modal_serve_web(struct modal *modal, struct gateway *gateway) {
+    modal->web_gateway = gateway;
+    gateway_on_runner(gateway, web_request, modal);
+}
+
+/* The tag says who may ask: a TCP address wants a token, a path is guarded by its mode; a task's socket has
+ * the task as its tag. */
+struct error *modal_listen(struct modal *modal, const char *address, uint16_t *ret_port) {
+    void *tag = strchr(address, '/') ? (void *)&modal->server : (void *)modal;
+    return grpc_server_listen(modal->server, address, tag, ret_port);
+}
+
+static void end_calls(struct modal *modal) {
+    void *value;
+    for (size_t i = 0; map_next(modal->calls, &i, NULL, &value);) {
+        call_free(value); /* web requests were cut with the gateway */
+        i = 0;
+    }
+}
+
+void modal_close(struct modal *modal) {
+    if (!modal || modal->closing) return;
+    modal->closing = true;
+    grpc_server_unlisten(modal->server, modal, true);
+    grpc_server_unlisten(modal->server, &modal->server, true);
+    if (modal->web_gateway) gateway_on_runner(modal->web_gateway, NULL, NULL);
+    modal->web_gateway = NULL;
+    runtime_free(modal);
+    void *value;
+    for (size_t i = 0; map_next(modal->apps, &i, NULL, &value);) logs_streams_end(value);
+    for (size_t i = 0; map_next(modal->functions, &i, NULL, &value);)
+        function_refuse_all(value, "catnap is ending");
+}
+
+void modal_free(struct modal *modal) {
+    if (!modal) return;
+    modal_close(modal);
+    end_calls(modal);
+    tasks_free(modal);
+    grpc_server_free(modal->server);
+    void *value;
+    for (size_t i = 0; map_next(modal->apps, &i, NULL, &value); i = 0) app_free(value);
+    for (size_t i = 0; map_next(modal->environments, &i, NULL, &value);) free(value);
+    images_free(modal);
+    mounts_free(modal);
+    secrets_free(modal);
+    volumes_done(modal);
+    replies_free(modal);
+    struct map *const maps[] = {modal->methods,  modal->environments, modal->apps,
+                                modal->deployed, modal->functions,    modal->classes,
+                                modal->calls,    modal->inputs,       modal->core_functions};
+    for (size_t i = 0; i < COUNT(maps); i++) map_free(maps[i]);
+    char *const strings[] = {modal->state_dir, modal->run_dir, modal->logs_dir, modal->user,
+                             modal->gateway,   modal->domain,  modal->pythons};
+    for (size_t i = 0; i < COUNT(strings); i++) free(strings[i]);
+    free(modal);
+}

@@ -1,0 +1,298 @@
+/* One call of Modal's service: from bytes to a message and back, held calls, and answers that are given
+ * twice.
+ *
+ * An idempotency key (a client's retries of one call repeat it) gets the answer that the first try got, so
+ * that a retry after a lost answer does not do the work twice. The last REPLIES_MAX answers are kept for
+ * that. */
+#include "inside.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define REPLIES_MAX 4096
+#define REPLY_BYTES_MAX 65536
+
+struct reply {
+    struct list node;
+    char *key;
+    struct text bytes;
+};
+
+/* ---- bytes ---- */
+
+static void *in_arena(void *arena, size_t size) {
+    return arena_alloc(arena, size ? size : 1);
+}
+static void out_of_arena(void *arena, void *memory) {
+    (void)arena;
+    (void)memory;
+}
+
+ProtobufCAllocator arena_allocator(struct arena *arena) {
+    return (ProtobufCAllocator){in_arena, out_of_arena, arena};
+}
+
+struct arena *rpc_arena(struct rpc *rpc) {
+    return grpc_call_arena(rpc->call);
+}
+
+char *arena_text(struct arena *arena, const char *string) {
+    return string ? arena_string(arena, span_of(string)) : NULL;
+}
+
+struct text message_pack(const void *message) {
+    struct text text = {0};
+    size_t size = protobuf_c_message_get_packed_size(message);
+    protobuf_c_message_pack(message, (uint8_t *)text_reserve(&text, size + 1));
+    text.size = size;
+    text.data[size] = 0;
+    return text;
+}
+
+static bool varint(struct span *rest, uint64_t *ret) {
+    *ret = 0;
+    for (unsigned shift = 0; shift < 64 && rest->size > 0; shift += 7) {
+        uint8_t byte = (uint8_t)*rest->data++;
+        rest->size--;
+        *ret |= (uint64_t)(byte & 0x7f) << shift;
+        if (!(byte & 0x80)) return true;
+    }
+    return false;
+}
+
+struct span wire_field(struct span rest, uint32_t number) {
+    struct span found = {0};
+    uint64_t key, size;
+    while (rest.size > 0 && varint(&rest, &key)) {
+        switch (key & 7) {
+        case 0:
+            if (!varint(&rest, &size)) return found;
+            continue;
+        case 1: size = 8; break;
+        case 5: size = 4; break;
+        case 2:
+            if (!varint(&rest, &size)) return found;
+            break;
+        default: return found;
+        }
+        if (size > rest.size) return found;
+        if ((key & 7) == 2 && key >> 3 == number) found = (struct span){rest.data, (size_t)size};
+        rest = (struct span){rest.data + size, rest.size - (size_t)size};
+    }
+    return found;
+}
+
+static void add_varint(struct text *out, uint64_t value) {
+    while (value >= 0x80) {
+        text_add_char(out, (char)(value | 0x80));
+        value >>= 7;
+    }
+    text_add_char(out, (char)value);
+}
+
+void wire_add(struct text *out, uint32_t number, struct span bytes) {
+    add_varint(out, (uint64_t)number << 3 | 2);
+    add_varint(out, bytes.size);
+    text_add(out, bytes);
+}
+
+const char *rpc_client_version(struct rpc *rpc) {
+    struct span version = grpc_call_metadata(rpc->call, "x-modal-client-version");
+    return arena_string(rpc_arena(rpc), version.data ? version : SPAN(""));
+}
+
+/* ---- answers that were given ---- */
+
+static void reply_free(struct modal *modal, struct reply *reply) {
+    map_remove(modal->reply_of, span_of(reply->key));
+    list_remove(&reply->node);
+    free(reply->key);
+    text_done(&reply->bytes);
+    free(reply);
+}
+
+void replies_free(struct modal *modal) {
+    while (!list_empty(&modal->replies))
+        reply_free(modal, CONTAINER_OF(modal->replies.next, struct reply, node));
+    map_free(modal->reply_of);
+}
+
+static void reply_keep(struct rpc *rpc, struct span bytes) {
+    struct modal *modal = rpc->modal;
+    if (!rpc->once || bytes.size > REPLY_BYTES_MAX || map_get(modal->reply_of, span_of(rpc->once))) return;
+    if (map_count(modal->reply_of) >= REPLIES_MAX)
+        reply_free(modal, CONTAINER_OF(modal->replies.next, struct reply, node));
+    struct reply *reply = NEW(struct reply);
+    reply->key = mem_string(rpc->once);
+    text_add(&reply->bytes, bytes);
+    list_append(&modal->replies, &reply->node);
+    map_put(modal->reply_of, span_of(reply->key), reply);
+}
+
+static bool answered_before(struct rpc *rpc) {
+    struct span key = grpc_call_metadata(rpc->call, "x-idempotency-key");
+    if (!(rpc->method->flags & RPC_ONCE) || !key.data || key.size == 0 || key.size > 128) return false;
+    rpc->once = arena_printf(rpc_arena(rpc), "%s " SPAN_FORMAT, rpc->method->name, SPAN_ARGS(key));
+    const struct reply *reply = map_get(rpc->modal->reply_of, span_of(rpc->once));
+    if (!reply) return false;
+    grpc_call_answer(rpc->call, text_span(&reply->bytes));
+    return true;
+}
+
+/* ---- answering ---- */
+
+static void let_go(struct rpc *rpc) {
+    list_remove(&rpc->node);
+    io_timer_free(take(rpc->timer));
+}
+
+void rpc_answer(struct rpc *rpc, const void *message) {
+    scoped_text struct text bytes = message_pack(message);
+    reply_keep(rpc, text_span(&bytes));
+    let_go(rpc);
+    grpc_call_answer(rpc->call, text_span(&bytes));
+}
+
+void rpc_answer_empty(struct rpc *rpc) {
+    let_go(rpc);
+    grpc_call_answer(rpc->call, SPAN(""));
+}
+
+void rpc_fail(struct rpc *rpc, struct error *error) {
+    let_go(rpc);
+    grpc_call_end(rpc->call, error);
+}
+
+bool rpc_send(struct rpc *rpc, const void *message) {
+    scoped_text struct text bytes = message_pack(message);
+    return grpc_call_send(rpc->call, text_span(&bytes));
+}
+
+void rpc_end(struct rpc *rpc) {
+    let_go(rpc);
+    grpc_call_end(rpc->call, NULL);
+}
+
+/* ---- held calls ---- */
+
+static void on_gone(struct grpc_call *call) {
+    let_go(grpc_call_owner(call));
+    grpc_call_release(call);
+}
+
+static void on_expired(void *owner) {
+    struct rpc *rpc = owner;
+    rpc->expired(rpc);
+}
+
+void rpc_hold(struct rpc *rpc, struct list *list, void *owner, double hold_ms,
+              void (*expired)(struct rpc *rpc)) {
+    rpc->owner = owner;
+    rpc->expired = expired;
+    list_append(list, &rpc->node);
+    grpc_call_on_cancelled(rpc->call, on_gone);
+    if (hold_ms <= 0 || !expired) return;
+    rpc->timer = io_timer_new(rpc->modal->loop, on_expired, rpc);
+    io_timer_arm(rpc->timer, hold_ms > 86400e3 ? 86400000 : (int64_t)hold_ms);
+}
+
+void rpc_held_end(struct list *list, enum error_code code, const char *text) {
+    while (!list_empty(list))
+        rpc_fail(CONTAINER_OF(list->next, struct rpc, node), error_new(code, "%s", text));
+}
+
+/* A call whose client goes away meanwhile goes on: what it changed is changed. */
+struct commit {
+    struct rpc *rpc;
+    void (*done)(struct rpc *rpc, struct error *error);
+};
+
+static void on_committed(void *owner, struct error *error) {
+    struct commit *commit = owner;
+    struct rpc *rpc = commit->rpc;
+    void (*done)(struct rpc * rpc, struct error * error) = commit->done;
+    free(commit);
+    if (rpc->modal->closing) {
+        error_free(error);
+        error = error_new(ERROR_UNAVAILABLE, "catnap is ending; the change is kept");
+        rpc_fail(rpc, error);
+        return;
+    }
+    done(rpc, error);
+}
+
+void rpc_commit(struct rpc *rpc, const struct store_record *records, size_t count,
+                void (*done)(struct rpc *rpc, struct error *error)) {
+    struct commit *commit = NEW(struct commit);
+    *commit = (struct commit){rpc, done};
+    store_records_write(rpc->modal->store, records, count, on_committed, commit);
+}
+
+/* ---- from the call to its handler ---- */
+
+static void on_message(struct grpc_call *call, struct span message, struct error *error) {
+    struct rpc *rpc = grpc_call_owner(call);
+    if (error) {
+        rpc_fail(rpc, error);
+        return;
+    }
+    const void *request = protobuf_c_message_unpack(rpc->method->request, &rpc->allocator, message.size,
+                                                    (const uint8_t *)message.data);
+    if (!request) {
+        rpc_fail(rpc, error_new(ERROR_INVALID_ARGUMENT, "the request of %s is no valid %s", rpc->method->name,
+                                rpc->method->request->short_name));
+        return;
+    }
+    rpc->message = message;
+    rpc->method->handle(rpc, request);
+}
+
+static bool token_good(const struct modal *modal, const struct grpc_call *call) {
+    (void)modal;
+    struct span id = grpc_call_metadata(call, "x-modal-token-id");
+    struct span secret = grpc_call_metadata(call, "x-modal-token-secret");
+    return id.data && secret.data;
+}
+
+static struct error *may_ask(const struct rpc *rpc) {
+    unsigned flags = rpc->method->flags;
+    if (rpc->task) {
+        if (flags & (RPC_TASK | RPC_TASK_ONLY)) return NULL;
+        return error_new(ERROR_PERMISSION_DENIED,
+                         "%s is not for containers: they can't change what is deployed", rpc->method->name);
+    }
+    if (flags & RPC_TASK_ONLY)
+        return error_new(ERROR_PERMISSION_DENIED, "%s is asked by containers only, each over its own socket",
+                         rpc->method->name);
+    const struct modal *modal = rpc->modal;
+    if (grpc_call_tag(rpc->call) != modal || modal->no_auth || token_good(modal, rpc->call)) return NULL;
+    return error_new(ERROR_UNAUTHENTICATED,
+                     "catnap wants a token: `catnap login` makes one and writes it where the client looks");
+}
+
+void rpc_start(struct modal *modal, struct grpc_call *call) {
+    struct rpc *rpc = arena_alloc(grpc_call_arena(call), sizeof *rpc);
+    void *tag = grpc_call_tag(call);
+    *rpc = (struct rpc){
+        .modal = modal,
+        .call = call,
+        .task = tag && tag != modal && tag != &modal->server ? tag : NULL,
+        .method = map_get(modal->methods, grpc_call_method(call)),
+        .allocator = arena_allocator(grpc_call_arena(call)),
+    };
+    list_init(&rpc->node);
+    grpc_call_owner_set(call, rpc);
+    if (!span_is(grpc_call_service(call), "modal.client.ModalClient") || !rpc->method) {
+        rpc_fail(rpc,
+                 error_new(ERROR_UNIMPLEMENTED,
+                           "catnap does not have " SPAN_FORMAT " of Modal; docs/compat.md tells what it has",
+                           SPAN_ARGS(grpc_call_method(call))));
+        return;
+    }
+    struct error *error = may_ask(rpc);
+    if (error) {
+        rpc_fail(rpc, error);
+        return;
+    }
+    if (!answered_before(rpc)) grpc_call_read_one(call, on_message);
+}

@@ -1,0 +1,5 @@
+/* service: the methods of Modal's service by name. */
+#pragma once
+#include "base.h"
+
+void service_methods(struct map *methods); /* name -> const struct rpc_method */
