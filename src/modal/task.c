@@ -149,6 +149,11 @@ static void adopted(void *owner, uint64_t container, const char *app, const char
     log_warn("modal", "task %s can't be heard any more: %s", task->id, text);
 }
 
+static void stop(void *owner, uint64_t container) {
+    struct task *task = task_of_container(owner, container);
+    if (task) task_stop(task);
+}
+
 static void fail_all(struct list *list, const char *why) {
     while (!list_empty(list)) {
         struct input *input = CONTAINER_OF(list->next, struct input, queue);
@@ -170,7 +175,7 @@ static void exited(void *owner, uint64_t container, const char *text) {
 }
 
 void tasks_hook(struct modal *modal) {
-    static const struct node_runner runner = {prepare, adopted, exited};
+    static const struct node_runner runner = {prepare, adopted, stop, exited};
     node_runner_set(modal->node, &runner, modal);
 }
 

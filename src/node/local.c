@@ -285,11 +285,14 @@ void node_reclaim(struct node *node, uint64_t container) {
 void node_stop(struct node *node, uint64_t container) {
     struct local *local = find(node, container);
     if (!local || !local->container) return;
-    /* A runner that only starts has nothing to finish, and would tell its user of an interrupted import. */
-    if (local->runner && !local->ready)
-        container_kill(local->container);
-    else
+    if (!local->runner || !node->runner) {
         container_signal(local->container, local->stop_signal);
+    } else if (local->ready) {
+        node_thaw(node, container); /* or it would not hear */
+        node->runner->stop(node->runner_owner, container);
+    } else { /* it only starts: nothing to finish, and its user need not hear of an interrupted import */
+        container_kill(local->container);
+    }
 }
 void node_kill(struct node *node, uint64_t container) {
     struct local *local = find(node, container);

@@ -38,6 +38,8 @@ struct node_runner {
      * environment, command, mounts. An error is how the container ended. */
     struct error *(*prepare)(void *owner, uint64_t container, struct core_function *function);
     void (*adopted)(void *owner, uint64_t container, const char *app, const char *function);
+    /* One that accepts work is to end: it is told so in its own way. In time, or it is killed. */
+    void (*stop)(void *owner, uint64_t container);
     /* Once for each prepared or adopted one; before node_events.exited. */
     void (*exited)(void *owner, uint64_t container, const char *text);
 };
