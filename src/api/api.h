@@ -9,6 +9,7 @@
  * /v1/apps/APP/{wake,doze,sleep,stop}[?function=F] GET    /v1/logs?app=A&function=F&since=MS&last=N&follow=1
  * GET /metrics */
 #pragma once
+#include "identity.h"
 #include "pool.h"
 #include "store.h"
 
@@ -17,6 +18,7 @@ struct api_options {
     struct io_loop *loop;
     struct pool *pool;
     struct store *store;
+    struct identity *identity; /* whose tokens it makes and revokes */
     const char *version;
     const char *state_dir; /* `api-token` lies in it, 0600; made at the first TCP address */
     const char

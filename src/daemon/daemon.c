@@ -10,6 +10,7 @@
 #include "config.h"
 #include "container.h"
 #include "gateway.h"
+#include "identity.h"
 #include "modal.h"
 #include "node.h"
 #include "pool.h"
@@ -32,6 +33,7 @@ struct daemon {
     struct config config;
     struct io_loop *loop;
     struct store *store;
+    struct identity *identity;
     struct container_host *host;
     struct node *node;
     struct pool *pool;
@@ -108,6 +110,7 @@ static struct error *pool_open(struct daemon *daemon) {
         .store = daemon->store,
         .pool = daemon->pool,
         .node = daemon->node,
+        .identity = daemon->identity,
         .state_dir = config->state_dir,
         .run_dir = config->run_dir,
         .logs_dir = daemon->logs_dir,
@@ -143,6 +146,7 @@ static struct error *doors_open(struct daemon *daemon) {
         .loop = daemon->loop,
         .pool = daemon->pool,
         .store = daemon->store,
+        .identity = daemon->identity,
         .version = CATNAP_VERSION,
         .state_dir = config->state_dir,
         .runtime_dir = config->run_dir,
@@ -255,6 +259,7 @@ static void up_next(struct daemon *daemon) {
 
 static struct error *open_all(struct daemon *daemon) {
     TRY_PLAIN(store_open(daemon->loop, daemon->config.state_dir, &daemon->store));
+    TRY_PLAIN(identity_open(daemon->store, &daemon->identity));
     TRY_PLAIN(machine_open(daemon));
     TRY_PLAIN(pool_open(daemon));
     return doors_open(daemon);
@@ -269,6 +274,7 @@ static void close_all(struct daemon *daemon) {
     pool_free(daemon->pool);
     node_free(daemon->node);
     container_host_free(daemon->host);
+    identity_free(daemon->identity);
     store_free(daemon->store);
     io_loop_free(daemon->loop);
     free(daemon->logs_dir);

@@ -85,6 +85,7 @@ struct modal {
     struct store *store;
     struct pool *pool;
     struct node *node;
+    struct identity *identity;
     struct gateway *web_gateway;
     char *state_dir, *run_dir, *logs_dir, *user, *gateway, *domain;
     bool no_auth, closing;

@@ -35,6 +35,7 @@ struct modal *modal_new(const struct modal_options *options) {
     modal->store = options->store;
     modal->pool = options->pool;
     modal->node = options->node;
+    modal->identity = options->identity;
     modal->state_dir = mem_string(options->state_dir);
     modal->run_dir = mem_string(options->run_dir);
     modal->logs_dir = mem_string(options->logs_dir);

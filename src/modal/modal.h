@@ -7,6 +7,7 @@
  * their requests from the gateway. */
 #pragma once
 #include "gateway.h"
+#include "identity.h"
 #include "image.h"
 #include "node.h"
 #include "pool.h"
@@ -19,6 +20,7 @@ struct modal_options {
     struct store *store;
     struct pool *pool;
     struct node *node;
+    struct identity *identity;
     const char *state_dir, *run_dir, *logs_dir; /* copied, as all strings */
     const char *user;                           /* the workspace: USER--APP-FUNCTION */
     const char *gateway;                        /* ADDR:PORT, for URLs */

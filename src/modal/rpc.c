@@ -248,10 +248,8 @@ static void on_message(struct grpc_call *call, struct span message, struct error
 }
 
 static bool token_good(const struct modal *modal, const struct grpc_call *call) {
-    (void)modal;
-    struct span id = grpc_call_metadata(call, "x-modal-token-id");
-    struct span secret = grpc_call_metadata(call, "x-modal-token-secret");
-    return id.data && secret.data;
+    return identity_token_good(modal->identity, grpc_call_metadata(call, "x-modal-token-id"),
+                               grpc_call_metadata(call, "x-modal-token-secret"));
 }
 
 static struct error *may_ask(const struct rpc *rpc) {
@@ -266,8 +264,12 @@ static struct error *may_ask(const struct rpc *rpc) {
                          rpc->method->name);
     const struct modal *modal = rpc->modal;
     if (grpc_call_tag(rpc->call) != modal || modal->no_auth || token_good(modal, rpc->call)) return NULL;
-    return error_new(ERROR_UNAUTHENTICATED,
-                     "catnap wants a token: `catnap login` makes one and writes it where the client looks");
+    return error_new(
+        ERROR_UNAUTHENTICATED,
+        grpc_call_metadata(rpc->call, "x-modal-token-id").data
+            ? "catnap does not know this token (it was revoked, or is another server's): `catnap login` "
+              "makes one and writes it where the client looks"
+            : "catnap wants a token: `catnap login` makes one and writes it where the client looks");
 }
 
 void rpc_start(struct modal *modal, struct grpc_call *call) {

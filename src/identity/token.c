@@ -1,0 +1,153 @@
+/* Tokens: made, checked, listed, revoked. A record holds the hash of the secret; a secret has so many bits
+ * that guessing is no way in, so a plain SHA-256 does. */
+#include "identity.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+
+#define KIND "token"
+#define NAME_MAX_BYTES 100
+
+struct token {
+    char *id, *name;
+    char hash[SHA256_HEX_SIZE];
+    int64_t created_ms;
+};
+struct identity {
+    struct store *store;
+    struct map *tokens; /* id */
+};
+
+static void token_free(struct token *token) {
+    free(token->id);
+    free(token->name);
+    free(token);
+}
+
+/* ---- kept ---- */
+
+static void on_record(void *owner, const char *key, struct span value) {
+    struct identity *identity = owner;
+    scoped_json json_t *json = json_loadb(value.data, value.size, 0, NULL);
+    const char *name, *hash;
+    json_int_t created;
+    if (!json || json_unpack(json, "{s:s, s:s, s:I}", "name", &name, "hash", &hash, "created_ms", &created) ||
+        strlen(hash) != SHA256_HEX_SIZE - 1) {
+        log_warn("identity", "the record of token %s can't be read: it opens nothing", key);
+        return;
+    }
+    struct token *token = NEW(struct token);
+    token->id = mem_string(key);
+    token->name = mem_string(name);
+    token->created_ms = created;
+    memcpy(token->hash, hash, sizeof token->hash);
+    map_put(identity->tokens, span_of(key), token);
+}
+
+struct error *identity_open(struct store *store, struct identity **ret_identity) {
+    scoped(identity) struct identity *identity = NEW(struct identity);
+    identity->store = store;
+    identity->tokens = map_new();
+    TRY(store_records_load(store, KIND, on_record, identity), "tokens");
+    *ret_identity = take(identity);
+    return NULL;
+}
+
+void identity_free(struct identity *identity) {
+    if (!identity) return;
+    void *value;
+    for (size_t i = 0; map_next(identity->tokens, &i, NULL, &value);) token_free(value);
+    map_free(identity->tokens);
+    free(identity);
+}
+
+/* ---- made ---- */
+
+struct making {
+    struct identity *identity;
+    struct token *token;
+    char *secret;
+    void (*done)(void *owner, struct error *error, const struct identity_token *token);
+    void *owner;
+};
+
+static void on_kept(void *owner, struct error *error) {
+    struct making *making = owner;
+    struct token *token = making->token;
+    if (error) {
+        making->done(making->owner, error, NULL);
+        token_free(token);
+    } else {
+        const struct identity_token told = {token->id, making->secret, token->name, token->created_ms};
+        map_put(making->identity->tokens, span_of(token->id), token);
+        making->done(making->owner, NULL, &told);
+    }
+    free(making->secret);
+    free(making);
+}
+
+static struct error *name_check(const char *name) {
+    bool good = name && *name && strlen(name) <= NAME_MAX_BYTES;
+    for (const char *c = name; good && *c; c++) good = isprint((unsigned char)*c);
+    if (good) return NULL;
+    return error_new(ERROR_INVALID_ARGUMENT, "a token has a name of 1 to %d printable characters",
+                     NAME_MAX_BYTES);
+}
+
+void identity_token_new(struct identity *identity, const char *name,
+                        void (*done)(void *owner, struct error *error, const struct identity_token *token),
+                        void *owner) {
+    struct error *error = name_check(name);
+    if (error) {
+        done(owner, error, NULL);
+        return;
+    }
+    struct making *making = NEW(struct making);
+    struct token *token = making->token = NEW(struct token);
+    scoped_string char *half = random_id("as"), *rest = random_id("x");
+    *making = (struct making){identity, token, mem_printf("%s%s", half, rest + 2), done, owner};
+    token->id = random_id("ak");
+    token->name = mem_string(name);
+    token->created_ms = clock_wall_ms();
+    sha256_of(span_of(making->secret), token->hash);
+    scoped_json json_t *json = json_pack("{s:s, s:s, s:I}", "name", name, "hash", token->hash, "created_ms",
+                                         (json_int_t)token->created_ms);
+    scoped_string char *text = json_dumps(json, JSON_COMPACT);
+    const struct store_record record = {KIND, token->id, span_of(text)};
+    store_records_write(identity->store, &record, 1, on_kept, making);
+}
+
+/* ---- revoked ---- */
+
+void identity_token_revoke(struct identity *identity, const char *id,
+                           void (*done)(void *owner, struct error *error), void *owner) {
+    struct token *token = map_remove(identity->tokens, span_of(id));
+    if (!token) {
+        done(owner,
+             error_new(ERROR_NOT_FOUND, "there is no token '%.80s' (`catnap token list` shows them)", id));
+        return;
+    }
+    const struct store_record record = {KIND, id, {NULL, 0}};
+    token_free(token);
+    store_records_write(identity->store, &record, 1, done, owner);
+}
+
+/* ---- checked, listed ---- */
+
+bool identity_token_good(const struct identity *identity, struct span id, struct span secret) {
+    const struct token *token = id.data ? map_get(identity->tokens, id) : NULL;
+    char hash[SHA256_HEX_SIZE];
+    sha256_of(secret.data ? secret : SPAN(""), hash);
+    const char *wanted = token ? token->hash : hash;
+    unsigned difference = 0;
+    for (size_t i = 0; i < SHA256_HEX_SIZE; i++) difference |= (unsigned)(hash[i] ^ wanted[i]);
+    return token && difference == 0;
+}
+
+bool identity_token_next(const struct identity *identity, size_t *i, struct identity_token *ret_token) {
+    void *value;
+    if (!map_next(identity->tokens, i, NULL, &value)) return false;
+    const struct token *token = value;
+    *ret_token = (struct identity_token){token->id, NULL, token->name, token->created_ms};
+    return true;
+}
