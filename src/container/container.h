@@ -79,6 +79,8 @@ void container_kill(struct container *container); /* all its processes, also a f
 /* A connected, non-blocking TCP socket to the port in the container's own network namespace. UNAVAILABLE:
  * nobody listens. */
 must_check struct error *container_connect(struct container *container, uint16_t port, int *ret_fd);
+/* The other way round: a socket of ours that listens on the loopback of the container's network namespace. */
+must_check struct error *container_listen(struct container *container, uint16_t port, int *ret_fd);
 uint64_t container_number(const struct container *container);
 int container_pid(const struct container *container); /* of its catnap-init, here; 0: none (yet) */
 uint64_t

@@ -154,3 +154,18 @@ struct error *container_connect(struct container *container, uint16_t port, int 
     return error_new(ERROR_UNAVAILABLE, "nobody listens on port %u in container %s: %s", port, container->id,
                      strerror(failed));
 }
+
+struct error *container_listen(struct container *container, uint16_t port, int *ret_fd) {
+    const struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    scoped_fd int fd = -1;
+    int on = 1;
+    if (container->netns_fd < 0 || container->life >= LIFE_ENDING)
+        return error_new(ERROR_UNAVAILABLE, "container %s is not running", container->id);
+    TRY_PLAIN(foreign_socket(container, AF_INET, &fd));
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(fd, (const struct sockaddr *)&address, sizeof address) || listen(fd, SOMAXCONN))
+        return error_errno(errno, "listen on port %u in container %s", port, container->id);
+    *ret_fd = take_fd(&fd);
+    return NULL;
+}

@@ -102,7 +102,10 @@ struct modal {
     struct list replies;        /* of idempotent calls, oldest first */
     struct map *reply_of;       /* key -> struct reply */
     struct list runtime_jobs;   /* of runtime.c */
-    char *pythons;              /* directory of relocatable Pythons: 3.11/, ...; NULL */
+    struct http_server *blobs;
+    uint16_t blob_port;
+    char *blob_key; /* of this life of the daemon: signs URLs */
+    char *pythons;  /* directory of relocatable Pythons: 3.11/, ...; NULL */
 };
 double now_s(void); /* wall clock, as Modal tells times */
 struct error *no_object(const char *what, const char *id);
@@ -354,7 +357,7 @@ struct task {
     struct list polls;      /* held FunctionGetInputs: at most one */
     struct list heartbeats; /* held ContainerHeartbeat */
     struct text cancelled;  /* ids of inputs to be cancelled, each ended by a NUL */
-    bool ready, stopping;
+    bool ready, stopping, blobs_inside;
     double enqueued_at, started_at;
     char *exception; /* TaskResult */
 };
@@ -366,6 +369,16 @@ void task_stop(struct task *task); /* it gets the kill switch when it asks next,
 void tasks_hook(struct modal *modal);
 void tasks_free(struct modal *modal);
 extern const struct rpc_method container_methods[];
+
+/* ---- blob.c ---- */
+void blob_server_open(struct modal *modal);
+/* At any port of that ADDR:PORT's ADDR. */
+must_check struct error *blob_server_listen(struct modal *modal, const char *address);
+void blob_server_free(struct modal *modal);
+const char *blob_digest(const char *id); /* within it; NULL: no id of a blob */
+char *blob_url(struct rpc *rpc, const char *method,
+               const char *digest); /* in the call's arena; NULL: none can be had */
+extern const struct rpc_method blob_methods[];
 
 /* ---- web.c, websocket.c, pickle.c ---- */
 struct socket_reader; /* WebSocket frames of a client, put together */

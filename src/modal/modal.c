@@ -52,6 +52,7 @@ struct modal *modal_new(const struct modal_options *options) {
     map_put(modal->environments, span_of(ENVIRONMENT_DEFAULT), mem_string("en-main"));
     modal->server = grpc_server_new(
         &(struct grpc_server_options){.loop = modal->loop, .on_call = on_call, .owner = modal});
+    blob_server_open(modal);
     tasks_hook(modal);
     return modal;
 }
@@ -70,7 +71,10 @@ void modal_serve_web(struct modal *modal, struct gateway *gateway) {
  * the task as its tag. */
 struct error *modal_listen(struct modal *modal, const char *address, uint16_t *ret_port) {
     void *tag = strchr(address, '/') ? (void *)&modal->server : (void *)modal;
-    return grpc_server_listen(modal->server, address, tag, ret_port);
+    TRY_PLAIN(grpc_server_listen(modal->server, address, tag, ret_port));
+    if (tag == modal || modal->blob_port == 0)
+        TRY(blob_server_listen(modal, tag == modal ? address : "127.0.0.1:0"), "blobs");
+    return NULL;
 }
 
 static void end_calls(struct modal *modal) {
@@ -98,6 +102,7 @@ void modal_close(struct modal *modal) {
 void modal_free(struct modal *modal) {
     if (!modal) return;
     modal_close(modal);
+    blob_server_free(modal);
     end_calls(modal);
     tasks_free(modal);
     grpc_server_free(modal->server);

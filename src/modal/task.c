@@ -48,6 +48,7 @@ static void task_free(struct task *task) {
     struct modal *modal = task->modal;
     table_remove(modal->tasks, task->container);
     grpc_server_unlisten(modal->server, task, true);
+    if (task->blobs_inside) http_server_unlisten(modal->blobs, task);
     error_free(tree_remove(task->directory));
     definition_unref(task->definition);
     text_done(&task->cancelled);

@@ -305,6 +305,12 @@ struct error *node_connect(struct node *node, uint64_t container, uint16_t port,
     return container_connect(local->container, port, ret_fd);
 }
 
+struct error *node_listen(struct node *node, uint64_t container, uint16_t port, int *ret_fd) {
+    struct local *local = find(node, container);
+    if (!local || !local->container) return error_new(ERROR_UNAVAILABLE, "the container is gone");
+    return container_listen(local->container, port, ret_fd);
+}
+
 int node_pid(const struct node *node, uint64_t container) {
     struct local *local = find(node, container);
     return local && local->container ? container_pid(local->container) : 0;

@@ -62,6 +62,7 @@ void node_reclaim(struct node *node, uint64_t container);
 void node_stop(struct node *node, uint64_t container); /* SIGTERM */
 void node_kill(struct node *node, uint64_t container);
 must_check struct error *node_connect(struct node *node, uint64_t container, uint16_t port, int *ret_fd);
+must_check struct error *node_listen(struct node *node, uint64_t container, uint16_t port, int *ret_fd);
 int node_pid(const struct node *node, uint64_t container);
 uint64_t node_memory_bytes(const struct node *node, uint64_t container);
 const char *node_stage(const struct node *node,

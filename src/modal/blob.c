@@ -1,0 +1,332 @@
+/* blob: bytes too many for a message, put and got by HTTP.
+ *
+ * A blob is kept by its SHA-256, which its client tells before it sends it, so its id holds it. The URLs
+ * carry a signature of ours: who was given one may use it, nobody else. Clients reach them at an address of
+ * this machine; containers at one of their own loopback, where a socket of ours listens (they can't reach
+ * this machine's). Blobs that nobody asked for in BLOB_KEPT are removed by the store's own sweep. */
+#include "inside.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#define PORT_INSIDE 47071
+#define PIECE_BYTES (256 * 1024)
+#define SIZE_MAX_BYTES (INT64_C(1) << 30)
+#define PATH "/blob/"
+
+struct upload { /* one PUT */
+    struct modal *modal;
+    struct http_exchange *exchange; /* NULL: the client is gone */
+    struct store_blob_writer *writer;
+    EVP_MD_CTX *md5;
+    char digest[SHA256_HEX_SIZE];
+    struct error *error;
+    struct io_work work;
+    bool working;
+};
+struct download { /* one GET */
+    int fd;
+    int64_t left;
+};
+
+/* ---- signed paths ---- */
+
+static void sign(const struct modal *modal, const char *method, const char *digest,
+                 char hex[SHA256_HEX_SIZE]) {
+    scoped_string char *text = mem_printf("%s %s %s", modal->blob_key, method, digest);
+    sha256_of(span_of(text), hex);
+    hex[32] = '\0';
+}
+
+static char *path_of(const struct modal *modal, const char *method, const char *digest) {
+    char hex[SHA256_HEX_SIZE];
+    sign(modal, method, digest, hex);
+    return mem_printf(PATH "%s/%s", digest, hex);
+}
+
+/* The digest of a path that we signed for this method; NULL: it is none. */
+static char *digest_of(const struct modal *modal, const char *method, struct span path) {
+    if (!span_starts(path, PATH)) return NULL;
+    struct span rest = {path.data + sizeof PATH - 1, path.size - (sizeof PATH - 1)};
+    struct span digest = span_cut(&rest, '/');
+    scoped_string char *wanted = span_string(digest);
+    char hex[SHA256_HEX_SIZE];
+    sign(modal, method, wanted, hex);
+    return rest.data && span_is(rest, hex) ? take(wanted) : NULL;
+}
+
+static struct error *base_url(struct rpc *rpc, char **ret) {
+    struct modal *modal = rpc->modal;
+    struct task *task = rpc->task;
+    if (!task) { /* as the client calls this machine */
+        struct span host = grpc_call_authority(rpc->call);
+        const char *colon = host.data ? memrchr(host.data, ':', host.size) : NULL;
+        if (colon) host.size = (size_t)(colon - host.data);
+        if (!colon || grpc_call_tag(rpc->call) != modal) host = SPAN("127.0.0.1");
+        *ret = arena_printf(rpc_arena(rpc), "http://" SPAN_FORMAT ":%u", SPAN_ARGS(host), modal->blob_port);
+        return NULL;
+    }
+    if (!task->blobs_inside) {
+        int fd = -1;
+        TRY(node_listen(modal->node, task->container, PORT_INSIDE, &fd), "blobs for the container");
+        TRY_PLAIN(http_server_listen_fd(modal->blobs, fd, task));
+        task->blobs_inside = true;
+    }
+    *ret = arena_printf(rpc_arena(rpc), "http://127.0.0.1:%d", PORT_INSIDE);
+    return NULL;
+}
+
+/* ---- PUT ---- */
+
+static void upload_free(struct upload *upload) {
+    store_blob_writer_free(upload->writer);
+    EVP_MD_CTX_free(upload->md5);
+    error_free(upload->error);
+    free(upload);
+}
+
+static void answer_put(struct upload *upload) {
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    unsigned size = 0;
+    char tag[40] = "\"";
+    EVP_DigestFinal_ex(upload->md5, sum, &size);
+    for (unsigned i = 0; i < size && i < 16; i++) snprintf(tag + 1 + 2 * i, 4, "%02x\"", sum[i]);
+    const char *const fields[] = {"ETag", tag, "Content-Type", "text/plain", NULL};
+    http_respond(upload->exchange, 200, fields, SPAN(""));
+}
+
+static void end_on_worker(struct io_work *work) {
+    struct upload *upload = CONTAINER_OF(work, struct upload, work);
+    char digest[SHA256_HEX_SIZE];
+    work->error = store_blob_end(upload->writer, upload->digest, digest);
+}
+
+static void end_done(struct io_work *work) {
+    struct upload *upload = CONTAINER_OF(work, struct upload, work);
+    struct error *error = work->error;
+    upload->working = false;
+    if (upload->exchange && error)
+        http_respond_error(upload->exchange, error_wrap(error, "blob"));
+    else if (upload->exchange)
+        answer_put(upload);
+    else
+        error_free(error);
+    upload_free(upload);
+}
+
+static void on_gone(struct http_exchange *exchange) {
+    struct upload *upload = http_exchange_owner(exchange);
+    upload->exchange = NULL;
+    http_exchange_release(exchange);
+    if (!upload->working) upload_free(upload);
+}
+
+static void on_data(struct http_exchange *exchange, struct span bytes) {
+    struct upload *upload = http_exchange_owner(exchange);
+    if (upload->error) return;
+    EVP_DigestUpdate(upload->md5, bytes.data, bytes.size);
+    upload->error = store_blob_add(upload->writer, bytes);
+}
+
+static void on_end(struct http_exchange *exchange, struct error *error) {
+    struct upload *upload = http_exchange_owner(exchange);
+    if (!error) error = take(upload->error);
+    if (error) {
+        http_exchange_on_gone(exchange, NULL);
+        http_respond_error(exchange, error);
+        upload_free(upload);
+        return;
+    }
+    upload->working = true;
+    upload->work = (struct io_work){.work = end_on_worker, .done = end_done};
+    io_work_start(upload->modal->loop, &upload->work);
+}
+
+static void put(struct modal *modal, struct http_exchange *exchange, const char *digest) {
+    struct upload *upload = NEW(struct upload);
+    upload->modal = modal;
+    upload->exchange = exchange;
+    snprintf(upload->digest, sizeof upload->digest, "%s", digest);
+    upload->md5 = EVP_MD_CTX_new();
+    EVP_DigestInit_ex(upload->md5, EVP_md5(), NULL);
+    struct error *error = store_blob_begin(modal->store, &upload->writer);
+    if (error) {
+        upload_free(upload);
+        http_respond_error(exchange, error);
+        return;
+    }
+    http_exchange_owner_set(exchange, upload);
+    http_exchange_on_gone(exchange, on_gone);
+    http_exchange_read(exchange, on_data, on_end);
+}
+
+/* ---- GET ---- */
+
+static void download_free(struct download *download) {
+    close(download->fd);
+    free(download);
+}
+
+static void send_more(struct http_exchange *exchange) {
+    struct download *download = http_exchange_owner(exchange);
+    char bytes[PIECE_BYTES];
+    bool room = true;
+    while (room && download->left > 0) {
+        ssize_t size = read(download->fd, bytes, sizeof bytes);
+        if (size <= 0) {
+            http_exchange_on_gone(exchange, NULL);
+            http_respond_abort(exchange);
+            download_free(download);
+            return;
+        }
+        download->left -= size;
+        room = http_respond_write(exchange, (struct span){bytes, (size_t)size});
+    }
+    if (download->left > 0) return;
+    http_exchange_on_gone(exchange, NULL);
+    http_respond_on_drained(exchange, NULL);
+    http_respond_end(exchange);
+    download_free(download);
+}
+
+static void on_download_gone(struct http_exchange *exchange) {
+    download_free(http_exchange_owner(exchange));
+    http_exchange_release(exchange);
+}
+
+static void get(struct modal *modal, struct http_exchange *exchange, const char *digest) {
+    scoped_string char *path = store_blob_path(modal->store, digest);
+    struct stat status;
+    scoped_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &status)) {
+        http_respond_error(exchange, error_errno(errno, "blob %s", digest));
+        return;
+    }
+    struct download *download = NEW(struct download);
+    *download = (struct download){take_fd(&fd), status.st_size};
+    static const char *const fields[] = {"Content-Type", "application/octet-stream", NULL};
+    http_exchange_owner_set(exchange, download);
+    http_exchange_on_gone(exchange, on_download_gone);
+    http_respond_begin(exchange, 200, fields, status.st_size);
+    http_respond_on_drained(exchange, send_more);
+    send_more(exchange);
+}
+
+static void on_request(void *owner, struct http_exchange *exchange) {
+    struct modal *modal = owner;
+    bool puts = span_is(http_exchange_method(exchange), "PUT");
+    struct span path = http_exchange_path(exchange);
+    scoped_string char *digest = digest_of(modal, puts ? "PUT" : "GET", path);
+    if (!digest)
+        http_respond_error(exchange,
+                           error_new(ERROR_PERMISSION_DENIED, "this address was not given out by catnap"));
+    else if (puts)
+        put(modal, exchange, digest);
+    else
+        get(modal, exchange, digest);
+}
+
+/* ---- what clients ask ---- */
+
+/* Base64 of 32 bytes as 64 hexadecimal digits; false: it is none. */
+static bool digest_from_base64(const char *base64, char hex[SHA256_HEX_SIZE]) {
+    unsigned char bytes[48];
+    if (!base64 || strlen(base64) != 44) return false;
+    if (EVP_DecodeBlock(bytes, (const unsigned char *)base64, 44) != 33) return false;
+    for (size_t i = 0; i < 32; i++) snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
+    return true;
+}
+
+static struct error *create(struct rpc *rpc, const Modal__BlobCreateRequest *request, char **ret_id,
+                            char **ret_url) {
+    char hex[SHA256_HEX_SIZE], *base = NULL;
+    if (request->content_length > SIZE_MAX_BYTES)
+        return error_new(ERROR_UNIMPLEMENTED,
+                         "%lld bytes in one piece; up to 1 GiB are taken so far (docs/compat.md)",
+                         (long long)request->content_length);
+    if (!digest_from_base64(request->content_sha256_base64, hex))
+        return error_new(ERROR_INVALID_ARGUMENT, "content_sha256_base64 is no SHA-256 in base64");
+    TRY_PLAIN(base_url(rpc, &base));
+    scoped_string char *path = path_of(rpc->modal, "PUT", hex);
+    *ret_url = arena_printf(rpc_arena(rpc), "%s%s", base, path);
+    *ret_id = arena_printf(rpc_arena(rpc), "bl-%s", hex);
+    return NULL;
+}
+
+static void blob_create(struct rpc *rpc, const void *message) {
+    char *id, *url;
+    struct error *error = create(rpc, message, &id, &url);
+    if (error) {
+        rpc_fail(rpc, error);
+        return;
+    }
+    Modal__UploadUrlList urls = MODAL__UPLOAD_URL_LIST__INIT;
+    urls.n_items = 1;
+    urls.items = &url;
+    Modal__BlobCreateResponse answer = MODAL__BLOB_CREATE_RESPONSE__INIT;
+    answer.blob_id = id;
+    answer.upload_url = url;
+    answer.n_blob_ids = 1;
+    answer.blob_ids = &id;
+    answer.upload_urls = &urls;
+    rpc_answer(rpc, &answer);
+}
+
+const char *blob_digest(const char *id) {
+    return id && strncmp(id, "bl-", 3) == 0 && strlen(id) == 3 + SHA256_HEX_SIZE - 1 ? id + 3 : NULL;
+}
+
+static void blob_get(struct rpc *rpc, const void *message) {
+    const Modal__BlobGetRequest *request = message;
+    const char *digest = blob_digest(request->blob_id);
+    char *base = NULL;
+    struct error *error = digest && store_blob_exists(rpc->modal->store, digest)
+                              ? base_url(rpc, &base)
+                              : no_object("blob", request->blob_id);
+    if (error) {
+        rpc_fail(rpc, error);
+        return;
+    }
+    scoped_string char *path = path_of(rpc->modal, "GET", digest);
+    Modal__BlobGetResponse answer = MODAL__BLOB_GET_RESPONSE__INIT;
+    answer.download_url = arena_printf(rpc_arena(rpc), "%s%s", base, path);
+    rpc_answer(rpc, &answer);
+}
+
+char *blob_url(struct rpc *rpc, const char *method, const char *digest) {
+    char *base = NULL;
+    scoped(error) struct error *error = base_url(rpc, &base);
+    if (error) return NULL;
+    scoped_string char *path = path_of(rpc->modal, method, digest);
+    return arena_printf(rpc_arena(rpc), "%s%s", base, path);
+}
+
+void blob_server_open(struct modal *modal) {
+    unsigned char key[16];
+    random_bytes(key, sizeof key);
+    modal->blob_key = mem_array(1, 33);
+    for (size_t i = 0; i < sizeof key; i++) snprintf(modal->blob_key + 2 * i, 3, "%02x", key[i]);
+    modal->blobs = http_server_new(
+        &(struct http_server_options){.loop = modal->loop, .on_request = on_request, .owner = modal});
+}
+
+struct error *blob_server_listen(struct modal *modal, const char *address) {
+    const char *colon = strrchr(address, ':');
+    scoped_string char *any = mem_printf("%.*s:0", (int)(colon ? colon - address : 0), address);
+    return http_server_listen(modal->blobs, colon ? any : "127.0.0.1:0", NULL, &modal->blob_port);
+}
+
+void blob_server_free(struct modal *modal) {
+    http_server_free(modal->blobs);
+    free(modal->blob_key);
+}
+
+const struct rpc_method blob_methods[] = {
+    {"BlobCreate", &modal__blob_create_request__descriptor, blob_create, RPC_TASK},
+    {"BlobGet", &modal__blob_get_request__descriptor, blob_get, RPC_TASK},
+    {0},
+};
