@@ -9,10 +9,12 @@
 #include "app.pb-c.h"
 #include "call.pb-c.h"
 #include "container.pb-c.h"
+#include "dict.pb-c.h"
 #include "function.pb-c.h"
 #include "grpc.h"
 #include "image.pb-c.h"
 #include "mount.pb-c.h"
+#include "queue.pb-c.h"
 #include "record.pb-c.h"
 #include "secret.pb-c.h"
 #include "volume.pb-c.h"
@@ -68,6 +70,9 @@ void rpc_hold(struct rpc *rpc, struct list *list, void *owner, double hold_ms,
 /* Writes records, then `done` with the same rpc. */
 void rpc_commit(struct rpc *rpc, const struct store_record *records, size_t count,
                 void (*done)(struct rpc *rpc, struct error *error));
+/* The same, but a power cut may take it: for values that change often. */
+void rpc_commit_soon(struct rpc *rpc, const struct store_record *records, size_t count,
+                     void (*done)(struct rpc *rpc, struct error *error));
 void rpc_start(struct modal *modal, struct grpc_call *call);
 void replies_free(struct modal *modal);
 void rpc_held_end(struct list *list, enum error_code code, const char *text); /* all in it */
@@ -97,6 +102,7 @@ struct modal {
     struct map *functions, *classes, *images, *mounts, *volumes, *secrets; /* id */
     struct map *image_keys, *mount_names, *secret_names, *volume_names;
     struct map *calls, *inputs; /* id */
+    struct map *dicts, *dict_names, *queues, *queue_names;
     struct map *core_functions; /* "app.function" of the pool -> struct function */
     struct table *tasks;        /* container -> struct task */
     struct list replies;        /* of idempotent calls, oldest first */
@@ -369,6 +375,32 @@ void task_stop(struct task *task); /* it gets the kill switch when it asks next,
 void tasks_hook(struct modal *modal);
 void tasks_free(struct modal *modal);
 extern const struct rpc_method container_methods[];
+
+/* ---- named.c, dict.c, queue.c: values under a name, or of one app for as long as it beats ---- */
+struct named {
+    char id[ID_MAX];
+    struct modal *modal;
+    char *name, *environment; /* name NULL: ephemeral */
+    double created_at;
+    struct io_timer *patience;         /* ephemeral */
+    void (*dies)(struct named *named); /* frees what it is a part of */
+};
+/* By an id or by a name; makes one by `make` where the creation type says so. */
+must_check struct error *named_get_or_create(struct modal *modal, struct map *names, const char *name,
+                                             const char *environment, int creation, const char *what,
+                                             struct named *(*make)(struct modal *modal), struct named **ret,
+                                             bool *ret_made);
+void named_init(struct named *named, struct modal *modal, const char *prefix,
+                void (*dies)(struct named *named));
+void named_done(struct named *named, struct map *names);
+void named_beat(struct named *named);
+char *named_record(const struct named *named); /* owned */
+bool named_restore(struct named *named, struct map *names, const char *id, struct span record);
+void dicts_free(struct modal *modal);
+must_check struct error *dicts_load(struct modal *modal);
+void queues_free(struct modal *modal);
+must_check struct error *queues_load(struct modal *modal);
+extern const struct rpc_method dict_methods[], queue_methods[];
 
 /* ---- blob.c ---- */
 void blob_server_open(struct modal *modal);

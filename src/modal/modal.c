@@ -20,12 +20,13 @@ static void on_call(void *owner, struct grpc_call *call) {
 }
 
 static void make_maps(struct modal *modal) {
-    struct map **const maps[] = {&modal->methods,      &modal->environments,   &modal->apps,
-                                 &modal->deployed,     &modal->functions,      &modal->classes,
-                                 &modal->images,       &modal->mounts,         &modal->volumes,
-                                 &modal->secrets,      &modal->image_keys,     &modal->mount_names,
-                                 &modal->secret_names, &modal->volume_names,   &modal->calls,
-                                 &modal->inputs,       &modal->core_functions, &modal->reply_of};
+    struct map **const maps[] = {
+        &modal->methods,        &modal->environments, &modal->apps,       &modal->deployed,
+        &modal->functions,      &modal->classes,      &modal->images,     &modal->mounts,
+        &modal->volumes,        &modal->secrets,      &modal->image_keys, &modal->mount_names,
+        &modal->secret_names,   &modal->volume_names, &modal->calls,      &modal->inputs,
+        &modal->core_functions, &modal->reply_of,     &modal->dicts,      &modal->dict_names,
+        &modal->queues,         &modal->queue_names};
     for (size_t i = 0; i < COUNT(maps); i++) *maps[i] = map_new();
 }
 
@@ -59,6 +60,8 @@ struct modal *modal_new(const struct modal_options *options) {
 
 struct error *modal_load(struct modal *modal) {
     TRY(records_load(modal), "what was deployed by Modal's client");
+    TRY(dicts_load(modal), "dicts");
+    TRY(queues_load(modal), "queues");
     return NULL;
 }
 
@@ -112,6 +115,8 @@ void modal_free(struct modal *modal) {
     images_free(modal);
     mounts_free(modal);
     secrets_free(modal);
+    dicts_free(modal);
+    queues_free(modal);
     volumes_done(modal);
     replies_free(modal);
     struct map *const maps[] = {modal->methods,  modal->environments, modal->apps,

@@ -221,6 +221,13 @@ static void on_committed(void *owner, struct error *error) {
     done(rpc, error);
 }
 
+void rpc_commit_soon(struct rpc *rpc, const struct store_record *records, size_t count,
+                     void (*done)(struct rpc *rpc, struct error *error)) {
+    struct commit *commit = NEW(struct commit);
+    *commit = (struct commit){rpc, done};
+    store_records_write_soon(rpc->modal->store, records, count, on_committed, commit);
+}
+
 void rpc_commit(struct rpc *rpc, const struct store_record *records, size_t count,
                 void (*done)(struct rpc *rpc, struct error *error)) {
     struct commit *commit = NEW(struct commit);

@@ -25,6 +25,7 @@ struct job {
     uint64_t version;
     struct store_wake wake;
     struct job_record *records; /* RECORDS */
+    bool soon;                  /* no fsync for it alone */
     size_t record_count;
     void (*done)(void *owner, struct error *error); /* NULL: nobody waits */
     void *owner;

@@ -33,10 +33,11 @@ void records_free(struct job *job) {
 
 /* ---- on the loop's thread ---- */
 
-void store_records_write(struct store *store, const struct store_record *records, size_t count,
-                         void (*done)(void *owner, struct error *error), void *owner) {
+static void records_write_job(struct store *store, const struct store_record *records, size_t count,
+                              bool soon, void (*done)(void *owner, struct error *error), void *owner) {
     struct job *job = NEW(struct job);
-    *job = (struct job){.kind = JOB_RECORDS, .record_count = count, .done = done, .owner = owner};
+    *job =
+        (struct job){.kind = JOB_RECORDS, .record_count = count, .soon = soon, .done = done, .owner = owner};
     job->app = mem_string("a record");
     list_init(&job->node);
     job->records = mem_array(count, sizeof *job->records);
@@ -49,6 +50,16 @@ void store_records_write(struct store *store, const struct store_record *records
         copy->value = mem_string_n(records[i].value.data, copy->size);
     }
     writer_add(store, job);
+}
+
+void store_records_write(struct store *store, const struct store_record *records, size_t count,
+                         void (*done)(void *owner, struct error *error), void *owner) {
+    records_write_job(store, records, count, false, done, owner);
+}
+
+void store_records_write_soon(struct store *store, const struct store_record *records, size_t count,
+                              void (*done)(void *owner, struct error *error), void *owner) {
+    records_write_job(store, records, count, true, done, owner);
 }
 
 static struct error *load(struct store *store, const char *kind,

@@ -43,6 +43,10 @@ struct store_record {
 /* All of them in one commit, or none. The error is owned by `done`, as above. */
 void store_records_write(struct store *store, const struct store_record *records, size_t count,
                          void (*done)(void *owner, struct error *error), void *owner);
+/* The same without waiting for the disk: what was acknowledged survives a kill of the daemon, not a power
+ * cut. */
+void store_records_write_soon(struct store *store, const struct store_record *records, size_t count,
+                              void (*done)(void *owner, struct error *error), void *owner);
 /* All of a kind, by key; spans are valid for the call. For the start: blocks. */
 must_check struct error *store_records_load(struct store *store, const char *kind,
                                             void (*record)(void *owner, const char *key, struct span value),

@@ -69,8 +69,10 @@ static struct error *write_one(sqlite3 *database, struct job *job) {
 
 static struct error *write_all(sqlite3 *database, struct list *batch) {
     bool durable = false;
-    LIST_EACH(node, batch) durable |= CONTAINER_OF(node, struct job, node)->kind != JOB_WAKE;
-    /* Wakes alone are not worth an fsync: they are but for estimates. */
+    LIST_EACH(node, batch) {
+        const struct job *job = CONTAINER_OF(node, struct job, node);
+        durable |= job->kind != JOB_WAKE && !job->soon; /* wakes are but for estimates */
+    }
     TRY_PLAIN(query_run(database, durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL"));
     TRY_PLAIN(query_run(database, "BEGIN IMMEDIATE"));
     LIST_EACH(node, batch) TRY_PLAIN(write_one(database, CONTAINER_OF(node, struct job, node)));
