@@ -1,5 +1,6 @@
-"""What a user is told when something is wrong: by the manifest, the image, the command, the port, the daemon, the token, the
-machine. Each answer names what was wrong and what to do, and nothing hangs, changes by halves or stays behind."""
+"""What a user is told when something is wrong: by the manifest, the image, the command, the port, the
+daemon, the token. Each answer names what was wrong and what to do, and nothing hangs, changes by halves or
+stays behind. What the machine lacks is in test_machine.py."""
 
 import json
 import os
@@ -16,8 +17,15 @@ CATNAP = str(BIN / "catnap")
 
 
 def run(*words, env=None, timeout=60, **more):
-    return subprocess.run([CATNAP, *words], env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=timeout, **more)
+    return subprocess.run(
+        [CATNAP, *words],
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        **more,
+    )
 
 
 def refused_up(catnap, yaml, *said):
@@ -33,24 +41,58 @@ def refused_up(catnap, yaml, *said):
 GOOD = "app: good\nfunctions:\n  f:\n    command: [/bin/true]\n    port: 80\n"
 
 
-@pytest.mark.parametrize("yaml, where, said", [
-    ("app: a\nfunctions:\n  f:\n    comand: [x]\n    port: 80\n", ":4:5: ", "unknown key 'comand'; did you mean 'command'?"),
-    ("app: a\nfunctions:\n  f:\n    command: [x]\n    port: 99999\n", ":5:11: ", "port: 99999 is out of range; from 1 to 65535"),
-    ("app: a\nfunctions:\n  f:\n    command: [x]\n    port: many\n", ":5:11: ", "a whole number is expected, not 'many'"),
-    ("app: a\nfunctions:\n  f:\n    command: [x]\n    port: [1]\n", ":5:11: ", "port: a single value is expected, not a list"),
-    ("app: a\nfunctions:\n  f:\n    port: 80\n", ":3:3: ", "command: missing"),
-    ("app: a\nfunctions:\n  f:\n    command: x\n    port: 80\n", ":4:14: ", "command: a list is expected"),
-    ("app: a\nfunctions:\n  f:\n    command: [x]\n", ":3:3: ", "port: missing"),
-    ("app: a\nfunctions:\n  f:\n    command: [x]\n    port: 80\n    doze_after: soon\n", ":6:17: ", "'soon' is no duration"),
-    ("app: a\nfunctions:\n  f:\n    command: [x]\n    port: 80\n    memory: lots\n", ":6:13: ", "'lots' is no size"),
-    ("app: A B\nfunctions:\n  f:\n    command: [x]\n    port: 80\n", ":1:6: ", "'A B' is no name"),
-    ("app: a\n", ":1:1: ", "functions: missing"),
-    ("app: a\nfunctions:\n  f:\n  - x\n", ":4:3: ", "a map is expected"),
-    ("app: a\nfunctions: {f: {command: [x], port: 80}\n", ":3:1: ", "flow mapping"),
-    ("app: a\nfunctions:\n  f:\n    command: [\"${NOT_SET_ANYWHERE}\"]\n    port: 80\n", ":4:15: ",
-     "the variable NOT_SET_ANYWHERE is not set"),
-    ("", ":1:1: ", "the file is empty"),
-])
+@pytest.mark.parametrize(
+    "yaml, where, said",
+    [
+        (
+            "app: a\nfunctions:\n  f:\n    comand: [x]\n    port: 80\n",
+            ":4:5: ",
+            "unknown key 'comand'; did you mean 'command'?",
+        ),
+        (
+            "app: a\nfunctions:\n  f:\n    command: [x]\n    port: 99999\n",
+            ":5:11: ",
+            "port: 99999 is out of range; from 1 to 65535",
+        ),
+        (
+            "app: a\nfunctions:\n  f:\n    command: [x]\n    port: many\n",
+            ":5:11: ",
+            "a whole number is expected, not 'many'",
+        ),
+        (
+            "app: a\nfunctions:\n  f:\n    command: [x]\n    port: [1]\n",
+            ":5:11: ",
+            "port: a single value is expected, not a list",
+        ),
+        ("app: a\nfunctions:\n  f:\n    port: 80\n", ":3:3: ", "command: missing"),
+        (
+            "app: a\nfunctions:\n  f:\n    command: x\n    port: 80\n",
+            ":4:14: ",
+            "command: a list is expected",
+        ),
+        ("app: a\nfunctions:\n  f:\n    command: [x]\n", ":3:3: ", "port: missing"),
+        (
+            "app: a\nfunctions:\n  f:\n    command: [x]\n    port: 80\n    doze_after: soon\n",
+            ":6:17: ",
+            "'soon' is no duration",
+        ),
+        (
+            "app: a\nfunctions:\n  f:\n    command: [x]\n    port: 80\n    memory: lots\n",
+            ":6:13: ",
+            "'lots' is no size",
+        ),
+        ("app: A B\nfunctions:\n  f:\n    command: [x]\n    port: 80\n", ":1:6: ", "'A B' is no name"),
+        ("app: a\n", ":1:1: ", "functions: missing"),
+        ("app: a\nfunctions:\n  f:\n  - x\n", ":4:3: ", "a map is expected"),
+        ("app: a\nfunctions: {f: {command: [x], port: 80}\n", ":3:1: ", "flow mapping"),
+        (
+            'app: a\nfunctions:\n  f:\n    command: ["${NOT_SET_ANYWHERE}"]\n    port: 80\n',
+            ":4:15: ",
+            "the variable NOT_SET_ANYWHERE is not set",
+        ),
+        ("", ":1:1: ", "the file is empty"),
+    ],
+)
 def test_a_manifest_is_refused_with_line_and_column(catnap, yaml, where, said):
     catnap.up(GOOD)
     before = catnap.ps()
@@ -59,7 +101,13 @@ def test_a_manifest_is_refused_with_line_and_column(catnap, yaml, where, said):
 
 
 def test_all_that_is_wrong_is_told_at_once(catnap):
-    done = refused_up(catnap, "app: a\nfunctions:\n  f:\n    command: x\n    port: 0\n    colour: red\n", ":4:", ":5:", ":6:")
+    done = refused_up(
+        catnap,
+        "app: a\nfunctions:\n  f:\n    command: x\n    port: 0\n    colour: red\n",
+        ":4:",
+        ":5:",
+        ":6:",
+    )
     assert len(done.stderr.splitlines()) == 4, done.stderr
 
 
@@ -78,8 +126,15 @@ def test_a_change_is_whole_or_not_at_all(catnap, tiny):
 
 def test_from_standard_input(catnap, tiny):
     def up(text):
-        return subprocess.run([CATNAP, "up", "-"], input=text, env={**os.environ, "CATNAP_API": catnap.api},
-                              capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            [CATNAP, "up", "-"],
+            input=text,
+            env={**os.environ, "CATNAP_API": catnap.api},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
     done = up("app: a\nfunctions: 7\n")
     assert done.returncode == 1 and "stdin:2:12: functions: a map is expected" in done.stderr
     assert up(tiny_yaml(tiny)).returncode == 0
@@ -98,7 +153,13 @@ def test_a_file_that_is_not_there_or_no_text(catnap, tmp_path):
 
 def test_names_that_are_not_there(catnap, tiny):
     catnap.up(tiny_yaml(tiny))
-    for words in (["wake", "none"], ["doze", "none.web"], ["logs", "none"], ["down", "none"], ["logs", "none", "-f"]):
+    for words in (
+        ["wake", "none"],
+        ["doze", "none.web"],
+        ["logs", "none"],
+        ["down", "none"],
+        ["logs", "none", "-f"],
+    ):
         done = catnap.cli(*words, check=False)
         assert done.returncode == 1 and "there is no app 'none'" in done.stderr, words
     for words in (["wake", "tiny.wbe"], ["logs", "tiny.wbe"], ["logs", "tiny.wbe", "-f"]):
@@ -110,13 +171,19 @@ def test_names_that_are_not_there(catnap, tiny):
 
 # ---- image, command, port ----
 
-@pytest.mark.parametrize("image, said", [
-    ("/no/such/image", "/no/such/image"),
-    ("UPPER CASE", "neither `host`, an absolute directory nor a registry's name"),
-    ("/etc/passwd", "/etc/passwd"),
-])
+
+@pytest.mark.parametrize(
+    "image, said",
+    [
+        ("/no/such/image", "/no/such/image"),
+        ("UPPER CASE", "neither `host`, an absolute directory nor a registry's name"),
+        ("/etc/passwd", "/etc/passwd"),
+    ],
+)
 def test_an_image_that_is_not_there(catnap, image, said):
-    refused_up(catnap, f"app: a\nfunctions:\n  f:\n    image: {image}\n    command: [x]\n    port: 80\n", said)
+    refused_up(
+        catnap, f"app: a\nfunctions:\n  f:\n    image: {image}\n    command: [x]\n    port: 80\n", said
+    )
     assert catnap.ps()["apps"] == []
 
 
@@ -124,7 +191,9 @@ def test_a_command_that_exits_at_once(catnap, tiny):
     port = free_port()
     catnap.up(tiny_yaml(tiny, publish=port, env={"TINY_EXIT": 7, "TINY_SAY": "the pump is broken"}))
     done = catnap.cli("wake", "tiny", check=False)
-    assert done.returncode == 1 and "exited with code 7" in done.stderr and "the pump is broken" in done.stderr
+    assert (
+        done.returncode == 1 and "exited with code 7" in done.stderr and "the pump is broken" in done.stderr
+    )
     answer = catnap.get(port)
     assert answer.status in (502, 503) and "code 7" in answer.text and "the pump is broken" in answer.text
     assert answer.text.count("exited with code 7") == 1
@@ -151,28 +220,52 @@ def test_a_port_that_is_taken(catnap, make_catnap, tiny):
     catnap.up(tiny_yaml(tiny, app="one", publish=port))
     refused_up(catnap, tiny_yaml(tiny, app="two", publish=port), str(port), "one")
     other = make_catnap()
-    done = run("serve", "--state", str(other.state), "--gateway", f"127.0.0.1:{catnap.port}", "--api", other.api)
+    done = run(
+        "serve", "--state", str(other.state), "--gateway", f"127.0.0.1:{catnap.port}", "--api", other.api
+    )
     assert done.returncode == 1 and str(catnap.port) in done.stderr and "taken" in done.stderr
 
 
 # ---- the daemon ----
 
+
 def test_a_second_daemon_on_the_same_state(catnap):
-    done = run("serve", "--state", str(catnap.state), "--gateway", f"127.0.0.1:{free_port()}", "--api",
-               str(catnap.directory / "second.sock"))
-    assert done.returncode == 1 and str(catnap.process.pid) in done.stderr and str(catnap.state) in done.stderr
+    done = run(
+        "serve",
+        "--state",
+        str(catnap.state),
+        "--gateway",
+        f"127.0.0.1:{free_port()}",
+        "--api",
+        str(catnap.directory / "second.sock"),
+    )
+    assert (
+        done.returncode == 1 and str(catnap.process.pid) in done.stderr and str(catnap.state) in done.stderr
+    )
     assert catnap.ps() == {"apps": []}, "the first one goes on"
 
 
 def test_a_second_daemon_on_the_same_socket(catnap, make_catnap):
     other = make_catnap()
-    done = run("serve", "--state", str(other.state), "--gateway", f"127.0.0.1:{other.port}", "--api", catnap.api)
+    done = run(
+        "serve", "--state", str(other.state), "--gateway", f"127.0.0.1:{other.port}", "--api", catnap.api
+    )
     assert done.returncode == 1 and catnap.api in done.stderr
     assert catnap.ps() == {"apps": []}
 
 
-@pytest.mark.parametrize("words", [["ps"], ["ps", "--json"], ["wake", "x"], ["logs", "x"], ["logs", "x", "-f"], ["down", "x"],
-                                   ["top", "--json"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["ps"],
+        ["ps", "--json"],
+        ["wake", "x"],
+        ["logs", "x"],
+        ["logs", "x", "-f"],
+        ["down", "x"],
+        ["top", "--json"],
+    ],
+)
 def test_no_daemon(tmp_path, words):
     nowhere = str(tmp_path / "api.sock")
     done = run(*words, env={"CATNAP_API": nowhere})
@@ -192,17 +285,25 @@ def test_a_socket_of_another_user(catnap):
     if os.geteuid() != 0:
         pytest.skip("needs root to be somebody else")
     os.chmod(catnap.directory, 0o755)
-    done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", CATNAP, "ps"],
-                          env={**os.environ, "CATNAP_API": catnap.api}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", CATNAP, "ps"],
+        env={**os.environ, "CATNAP_API": catnap.api},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     if "setpriv" in done.stderr or done.returncode in (126, 127):
         pytest.skip("the program can't be run by nobody: " + done.stderr)
     assert done.returncode == 1 and "another user" in done.stderr
 
 
-@pytest.mark.parametrize("words, said", [
-    (["--stat", "x"], "unknown argument --stat"),
-    (["--state"], "--state wants a value"),
-])
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--stat", "x"], "unknown argument --stat"),
+        (["--state"], "--state wants a value"),
+    ],
+)
 def test_a_wrong_line_of_serve(words, said):
     done = run("serve", *words)
     assert done.returncode == 2 and said in done.stderr
@@ -210,8 +311,12 @@ def test_a_wrong_line_of_serve(words, said):
 
 def test_a_wrong_configuration(tmp_path):
     path = tmp_path / "catnapd.yaml"
-    for text, said in (("gatway: 127.0.0.1:1\n", ":1: gatway: unknown key"), ("# x\ncontainers_max: many\n", ":2: containers_max"),
-                       ("gateway: [a\n", f"{path}:"), ("reclaim_after: soon\n", "'soon' is no duration")):
+    for text, said in (
+        ("gatway: 127.0.0.1:1\n", ":1: gatway: unknown key"),
+        ("# x\ncontainers_max: many\n", ":2: containers_max"),
+        ("gateway: [a\n", f"{path}:"),
+        ("reclaim_after: soon\n", "'soon' is no duration"),
+    ):
         path.write_text(text)
         done = run("serve", "--state", str(tmp_path / "state"), "--config", str(path))
         assert done.returncode == 1 and said in done.stderr and str(path) in done.stderr
@@ -220,6 +325,7 @@ def test_a_wrong_configuration(tmp_path):
 
 
 # ---- the api, over TCP ----
+
 
 @pytest.fixture
 def tcp(make_catnap):
@@ -240,11 +346,18 @@ def test_the_token(tcp):
     assert tcp.cli("ps", env={"CATNAP_API_TOKEN": tcp.token}).returncode == 0
     done = tcp.cli("ps", env={"CATNAP_API_TOKEN": "x" * 64}, check=False)
     assert done.returncode == 1 and "CATNAP_API_TOKEN" in done.stderr and tcp.token not in done.stderr
-    for headers in ({}, {"Authorization": "Bearer"}, {"Authorization": f"Basic {tcp.token}"},
-                    {"Authorization": f"Bearer {tcp.token[:-1]}"}, {"Authorization": f"Bearer {tcp.token}x"}):
+    for headers in (
+        {},
+        {"Authorization": "Bearer"},
+        {"Authorization": f"Basic {tcp.token}"},
+        {"Authorization": f"Bearer {tcp.token[:-1]}"},
+        {"Authorization": f"Bearer {tcp.token}x"},
+    ):
         answer = tcp.get(tcp.api_port, "/v1/ps", headers=headers)
         assert answer.status == 401 and "WWW-Authenticate" in answer.headers and "api-token" in answer.text
-    assert tcp.get(tcp.api_port, "/v1/ps", headers={"Authorization": f"bearer {tcp.token}"}).json() == {"apps": []}
+    assert tcp.get(tcp.api_port, "/v1/ps", headers={"Authorization": f"bearer {tcp.token}"}).json() == {
+        "apps": []
+    }
 
 
 def test_no_token_to_be_found(tcp, tmp_path):
@@ -256,8 +369,13 @@ def test_no_token_to_be_found(tcp, tmp_path):
 
 
 def put(catnap, body, headers=None):
-    return catnap.request(catnap.api_port, "/v1/apps", "PUT", body,
-                          {"Authorization": f"Bearer {catnap.token}", "Content-Type": "application/json", **(headers or {})})
+    return catnap.request(
+        catnap.api_port,
+        "/v1/apps",
+        "PUT",
+        body,
+        {"Authorization": f"Bearer {catnap.token}", "Content-Type": "application/json", **(headers or {})},
+    )
 
 
 def test_a_body_over_the_limit(tcp, tiny, tmp_path):
@@ -273,107 +391,44 @@ def test_a_body_over_the_limit(tcp, tiny, tmp_path):
     assert tcp.ps() == {"apps": []}
 
 
-@pytest.mark.parametrize("body, said", [
-    (b"", "no JSON"), (b"{", "no JSON"), (b"[]", "the body is"), (b"{}", "the body is"), (b'{"yaml": 7}', "texts"),
-    (b'{"yaml": "app: a", "file_name": 7}', "texts"), (b'{"yaml": "app: a", "env": []}', "functions: missing"),
-    (b'{"yaml": "\xff"}', "no JSON"), (b'{"app": "a", "functions": 7}', "app"), (b'{"yaml": "app: \\u0000"}', "no JSON"),
-    (b"[" * 100000, "no JSON"),
-])
+@pytest.mark.parametrize(
+    "body, said",
+    [
+        (b"", "no JSON"),
+        (b"{", "no JSON"),
+        (b"[]", "the body is"),
+        (b"{}", "the body is"),
+        (b'{"yaml": 7}', "texts"),
+        (b'{"yaml": "app: a", "file_name": 7}', "texts"),
+        (b'{"yaml": "app: a", "env": []}', "functions: missing"),
+        (b'{"yaml": "\xff"}', "no JSON"),
+        (b'{"app": "a", "functions": 7}', "app"),
+        (b'{"yaml": "app: \\u0000"}', "no JSON"),
+        (b"[" * 100000, "no JSON"),
+    ],
+)
 def test_bodies_that_say_nothing(tcp, body, said):
     answer = put(tcp, body)
     assert answer.status == 400 and said in answer.json()["error"], answer.text
     assert tcp.ps() == {"apps": []}
 
 
-@pytest.mark.parametrize("method, path, status", [
-    ("GET", "/", 404), ("GET", "/v1/nothing", 404), ("POST", "/v1/ps", 404), ("GET", "/v1/apps", 405), ("POST", "/v1/apps/x/eat", 404),
-    ("GET", "/v1/logs", 400), ("GET", "/v1/logs?app=..%2f..%2fetc", 400), ("GET", "/v1/logs?app=x&last=-1", 400),
-    ("GET", "/v1/logs?app=x", 404), ("DELETE", "/v1/apps/x", 404), ("DELETE", "/v1/apps/", 404),
-])
+@pytest.mark.parametrize(
+    "method, path, status",
+    [
+        ("GET", "/", 404),
+        ("GET", "/v1/nothing", 404),
+        ("POST", "/v1/ps", 404),
+        ("GET", "/v1/apps", 405),
+        ("POST", "/v1/apps/x/eat", 404),
+        ("GET", "/v1/logs", 400),
+        ("GET", "/v1/logs?app=..%2f..%2fetc", 400),
+        ("GET", "/v1/logs?app=x&last=-1", 400),
+        ("GET", "/v1/logs?app=x", 404),
+        ("DELETE", "/v1/apps/x", 404),
+        ("DELETE", "/v1/apps/", 404),
+    ],
+)
 def test_routes_that_are_none(tcp, method, path, status):
     answer = tcp.request(tcp.api_port, path, method, headers={"Authorization": f"Bearer {tcp.token}"})
     assert answer.status == status and answer.json()["error"]
-
-
-# ---- the machine ----
-
-def doctor(*words, before="true"):
-    """In a mount namespace of its own, where `before` may take something away."""
-    script = f"{before}\nexec {CATNAP} doctor {' '.join(words)}\n"
-    return subprocess.run(["unshare", "-m", "sh", "-ec", script], capture_output=True, text=True, timeout=60)
-
-
-def needs_root():
-    if os.geteuid() != 0:
-        pytest.skip("needs root to take something from a machine")
-
-
-def checks(done):
-    return {c["name"]: c for c in json.loads(done.stdout)["checks"]}
-
-
-def test_doctor_on_this_machine():
-    needs_root()
-    done = doctor("--json")
-    assert done.returncode == 0, done.stdout
-    assert all(c["ok"] for c in checks(done).values() if c["needed"])
-
-
-def test_no_runtime(tmp_path):
-    needs_root()
-    done = doctor("--runtime", "no-such-runtime")
-    assert done.returncode == 1
-    assert "MISSING  runtime        there is no 'no-such-runtime'" in done.stdout and "apt-get install crun" in done.stdout
-    config = tmp_path / "catnapd.yaml"
-    config.write_text("runtime: no-such-runtime\n")
-    done = run("serve", "--state", str(tmp_path / "state"), "--config", str(config), "--api", str(tmp_path / "api.sock"),
-               "--gateway", f"127.0.0.1:{free_port()}")
-    assert done.returncode == 1 and "no-such-runtime" in done.stderr and "apt-get install crun" in done.stderr
-
-
-def test_crun_that_is_not_installed(tmp_path):
-    needs_root()
-    crun = subprocess.run(["sh", "-c", "command -v crun"], capture_output=True, text=True).stdout.strip()
-    not_a_program = tmp_path / "empty"
-    not_a_program.write_text("")
-    away = f"mount --bind {not_a_program} $(readlink -f {crun})"
-    assert "there is no 'crun'" in doctor(before=away).stdout
-    done = subprocess.run(["unshare", "-m", "sh", "-ec", f"{away}\nexec {CATNAP} serve --state {tmp_path}/state --api {tmp_path}/s "
-                           f"--gateway 127.0.0.1:{free_port()}"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and "apt-get install crun" in done.stderr
-
-
-def test_no_overlay(tmp_path):
-    needs_root()
-    fake = tmp_path / "filesystems"
-    fake.write_text("nodev\ttmpfs\nnodev\tproc\n\text4\n")
-    done = doctor("--json", before=f"mount --bind {fake} /proc/filesystems")
-    overlay = checks(done)["overlay"]
-    assert not overlay["ok"] and "modprobe overlay" in overlay["fix"]
-
-
-def test_no_cgroups(tmp_path):
-    needs_root()
-    away = "umount -R -l /sys/fs/cgroup"
-    done = doctor("--json", before=away)
-    assert done.returncode == 1
-    freezer = checks(done)["freezer"]
-    assert not freezer["ok"] and freezer["needed"] and "cgroup2" in freezer["fix"]
-    assert not checks(done)["limits"]["ok"]
-    done = subprocess.run(["unshare", "-m", "sh", "-ec", f"{away}\nexec {CATNAP} serve --state {tmp_path}/state --api {tmp_path}/s "
-                           f"--gateway 127.0.0.1:{free_port()}"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and "mount -t cgroup2" in done.stderr
-
-
-def test_without_root(tmp_path):
-    needs_root()
-    done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", CATNAP, "doctor"],
-                          capture_output=True, text=True, timeout=60)
-    if "setpriv" in done.stderr or done.returncode in (126, 127):
-        pytest.skip("the program can't be run by nobody: " + done.stderr)
-    assert done.returncode == 1 and "MISSING  root" in done.stdout and "sudo" in done.stdout
-
-
-def test_doctor_reads_its_line():
-    done = run("doctor", "--jsn")
-    assert done.returncode == 2 and "--jsn" in done.stderr
