@@ -200,7 +200,7 @@ def test_a_command_that_exits_at_once(catnap, tiny):
     shown = catnap.cli("ps").stdout
     assert "failed, retry" in shown and "the pump is broken" in shown
     logs = catnap.cli("logs", "tiny").stdout
-    assert "the pump is broken" in logs and "-- exited with code 7" in logs
+    assert "the pump is broken" in logs and "-- it exited with code 7" in logs
 
 
 def test_a_command_that_never_listens(catnap, tiny):
