@@ -173,6 +173,7 @@ static void test_times_of_the_wall(void **unused) {
     assert_int_equal(ms, INT64_C(1767304800000));
     assert_true(words_to_wall_ms("14:05", &ms));
     assert_int_equal(ms / 60000 % (24 * 60), 12 * 60 + 5);
+    assert_in_range(clock_wall_ms() - ms, 0, 24 * 3600 * 1000); /* the last one */
     static const char *const bad[] = {"", "25:00", "2026-13-01", "2026-01-02T03:04:05+02", "now", "14:05 "};
     for (size_t i = 0; i < COUNT(bad); i++)
         if (words_to_wall_ms(bad[i], &ms)) fail_msg("'%s' is a time", bad[i]);
