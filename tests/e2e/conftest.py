@@ -71,7 +71,8 @@ class Catnap:
         command = [str(BIN / "catnap"), "serve", "--state", str(self.state), "--api", self.api,
                    "--gateway", f"127.0.0.1:{self.port}", *self.extra]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=open(self.log, "ab"), env={**os.environ, **(env or {})})
+                                        stderr=open(self.log, "ab"), env={**os.environ, **(env or {})},
+                                        start_new_session=True)
         line = b""
         end = time.monotonic() + DEADLINE_S
         while b"catnap is up" not in line:

@@ -187,6 +187,21 @@ def test_an_end_leaves_nothing(catnap, tiny):
     assert wait_for("all is gone", lambda: not leftovers(catnap)) is True
 
 
+def test_ctrl_c_at_its_terminal_is_for_the_daemon_alone(make_catnap, tiny):
+    catnap = make_catnap(extra=["--leave-containers"]).start()
+    port = up(catnap, tiny, doze_after="never", scaledown_window="never")
+    assert catnap.get(port).status == 200
+    pid = catnap.function("tiny", "web")["containers"][0]["pid"]
+    os.killpg(catnap.process.pid, signal.SIGINT)  # what a terminal does
+    catnap.process.wait(60)
+    catnap.stop()
+    assert "launcher" not in catnap.log.read_text()
+    catnap.extra = []
+    catnap.start()
+    assert catnap.function("tiny", "web")["containers"][0]["pid"] == pid
+    assert catnap.get(port).text == "hello\n"
+
+
 def test_a_killed_daemon_loses_nothing_and_the_next_takes_over(make_catnap, tiny):
     catnap = make_catnap().start()
     port = up(catnap, tiny, doze_after="never", scaledown_window="never")
