@@ -76,8 +76,10 @@ def test_every_verb_and_option_is_there():
         heading = re.search(rf"^### .*\b{verb}\b.*$", CLI, re.M)
         assert heading, f"docs/cli.md has no heading of {verb}"
         section = CLI[heading.start() :].split("\n### ")[0]
+        completed = catnap_says("complete", verb, "-").split()
         for option in re.findall(r"(?<!\S)(--[\w-]+)", catnap_says("help", verb).split("example")[0]):
             assert option in section, f"docs/cli.md, {verb}: {option}"
+            assert option in completed, f"completion of {verb}: {option}"
 
 
 def test_the_curl_lines_are_answered(catnap, tiny):
