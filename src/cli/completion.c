@@ -65,7 +65,7 @@ static bool offer_value(const struct verb *verb, const char *option, const char 
     bool file = strcmp(option, "--state") == 0 || strcmp(option, "--config") == 0 ||
                 strcmp(option, "--up") == 0 || strcmp(option, "--api") == 0;
     if (file) puts(":files");
-    return file || strcmp(option, "--gateway") == 0;
+    return file || strcmp(option, "--gateway") == 0 || strcmp(option, "--modal") == 0;
 }
 
 static bool stands_already(const struct command *command, const char *name) {
@@ -109,7 +109,7 @@ int complete_run(struct command *command) {
     const struct verb *verb = verb_find(command->argv[1]);
     if (!verb) return STATUS_OK;
     if (command->argc > 3 && offer_value(verb, command->argv[command->argc - 2], prefix)) return STATUS_OK;
-    if (prefix[0] == '-' && (prefix[1] || verb->kind != WORDS_FILES)) {
+    if (prefix[0] == '-') {
         offer_options(verb, prefix);
         return STATUS_OK;
     }

@@ -148,7 +148,7 @@ const struct verb verbs[] = {
         .name = "serve",
         .operands = "[OPTIONS]",
         .summary = "the daemon, in the foreground",
-        .foreign_options = "--state --gateway --api --config --up --leave-containers",
+        .foreign_options = "--state --gateway --api --modal --config --up --leave-containers --no-auth",
         .run = serve_run,
     },
     {

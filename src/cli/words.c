@@ -72,10 +72,15 @@ bool words_to_wall_ms(const char *text, int64_t *ret_ms) {
         parts.tm_sec = 0;
         const char *end = strptime(text, forms[i], &parts);
         if (!end) continue;
-        bool utc = strcmp(end, "Z") == 0;
+        bool utc = strcmp(end, "Z") == 0 && forms[i][1] == 'Y';
         if (*end && !utc) continue;
         parts.tm_isdst = -1;
         time_t when = utc ? timegm(&parts) : mktime(&parts);
+        if (forms[i][1] != 'Y' && when > now) { /* the last 14:05 was yesterday's */
+            parts.tm_mday--;
+            parts.tm_isdst = -1;
+            when = mktime(&parts);
+        }
         *ret_ms = (int64_t)when * 1000;
         return when >= 0;
     }

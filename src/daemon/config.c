@@ -235,7 +235,9 @@ struct error *config_read(int argc, char **argv, struct config *ret_config, bool
         TRY(file_apply(ret_config, named), "configuration");
     else if (file_exists(fallback))
         TRY(file_apply(ret_config, fallback), "configuration");
+    ret_config->line_is_wrong = true;
     TRY_PLAIN(arguments_apply(argc, argv, ret_config));
+    ret_config->line_is_wrong = false;
     return places(ret_config);
 }
 

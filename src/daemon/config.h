@@ -20,6 +20,7 @@ struct config {
     int64_t reclaim_after_ms, backoff_first_ms, backoff_max_ms;
     uint64_t log_file_bytes;
     bool leave_containers; /* at the end: they go on, for the next daemon to adopt */
+    bool line_is_wrong;    /* where config_read failed: by the command line, not by the file or the machine */
 };
 
 /* Arguments of `serve`. INVALID_ARGUMENT says what was wrong; *ret_help: asked for help, config stays empty.

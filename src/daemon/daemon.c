@@ -305,9 +305,10 @@ int daemon_main(int argc, char **argv) {
     if (error) {
         scoped_string char *text = error_text(error);
         fprintf(stderr, "catnap: %s\n", text);
+        int status = daemon.config.line_is_wrong ? 2 : 1;
         error_free(error);
         close_all(&daemon);
-        return 1;
+        return status;
     }
     daemon.interrupt = io_signal_new(daemon.loop, SIGINT, on_signal, &daemon);
     daemon.terminate = io_signal_new(daemon.loop, SIGTERM, on_signal, &daemon);

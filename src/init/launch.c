@@ -136,6 +136,7 @@ int launch_main(int argc, char **argv) {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    setsid(); /* Ctrl-C at the daemon's terminal, or its hangup, is for the daemon, not for containers */
     umask(022);
     char log[4096];
     snprintf(log, sizeof log, "%s/runtime.log", launch.box);

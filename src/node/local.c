@@ -124,26 +124,15 @@ static void tell_end(struct text *text, const struct container_end *end) {
     }
 }
 
-/* What container wrote at the log's end already. */
-static bool is_in_log(const struct container_end *end) {
-    return !end->error && (end->oom_killed || end->signal || end->exit_code > 0);
-}
-
-static void cut_last_line(char *tail) {
-    char *newline = strrchr(tail, '\n');
-    *(newline ? newline : tail) = '\0';
-}
-
 static void tell_exited(struct local *local, const struct container_end *end) {
     struct node *node = local->node;
     scoped_text struct text text = {0};
     tell_end(&text, end);
     char name[24];
     snprintf(name, sizeof name, "%llu", (unsigned long long)local->number);
-    if (!is_in_log(end)) logs_say(node->logs_dir, local->app, local->function, name, text.data);
     scoped_string char *tail =
-        logs_tail(node->logs_dir, local->app, local->function, name, TAIL_LINES + 1, TAIL_BYTES);
-    cut_last_line(tail); /* how it ended */
+        logs_tail(node->logs_dir, local->app, local->function, name, TAIL_LINES, TAIL_BYTES);
+    logs_say(node->logs_dir, local->app, local->function, name, text.data);
     if (tail[0]) text_printf(&text, "; the last lines of its log:\n%s", tail);
     bool was_ready = end->was_ready;
     uint64_t number = local->number;

@@ -1,6 +1,8 @@
-"""A real catnap for each test that asks for one: own state, own ports, own end. Nothing is mocked and nothing sleeps.
+"""A real catnap for each test that asks for one: own state, own ports, own end. Nothing is mocked, nothing
+sleeps.
 
-`catnap` is a running daemon; `catnap.up(yaml)`, `catnap.ps()`, `catnap.get(port, path)`, `catnap.cli(...)` are what a user does.
+`catnap` is a running daemon; `catnap.up(yaml)`, `catnap.ps()`, `catnap.get(port, path)`,
+`catnap.cli(...)` are what a user does.
 `tiny` is the path of a small static HTTP server (tests/fixtures/tiny_server.c), built once."""
 
 import json
@@ -66,10 +68,11 @@ class Catnap:
 
     # -- life --
     def start(self, env=None):
-        command = [str(BIN / "catnap"), "serve", "--state", str(self.state), "--gateway", f"127.0.0.1:{self.port}",
-                   "--api", self.api, *self.extra]
+        command = [str(BIN / "catnap"), "serve", "--state", str(self.state), "--api", self.api,
+                   "--gateway", f"127.0.0.1:{self.port}", *self.extra]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=open(self.log, "ab"), env={**os.environ, **(env or {})})
+                                        stderr=open(self.log, "ab"), env={**os.environ, **(env or {})},
+                                        start_new_session=True)
         line = b""
         end = time.monotonic() + DEADLINE_S
         while b"catnap is up" not in line:
@@ -95,10 +98,12 @@ class Catnap:
 
     # -- what a user does --
     def cli(self, *arguments, check=True, env=None, timeout=DEADLINE_S):
-        done = subprocess.run([str(BIN / "catnap"), *arguments], env={**os.environ, "CATNAP_API": self.api, **(env or {})},
+        done = subprocess.run([str(BIN / "catnap"), *arguments],
+                              env={**os.environ, "CATNAP_API": self.api, **(env or {})},
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
         if check and done.returncode != 0:
-            pytest.fail(f"catnap {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}\n{self.log.read_text()}")
+            pytest.fail(f"catnap {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}\n"
+                        f"{self.log.read_text()}")
         return done
 
     def up(self, yaml, env=None, check=True, name="app.yaml"):
@@ -124,7 +129,8 @@ class Catnap:
         return wait_for(f"{app}.{function} {states}", lambda: self.state_of(app, function) in states)
 
     def request(self, port, path="/", method="GET", body=None, headers=None, timeout=DEADLINE_S):
-        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=body, method=method, headers=headers or {})
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=body, method=method,
+                                         headers=headers or {})
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=timeout) as answer:
@@ -176,9 +182,9 @@ def catnap(make_catnap):
 
 def tiny_yaml(tiny, app="tiny", function="web", publish=None, port=8000, env=None, **more):
     """A manifest for the tiny server. `more` are keys of the function."""
-    lines = [f"app: {app}", "functions:", f"  {function}:", "    image: host", "    command: [/srv/tiny_server]",
-             f"    port: {port}", "    volumes:", f"      /srv: {{volume: {tiny}, read_only: true}}", "    env:",
-             f'      PORT: "{port}"']
+    lines = [f"app: {app}", "functions:", f"  {function}:", "    image: host",
+             "    command: [/srv/tiny_server]", f"    port: {port}", "    volumes:",
+             f"      /srv: {{volume: {tiny}, read_only: true}}", "    env:", f'      PORT: "{port}"']
     lines += [f'      {k}: "{v}"' for k, v in (env or {}).items()]
     if publish:
         lines.append(f"    publish: {publish}")

@@ -1,5 +1,5 @@
-"""An app's day, through the real daemon and a real runtime: asleep, woken by a request, dozing, thawed, stopped; and what a user
-is told when it can't be."""
+"""An app's day, through the real daemon and a real runtime: asleep, woken by a request, dozing, thawed,
+stopped; and what a user is told when it can't be."""
 
 import concurrent.futures
 import os
@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 import pytest
-from conftest import free_port, tiny_yaml, wait_for
+from conftest import BIN, free_port, tiny_yaml, wait_for
 
 
 def up(catnap, tiny, **more):
@@ -78,13 +78,14 @@ def test_a_command_that_exits_at_once_is_told_with_its_last_words(catnap, tiny):
     assert answer.status in (502, 503)
     assert "code 7" in answer.text and "the pump is broken" in answer.text
     again = catnap.get(port)
-    assert again.status in (502, 503) and "Retry-After" in again.headers, "it backs off, and says for how long"
+    assert again.status in (502, 503) and "Retry-After" in again.headers, "it backs off, and says how long"
     assert catnap.state_of("tiny", "web") == "failed"
 
 
 def test_a_command_that_is_not_there(catnap, tiny):
     port = free_port()
-    catnap.up(f"app: lost\nfunctions:\n  web:\n    command: [/no/such/program]\n    port: 80\n    publish: {port}\n")
+    catnap.up("app: lost\nfunctions:\n  web:\n    command: [/no/such/program]\n    port: 80\n"
+              f"    publish: {port}\n")
     answer = catnap.get(port)
     assert answer.status in (502, 503) and "/no/such/program" in answer.text
 
@@ -129,7 +130,7 @@ def test_output_is_kept_and_can_be_followed(catnap, tiny):
     port = up(catnap, tiny, env={"TINY_SAY": "good morning"})
     catnap.get(port)
     assert "good morning" in wait_for("the line in the log", lambda: catnap.cli("logs", "tiny").stdout)
-    follow = subprocess.Popen([os.path.join(os.environ.get("CATNAP_BIN", "build"), "catnap"), "logs", "tiny", "-f"],
+    follow = subprocess.Popen([str(BIN / "catnap"), "logs", "tiny", "-f"],
                               env={**os.environ, "CATNAP_API": catnap.api}, stdout=subprocess.PIPE, text=True)
     try:
         catnap.cli("sleep", "tiny")
@@ -186,6 +187,21 @@ def test_an_end_leaves_nothing(catnap, tiny):
     assert wait_for("all is gone", lambda: not leftovers(catnap)) is True
 
 
+def test_ctrl_c_at_its_terminal_is_for_the_daemon_alone(make_catnap, tiny):
+    catnap = make_catnap(extra=["--leave-containers"]).start()
+    port = up(catnap, tiny, doze_after="never", scaledown_window="never")
+    assert catnap.get(port).status == 200
+    pid = catnap.function("tiny", "web")["containers"][0]["pid"]
+    os.killpg(catnap.process.pid, signal.SIGINT)  # what a terminal does
+    catnap.process.wait(60)
+    catnap.stop()
+    assert "launcher" not in catnap.log.read_text()
+    catnap.extra = []
+    catnap.start()
+    assert catnap.function("tiny", "web")["containers"][0]["pid"] == pid
+    assert catnap.get(port).text == "hello\n"
+
+
 def test_a_killed_daemon_loses_nothing_and_the_next_takes_over(make_catnap, tiny):
     catnap = make_catnap().start()
     port = up(catnap, tiny, doze_after="never", scaledown_window="never")
@@ -216,8 +232,8 @@ def test_a_dozing_container_is_adopted_too(make_catnap, tiny):
 
 def test_a_second_daemon_on_the_same_state_is_refused(catnap, make_catnap):
     other = make_catnap(directory=catnap.directory)
-    done = subprocess.run([str(os.path.join(os.environ.get("CATNAP_BIN", "build"), "catnap")), "serve", "--state",
-                           str(catnap.state), "--gateway", f"127.0.0.1:{free_port()}", "--api",
+    done = subprocess.run([str(BIN / "catnap"), "serve", "--state", str(catnap.state),
+                           "--gateway", f"127.0.0.1:{free_port()}", "--api",
                            str(other.directory / "other.sock")], capture_output=True, text=True, timeout=30)
     assert done.returncode != 0 and str(catnap.process.pid) in done.stderr
 
@@ -232,7 +248,7 @@ def test_several_live_side_by_side(make_catnap, tiny):
 
 def test_a_port_that_is_taken(catnap, tiny):
     done = catnap.up(tiny_yaml(tiny, publish=catnap.port + 0, app="one"), check=False)
-    assert done.returncode == 0, "the gateway's own port may be published: it answers what no host name claims"
+    assert done.returncode == 0, "the gateway's own port: it answers what no host name claims"
     assert catnap.get(catnap.port).text == "hello\n"
     import socket
     with socket.socket() as taken:
@@ -242,14 +258,17 @@ def test_a_port_that_is_taken(catnap, tiny):
         assert done.returncode == 1 and str(taken.getsockname()[1]) in done.stderr
 
 
+BASE = "app: a\nfunctions:\n  f:\n    command: [x]\n    port: 80\n"
+
+
 @pytest.mark.parametrize("yaml, said", [
     ("app: a\nfunctions:\n  f:\n    comand: [x]\n    port: 80\n", ":4:"),
     ("app: a\nfunctions:\n  f:\n    command: [x]\n    port: 99999\n", ":5:"),
     ("app: a\nfunctions:\n  f:\n    port: 80\n", "command"),
     ("app: a\nfunctions:\n  f:\n    command: [x]\n    port: [1]\n", ":5:"),
-    ("app: a\nfunctions:\n  f:\n    command: [x]\n    image: docker.io/library/none\n    port: 80\n", "registries"),
-    ("app: a\nfunctions:\n  f:\n    command: [x]\n    image: /no/such/image\n    port: 80\n", "/no/such/image"),
-    ("app: a\nfunctions:\n  f:\n    command: [x]\n    port: 80\n    volumes: {/x: /no/such/place}\n", "/no/such/place"),
+    (BASE + "    image: docker.io/library/none\n", "registries"),
+    (BASE + "    image: /no/such/image\n", "/no/such/image"),
+    (BASE + "    volumes: {/x: /no/such/place}\n", "/no/such/place"),
 ])
 def test_a_wrong_manifest_is_told_and_changes_nothing(catnap, yaml, said):
     done = catnap.up(yaml, check=False)
