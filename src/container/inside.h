@@ -160,7 +160,9 @@ bool network_prepared(struct container_host *host);
 must_check struct error *network_take(struct container_host *host, uint32_t *ret_index);
 void network_adopt(struct container_host *host, uint32_t index);
 void network_give(struct container_host *host, uint32_t index);
-void network_free(struct container_host *host); /* the table too where nobody uses it; blocking */
+void network_resume(struct container_host *host); /* an earlier daemon's, where it left one */
+void network_stop(struct container_host *host);   /* nothing of it runs on the loop any more */
+void network_free(struct container_host *host);   /* the table too where nobody uses it; blocking */
 void network_job(const struct container_host *host, uint32_t index, struct text *job);
 char *network_resolv_conf(const char *text); /* what a container can use of the machine's; owned */
 
