@@ -46,6 +46,11 @@ static void find_v1(struct mount_line *mount, const char *name, struct cgroup_ho
             groups->controller[c] = mem_printf(SPAN_FORMAT "/%s", SPAN_ARGS(mount->point), name);
     if (has_word(mount->options, "freezer") && !groups->freezer)
         groups->freezer = mem_printf(SPAN_FORMAT "/%s", SPAN_ARGS(mount->point), name);
+    for (size_t i = 0; i + 1 < CGROUP_V1_MAX; i++) {
+        if (groups->v1[i]) continue;
+        groups->v1[i] = mem_printf(SPAN_FORMAT "/%s", SPAN_ARGS(mount->point), name);
+        return;
+    }
 }
 
 void cgroup_find(const char *mountinfo, const char *own, const char *name, struct cgroup_host *ret_groups) {
