@@ -57,6 +57,7 @@ look_at(struct container_host *host, const char *name, const struct container_ev
     struct container *container = candidate ? take_over(host, slot, &record, events, owner) : NULL;
     if (container && !lives(container, &record)) {
         container->slot = NULL;
+        network_give(host, container->network_index);
         life_free(container);
         slot->container = container = NULL;
     }

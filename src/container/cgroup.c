@@ -127,6 +127,7 @@ struct error *cgroup_host_open(const char *name, struct cgroup_host *ret_groups)
 void cgroup_host_done(struct cgroup_host *groups) {
     free(groups->unified), free(groups->freezer), free(groups->hide), free(groups->delegated);
     for (int c = 0; c < CGROUP_CONTROLLERS; c++) free(groups->controller[c]);
+    for (size_t i = 0; i < CGROUP_V1_MAX; i++) free(groups->v1[i]);
     *groups = (struct cgroup_host){0};
 }
 
@@ -149,6 +150,7 @@ static size_t bases(const struct cgroup_host *groups, const char *ret_bases[CGRO
 void cgroup_host_remove(const struct cgroup_host *groups) {
     const char *own[CGROUP_DIRS_MAX];
     for (size_t i = 0, count = bases(groups, own); i < count; i++) (void)rmdir(own[i]);
+    for (size_t i = 0; groups->v1[i]; i++) (void)rmdir(groups->v1[i]);
 }
 
 size_t cgroup_dirs(const struct cgroup_host *groups, const char *slot, char *ret_dirs[CGROUP_DIRS_MAX]) {
@@ -250,22 +252,28 @@ static bool remove_group(const char *group) {
     return rmdir(group) == 0 || errno == ENOENT;
 }
 
+static bool remove_patiently(const struct cgroup_host *groups, const char *slot, const char *group,
+                             int64_t until_ms) {
+    for (int64_t pause_us = 500; !remove_group(group); pause_us += pause_us < 50000 ? pause_us : 0) {
+        if (clock_monotonic_ms() >= until_ms) return false;
+        cgroup_kill(groups, slot);
+        nanosleep(&(struct timespec){.tv_nsec = pause_us * 1000}, NULL);
+    }
+    return true;
+}
+
 bool cgroup_remove(const struct cgroup_host *groups, const char *slot, int64_t patience_ms) {
     char *dirs[CGROUP_DIRS_MAX];
     size_t count = cgroup_dirs(groups, slot, dirs);
     bool gone = true;
-    int64_t until_ms = clock_monotonic_ms() + patience_ms, pause_us = 500;
+    int64_t until_ms = clock_monotonic_ms() + patience_ms;
     for (size_t i = 0; i < count; i++) {
-        while (!remove_group(dirs[i])) {
-            if (clock_monotonic_ms() >= until_ms) {
-                gone = false;
-                break;
-            }
-            cgroup_kill(groups, slot);
-            nanosleep(&(struct timespec){.tv_nsec = pause_us * 1000}, NULL);
-            if (pause_us < 50000) pause_us *= 2;
-        }
+        gone = remove_patiently(groups, slot, dirs[i], until_ms) && gone;
         free(dirs[i]);
+    }
+    for (size_t i = 0; groups->v1[i]; i++) {
+        scoped_string char *group = group_of(groups->v1[i], slot);
+        gone = remove_patiently(groups, slot, group, until_ms) && gone;
     }
     return gone;
 }
@@ -277,11 +285,14 @@ uint64_t cgroup_memory_bytes(const struct cgroup_host *groups, const char *slot)
                        groups->controller_v2[CGROUP_MEMORY] ? "memory.current" : "memory.usage_in_bytes");
 }
 
+/* v1 counts where the victim was, and that may be the runtime's own group below ours. */
 uint64_t cgroup_oom_kills(const struct cgroup_host *groups, const char *slot) {
     if (!groups->controller[CGROUP_MEMORY]) return 0;
     scoped_string char *group = group_of(groups->controller[CGROUP_MEMORY], slot);
-    return read_field(group, groups->controller_v2[CGROUP_MEMORY] ? "memory.events" : "memory.oom_control",
-                      "oom_kill");
+    if (groups->controller_v2[CGROUP_MEMORY]) return read_field(group, "memory.events", "oom_kill");
+    scoped_string char *of_the_runtime = mem_printf("%s/r", group);
+    return read_field(group, "memory.oom_control", "oom_kill") +
+           read_field(of_the_runtime, "memory.oom_control", "oom_kill");
 }
 
 char *cgroup_reclaim_file(const struct cgroup_host *groups, const char *slot, const char **ret_word) {

@@ -72,8 +72,7 @@ static void learn_end(struct container *container) {
     } else if (ran) {
         end->signal = SIGKILL;
     }
-    end->oom_killed = ran && end->signal == SIGKILL &&
-                      cgroup_oom_kills(&container->host->groups, container->slot->name) > 0;
+    end->oom_killed = ran && end->signal == SIGKILL && container->oom_kills > 0;
 }
 
 static void work(struct io_work *work_) {
@@ -136,6 +135,8 @@ void end_begin(struct container *container) {
     io_watch_free(take(container->ready_watch));
     io_child_free(take(container->helper));
     if (container->slot) io_child_free(take(container->slot->launcher));
+    if (container->slot) /* before the runtime removes what counts them */
+        container->oom_kills = cgroup_oom_kills(&container->host->groups, container->slot->name);
     if (container->slot && container->host->kind != RUNTIME_CRUN)
         delete_by_runtime(container);
     else

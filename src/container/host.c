@@ -92,6 +92,7 @@ struct error *container_host_open(const struct container_host_options *options,
         container_host_free(host);
         return error_wrap(failed, "containers");
     }
+    network_resume(host);
     io_timer_arm(host->refill, 0);
     *ret_host = host;
     return NULL;
@@ -99,6 +100,7 @@ struct error *container_host_open(const struct container_host_options *options,
 
 void host_unref(struct container_host *host) {
     if (--host->references > 0) return;
+    network_free(host);
     cgroup_host_remove(&host->groups);
     cgroup_host_done(&host->groups);
     scoped_fd_close(&host->own_netns);
@@ -114,7 +116,7 @@ void container_host_free(struct container_host *host) {
     LIST_EACH_SAFE(node, next, &host->waiting) container_free(CONTAINER_OF(node, struct container, node));
     LIST_EACH_SAFE(node, next, &host->containers) container_free(CONTAINER_OF(node, struct container, node));
     io_timer_free(take(host->refill));
-    network_free(host);
+    network_stop(host);
     host_unref(host);
 }
 

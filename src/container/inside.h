@@ -6,7 +6,7 @@
 #pragma once
 #include "container.h"
 
-enum { CGROUP_DIRS_MAX = 5 };
+enum { CGROUP_DIRS_MAX = 5, CGROUP_V1_MAX = 16 };
 enum cgroup_controller { CGROUP_MEMORY, CGROUP_CPU, CGROUP_PIDS, CGROUP_CONTROLLERS };
 
 /* ---- cgroup.c, cgroup_find.c ---- */
@@ -17,6 +17,8 @@ struct cgroup_host {
     bool controller_v2[CGROUP_CONTROLLERS];
     char *hide;      /* the v2 mount of a machine with both, which crun does not bear; NULL: pure v1 or v2 */
     char *delegated; /* v2: the group given to us (we move to a leaf of it); NULL: the root */
+    char *v1[CGROUP_V1_MAX]; /* our group in every v1 hierarchy, NULL-terminated: some runtimes make it in all
+                              */
 };
 /* From the texts of /proc/self/mountinfo and /proc/self/cgroup; touches nothing. */
 void cgroup_find(const char *mountinfo, const char *own, const char *name, struct cgroup_host *ret_groups);
@@ -104,6 +106,7 @@ struct container {
     int64_t started_wall_ms;
     int pid, pidfd, netns_fd, ready_fd;
     uint32_t network_index; /* 0: no way out */
+    uint64_t oom_kills;
     struct io_watch *pid_watch, *ready_watch;
     struct io_timer
         *timer; /* deadline of the creation, later the pause between doze_signal and the freezer */
@@ -162,7 +165,9 @@ bool network_prepared(struct container_host *host);
 must_check struct error *network_take(struct container_host *host, uint32_t *ret_index);
 void network_adopt(struct container_host *host, uint32_t index);
 void network_give(struct container_host *host, uint32_t index);
-void network_free(struct container_host *host); /* the table too where nobody uses it; blocking */
+void network_resume(struct container_host *host); /* an earlier daemon's, where it left one */
+void network_stop(struct container_host *host);   /* nothing of it runs on the loop any more */
+void network_free(struct container_host *host);   /* the table too where nobody uses it; blocking */
 void network_job(const struct container_host *host, uint32_t index, struct text *job);
 char *network_resolv_conf(const char *text); /* what a container can use of the machine's; owned */
 

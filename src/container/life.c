@@ -180,12 +180,10 @@ struct error *life_watch(struct container *container) {
 static must_check struct error *created(struct container *container, const struct io_child_end *end) {
     if (end->exit_code != 0) {
         scoped_string char *said = slot_runtime_log(container->slot);
-        if (container->kill_wanted)
-            return error_new(ERROR_CANCELLED, "it was killed while it was being created");
         return error_new(ERROR_FAILED_PRECONDITION, "%s could not create it: %s", container->host->runtime,
                          said);
     }
-    TRY_PLAIN(read_pid(container));
+    TRY(read_pid(container), "%s made no process", container->host->runtime);
     TRY_PLAIN(life_watch(container));
     return record_write(container);
 }

@@ -4,9 +4,13 @@
  * Each daemon has its own table and its own /16 of 10.0.0.0/8, chosen free of the machine's routes and kept
  * in RUN_DIR/network, so that several live side by side and a restarted one goes on. A container gets a /30.
  * Containers reach neither each other nor this machine, but for its name server. The launcher lays the cable;
- * it goes with the container's network namespace. */
+ * it goes with the container's network namespace. The table is made when the first container asks and goes
+ * with the daemon, unless containers stay; so does the machine's forwarding of packets, where it was off
+ * before. */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -18,9 +22,11 @@
 enum { INDEX_MAX = 16383, BASE_FIRST = 210, BASE_LAST = 239, NFT_MS = 10000 };
 
 struct network {
-    char prefix[8]; /* of our interfaces' names: "cn3f2a" */
-    unsigned base;  /* 10.BASE.0.0/16 */
+    char prefix[16]; /* of our interfaces' names: "cnap3f2a" */
+    unsigned base;   /* 10.BASE.0.0/16 */
     bool ready;
+    bool table;      /* there is one, of ours or of the daemon before us */
+    bool forwarding; /* we switched it on */
     struct io_child *nft;
     uint32_t last, count;
     uint8_t used[(INDEX_MAX + 8) / 8];
@@ -41,17 +47,30 @@ static bool routed(unsigned base) {
     return false;
 }
 
-static unsigned choose_base(const struct container_host *host) {
-    scoped_string char *path = path_join(host->run_dir, "network");
+static char *kept_path(const struct container_host *host) {
+    return path_join(host->run_dir, "network");
+}
+
+/* "BASE" or "BASE forwarding" of an earlier daemon with this run directory. */
+static bool recall(const struct container_host *host, struct network *network) {
+    scoped_string char *path = kept_path(host);
     scoped_text struct text kept = {0};
     scoped(error) struct error *failed = file_read(path, 64, &kept);
+    struct span rest = span_trim(text_span(&kept));
     uint64_t base = 0;
-    if (!failed && span_to_u64(span_trim(text_span(&kept)), &base) && base >= BASE_FIRST && base <= BASE_LAST)
-        return (unsigned)base;
-    for (base = BASE_FIRST; base < BASE_LAST && routed((unsigned)base);) base++;
-    scoped_string char *text = mem_printf("%u\n", (unsigned)base);
+    if (failed || !span_to_u64(span_cut(&rest, ' '), &base) || base < BASE_FIRST || base > BASE_LAST)
+        return false;
+    network->base = (unsigned)base;
+    network->table = true;
+    network->forwarding = span_is(rest, "forwarding");
+    return true;
+}
+
+static void keep(const struct container_host *host) {
+    const struct network *network = host->network;
+    scoped_string char *path = kept_path(host);
+    scoped_string char *text = mem_printf("%u%s\n", network->base, network->forwarding ? " forwarding" : "");
     error_free(file_replace(path, span_of(text), 0600));
-    return (unsigned)base;
 }
 
 static struct network *network_of(struct container_host *host) {
@@ -59,9 +78,17 @@ static struct network *network_of(struct container_host *host) {
     struct network *network = host->network = NEW(struct network);
     char sum[SHA256_HEX_SIZE];
     sha256_of(span_of(host->cgroup), sum);
-    snprintf(network->prefix, sizeof network->prefix, "cn%.4s", sum);
-    network->base = choose_base(host);
+    snprintf(network->prefix, sizeof network->prefix, "cnap%.4s", sum);
+    if (recall(host, network)) return network;
+    network->base = BASE_FIRST;
+    while (network->base < BASE_LAST && routed(network->base)) network->base++;
+    keep(host);
     return network;
+}
+
+void network_resume(struct container_host *host) {
+    scoped_string char *path = kept_path(host);
+    if (file_exists(path)) (void)network_of(host);
 }
 
 static char *rules(const struct container_host *host) {
@@ -72,7 +99,8 @@ static char *rules(const struct container_host *host) {
         "table inet %1$s {\n"
         "  chain out { type nat hook postrouting priority 100; ip saddr 10.%2$u.0.0/16 oifname != \"%3$s*\" "
         "masquerade; }\n"
-        "  chain through { type filter hook forward priority 0; iifname \"%3$s*\" oifname \"%3$s*\" drop; }\n"
+        "  chain through { type filter hook forward priority 0; iifname \"%3$s*\" oifname \"%3$s*\" drop;\n"
+        "    oifname \"%3$s*\" ct state established,related accept; oifname \"%3$s*\" drop; }\n"
         "  chain in { type filter hook input priority 0; iifname \"%3$s*\" ct state established,related "
         "accept;\n"
         "    iifname \"%3$s*\" meta l4proto { tcp, udp } th dport 53 accept; iifname \"%3$s*\" drop; }\n"
@@ -86,8 +114,35 @@ static void fail_waiting(struct container_host *host, const char *text) {
         if (container->function->network != CORE_NETWORK_OUTBOUND) continue;
         list_remove(node);
         list_append(&host->containers, node);
-        life_fail(container, error_new(ERROR_FAILED_PRECONDITION, "no outbound network: %s", text));
+        life_fail(container,
+                  error_new(ERROR_FAILED_PRECONDITION,
+                            "no outbound network: %s (it needs nft; Debian: apt-get install nftables)",
+                            text));
     }
+}
+
+/* ---- the machine forwards packets, or only while we need it ---- */
+#define FORWARD "/proc/sys/net/ipv4/ip_forward"
+
+static must_check struct error *switch_forwarding_on(const struct container_host *host) {
+    scoped_text struct text now = {0};
+    TRY_PLAIN(file_read(FORWARD, 16, &now));
+    if (span_is(span_trim(text_span(&now)), "1")) return NULL;
+    TRY_PLAIN(file_poke(FORWARD, "1"));
+    host->network->forwarding = true;
+    keep(host);
+    return NULL;
+}
+
+/* Another daemon that found it on relies on it. */
+static bool others_go_out(const struct network *network) {
+    DIR *interfaces = opendir("/sys/class/net");
+    bool found = false;
+    for (struct dirent *entry; interfaces && !found && (entry = readdir(interfaces));)
+        found = strncmp(entry->d_name, "cnap", 4) == 0 && strchr(entry->d_name, '-') &&
+                strncmp(entry->d_name, network->prefix, strlen(network->prefix)) != 0;
+    if (interfaces) closedir(interfaces);
+    return found;
 }
 
 static void on_nft(void *owner, struct io_child_end *end) {
@@ -96,12 +151,12 @@ static void on_nft(void *owner, struct io_child_end *end) {
     scoped(error) struct error *failed = end->error;
     scoped_string char *because =
         failed ? error_text(failed) : mem_printf("nft: " SPAN_FORMAT, SPAN_ARGS(span_trim(end->output)));
-    if (!failed && end->exit_code == 0)
-        failed = file_poke("/proc/sys/net/ipv4/ip_forward", "1");
-    else if (!failed)
-        failed = error_new(ERROR_FAILED_PRECONDITION, "nft");
-    host->network->ready = !failed;
-    if (failed) fail_waiting(host, because);
+    bool good = !failed && end->exit_code == 0;
+    host->network->table |= good;
+    scoped(error) struct error *stuck = good ? switch_forwarding_on(host) : NULL;
+    if (stuck) free(take(because)), because = error_text(stuck);
+    host->network->ready = good && !stuck;
+    if (!host->network->ready) fail_waiting(host, because);
     host_pump(host);
 }
 
@@ -157,19 +212,30 @@ void network_job(const struct container_host *host, uint32_t index, struct text 
     text_add_char(job, '\0');
 }
 
+static void delete_table(char *name) {
+    char *argv[] = {(char[]){"nft"}, (char[]){"delete"}, (char[]){"table"}, (char[]){"inet"}, name, NULL};
+    posix_spawn_file_actions_t quiet;
+    pid_t pid;
+    posix_spawn_file_actions_init(&quiet);
+    posix_spawn_file_actions_addopen(&quiet, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    if (posix_spawnp(&pid, "nft", &quiet, NULL, argv, environ) == 0) (void)waitpid(pid, NULL, 0);
+    posix_spawn_file_actions_destroy(&quiet);
+}
+
+void network_stop(struct container_host *host) {
+    if (host->network) io_child_free(take(host->network->nft));
+}
+
 void network_free(struct container_host *host) {
-    struct network *network = host->network;
+    struct network *network = take(host->network);
     if (!network) return;
-    io_child_free(network->nft);
     if (network->count == 0) {
-        char *argv[] = {(char[]){"nft"},  (char[]){"delete"}, (char[]){"table"},
-                        (char[]){"inet"}, host->cgroup,       NULL};
-        pid_t pid;
-        if (posix_spawnp(&pid, "nft", NULL, NULL, argv, environ) == 0) (void)waitpid(pid, NULL, 0);
-        scoped_string char *path = path_join(host->run_dir, "network");
+        if (network->table) delete_table(host->cgroup);
+        if (network->forwarding && !others_go_out(network)) error_free(file_poke(FORWARD, "0"));
+        scoped_string char *path = kept_path(host);
         (void)unlink(path);
     }
-    free(take(host->network));
+    free(network);
 }
 
 /* A name server on this machine's loopback is not the container's loopback; systemd-resolved keeps the real
@@ -179,9 +245,11 @@ char *network_resolv_conf(const char *text) {
     struct span rest = span_of(text);
     bool server = false;
     while (rest.data) {
-        struct span line = span_cut(&rest, '\n'), word = line;
-        if (span_is(span_cut(&word, ' '), "nameserver")) {
-            if (span_starts(word, "127.") || memchr(word.data ? word.data : "", ':', word.size)) continue;
+        struct span line = span_cut(&rest, '\n'), address = line;
+        if (span_starts(line, "nameserver")) {
+            address.data += strlen("nameserver"), address.size -= strlen("nameserver");
+            address = span_trim(address);
+            if (span_starts(address, "127.") || memchr(address.data, ':', address.size)) continue;
             server = true;
         }
         if (line.size) text_printf(&out, SPAN_FORMAT "\n", SPAN_ARGS(line));

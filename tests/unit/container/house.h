@@ -283,10 +283,10 @@ static inline char *house_run(struct house *house, const struct core_function *f
 }
 
 /* A child's end may interrupt a wait. */
-static inline bool await_fd(int fd, short events) {
+static inline bool await_fd(int fd, short events, int patience_ms) {
     struct pollfd wanted = {.fd = fd, .events = events};
     int result;
-    while ((result = poll(&wanted, 1, PATIENCE_MS)) < 0 && errno == EINTR) {
+    while ((result = poll(&wanted, 1, patience_ms)) < 0 && errno == EINTR) {
     }
     return result > 0;
 }
@@ -297,10 +297,10 @@ static inline char *guest_get(const struct guest *guest, const char *path) {
     scoped(error) struct error *failed = container_connect(guest->container, 8000, &fd);
     if (failed) return error_text(failed);
     scoped_string char *request = mem_printf("GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
-    (void)await_fd(fd, POLLOUT);
+    (void)await_fd(fd, POLLOUT, PATIENCE_MS);
     if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0) return mem_string("not sent");
     char answer[4096];
-    if (!await_fd(fd, POLLIN)) return mem_string("no answer in time");
+    if (!await_fd(fd, POLLIN, PATIENCE_MS)) return mem_string("no answer in time");
     ssize_t got = read(fd, answer, sizeof answer - 1);
     if (got <= 0) return mem_string("cut off");
     answer[got] = '\0';

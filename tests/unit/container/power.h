@@ -48,13 +48,12 @@ static inline int ask_frozen(const struct guest *guest) {
     int fd = -1;
     assert_ok(container_connect(guest->container, 8000, &fd));
     assert_int_equal(send(fd, request, sizeof request - 1, MSG_NOSIGNAL), sizeof request - 1);
-    struct pollfd answer = {.fd = fd, .events = POLLIN};
-    assert_int_equal(poll(&answer, 1, 50), 0);
+    assert_false(await_fd(fd, POLLIN, 50));
     return fd;
 }
 static inline void assert_answered(int taken_fd) {
     char text[512];
-    assert_true(await_fd(taken_fd, POLLIN));
+    assert_true(await_fd(taken_fd, POLLIN, PATIENCE_MS));
     assert_true(read(taken_fd, text, sizeof text) > 0);
     close(taken_fd);
 }

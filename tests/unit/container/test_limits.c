@@ -44,10 +44,10 @@ static void test_processor_time_is_held_back(void **unused) {
     scoped(core_function) struct core_function *function = shell_function(
         "burns",
         "python3 -c \"import time\n"
-        "while time.process_time() < 0.3: pass\"\n"
+        "while time.process_time() < 0.1: pass\"\n"
         "cd /sys/fs/cgroup; cat cpu.stat cpu/cpu.stat 2>/dev/null | grep nr_throttled | grep -qv ' 0$' &&"
         "echo throttled");
-    function->cpu_milli = 200;
+    function->cpu_milli = 50;
     scoped_string char *said = house_run(house, function, 1);
     assert_string_equal(said, "throttled");
     house_free(house);
