@@ -56,7 +56,6 @@ void nap_group_join(struct nap_pool *pool, const char *name) {
     list_append(&group->pools, &pool->group_link);
     if (pool->live > 0) list_append(&group->live, &pool->live_link);
     touch_group(group);
-    nap_group_turn(pool);
 }
 
 void nap_group_live(struct nap_pool *pool) {
