@@ -152,31 +152,6 @@ static struct deploy *enqueue(struct api *api, const char *name, struct core_app
 
 /* ---- PUT /v1/apps ---- */
 
-static const char *variable_of_body(void *owner, const char *name) {
-    return json_string_value(json_object_get(owner, name));
-}
-
-static struct error *read_body(struct span body, struct core_app **ret_app) {
-    json_error_t where;
-    scoped_json json_t *json = json_loadb(body.data ? body.data : "", body.size, 0, &where);
-    if (!json)
-        return error_new(ERROR_INVALID_ARGUMENT, "the body is no JSON: line %d: %s", where.line, where.text);
-    const json_t *yaml = json_object_get(json, "yaml"), *file_name = json_object_get(json, "file_name");
-    if (!yaml && !json_object_get(json, "functions"))
-        return error_new(
-            ERROR_INVALID_ARGUMENT,
-            "the body is {\"yaml\": ..., \"file_name\": ..., \"env\": {...}}, or an app as JSON");
-    if (!yaml) {
-        TRY(core_app_from_json(json, ret_app), "app");
-        return core_app_check(*ret_app);
-    }
-    if (!json_is_string(yaml) || (file_name && !json_is_string(file_name)))
-        return error_new(ERROR_INVALID_ARGUMENT, "yaml and file_name are texts");
-    struct span text = {json_string_value(yaml), json_string_length(yaml)};
-    return manifest_parse(text, file_name ? json_string_value(file_name) : "catnap.yaml", variable_of_body,
-                          json_object_get(json, "env"), ret_app);
-}
-
 static void on_gone(struct http_exchange *exchange) {
     struct deploy *deploy = http_exchange_owner(exchange);
     deploy->exchange = NULL;
@@ -192,7 +167,7 @@ static void wait_for(struct deploy *deploy, struct http_exchange *exchange) {
 static void on_body(struct http_exchange *exchange, struct span body, struct error *error) {
     struct api *api = http_exchange_owner(exchange);
     struct core_app *app = NULL;
-    if (!error) error = read_body(body, &app);
+    if (!error) error = body_parse(body, &app);
     if (!error) {
         wait_for(enqueue(api, app->name, app, NULL), exchange);
         return;

@@ -34,11 +34,17 @@ must_check struct error *token_publish(struct api *api, const char *address, uin
 bool token_allows(const struct api *api, const struct http_exchange *exchange);
 void token_done(struct api *api);
 
+/* ---- body.c ---- */
+/* Of PUT /v1/apps. The app may be there beside an error: the caller frees it. */
+must_check struct error *body_parse(struct span body, struct core_app **ret_app);
+
 /* ---- query.c ---- */
+/* The value of that name in what stands behind '?', decoded; NULL where absent. */
+const char *query_find(struct arena *arena, struct span query, const char *name);
 /* Decoded; NULL where absent. Lives as long as the exchange. */
 const char *query_value(struct http_exchange *exchange, const char *name);
 must_check struct error *query_u64(struct http_exchange *exchange, const char *name, uint64_t absent,
-                                      uint64_t *ret);
+                                   uint64_t *ret);
 
 /* ---- ps.c ---- */
 json_t *ps_all(struct api *api);

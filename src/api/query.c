@@ -12,24 +12,28 @@ static char *decode(struct arena *arena, struct span encoded) {
     size_t size = 0;
     for (size_t i = 0; i < encoded.size; i++) {
         char c = encoded.data[i];
-        if (c == '%' && i + 2 < encoded.size && hex_value(encoded.data[i + 1]) >= 0 &&
-            hex_value(encoded.data[i + 2]) >= 0) {
+        bool escaped = c == '%' && i + 2 < encoded.size && hex_value(encoded.data[i + 1]) >= 0 &&
+                       hex_value(encoded.data[i + 2]) >= 0;
+        if (escaped) {
             c = (char)(hex_value(encoded.data[i + 1]) * 16 + hex_value(encoded.data[i + 2]));
             i += 2;
         }
-        out[size++] = c == '+' ? ' ' : c;
+        out[size++] = c == '+' && !escaped ? ' ' : c;
     }
     out[size] = 0;
     return out;
 }
 
-const char *query_value(struct http_exchange *exchange, const char *name) {
-    struct span rest = http_exchange_query(exchange);
-    while (rest.data) {
-        struct span value = span_cut(&rest, '&'), key = span_cut(&value, '=');
-        if (span_is(key, name)) return decode(http_exchange_arena(exchange), value.data ? value : SPAN(""));
+const char *query_find(struct arena *arena, struct span query, const char *name) {
+    while (query.data) {
+        struct span value = span_cut(&query, '&'), key = span_cut(&value, '=');
+        if (span_is(key, name)) return decode(arena, value.data ? value : SPAN(""));
     }
     return NULL;
+}
+
+const char *query_value(struct http_exchange *exchange, const char *name) {
+    return query_find(http_exchange_arena(exchange), http_exchange_query(exchange), name);
 }
 
 struct error *query_u64(struct http_exchange *exchange, const char *name, uint64_t absent, uint64_t *ret) {

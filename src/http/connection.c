@@ -56,11 +56,13 @@ static bool take_head(struct connection *connection, struct span *bytes) {
     }
     size_t size = 0;
     const char *why = NULL;
-    enum head_state state = head_scan(&connection->scan, *bytes, &size, &why);
-    if ((state == HEAD_WHOLE ? size : bytes->size) > server->limits.head_bytes) {
+    /* Not beyond the limit: what is wrong behind it must not count, however the bytes come in. */
+    size_t limit = server->limits.head_bytes;
+    struct span within = {bytes->data, bytes->size < limit ? bytes->size : limit};
+    enum head_state state = head_scan(&connection->scan, within, &size, &why);
+    if (state == HEAD_MORE && bytes->size > limit) {
         connection_refuse(connection, 431,
-                          error_new(ERROR_RESOURCE_EXHAUSTED, "the head is longer than %zu bytes",
-                                    server->limits.head_bytes));
+                          error_new(ERROR_RESOURCE_EXHAUSTED, "the head is longer than %zu bytes", limit));
         return false;
     }
     if (state == HEAD_BROKEN) {

@@ -200,7 +200,10 @@ struct error *head_parse_answer(struct span whole, struct span method, struct ht
     *ret_head = (struct http_head){0};
     bool bodiless = span_is(method, "HEAD");
     struct reader reader = {.head = ret_head, .fields = fields, .room = room, .bodiless = bodiless};
-    return parse(whole, HTTP_RESPONSE, &reader);
+    TRY_PLAIN(parse(whole, HTTP_RESPONSE, &reader));
+    if (ret_head->status < 100 || ret_head->status > 999)
+        return error_new(ERROR_INVALID_ARGUMENT, "%d is no status", ret_head->status);
+    return NULL;
 }
 
 struct error *head_parse_trailers(struct span whole, struct http_field *fields, size_t room,

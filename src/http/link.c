@@ -61,11 +61,12 @@ static void finish(struct http_link *link, struct error *error) {
 static struct error *take_answer(struct http_link *link, struct span *bytes, bool *ret_more) {
     size_t size = 0;
     const char *why = NULL;
-    enum head_state state = head_scan(&link->scan, *bytes, &size, &why);
+    size_t limit = link->head_limit_bytes;
+    struct span within = {bytes->data, bytes->size < limit ? bytes->size : limit};
+    enum head_state state = head_scan(&link->scan, within, &size, &why);
     if (state == HEAD_BROKEN) return error_new(ERROR_INVALID_ARGUMENT, "the answer is no HTTP: %s", why);
-    if ((state == HEAD_WHOLE ? size : bytes->size) > link->head_limit_bytes)
-        return error_new(ERROR_INVALID_ARGUMENT, "the head of the answer is longer than %zu bytes",
-                         link->head_limit_bytes);
+    if (state == HEAD_MORE && bytes->size > limit)
+        return error_new(ERROR_INVALID_ARGUMENT, "the head of the answer is longer than %zu bytes", limit);
     *ret_more = state == HEAD_WHOLE;
     if (state == HEAD_MORE) return NULL;
 

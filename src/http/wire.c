@@ -34,12 +34,20 @@ static void on_write_expired(struct hub_waiter *waiter, enum hub_wait kind) {
                    wire_backlog(wire), (int)(wire->hub->wait_ms[WAIT_WRITE] / 1000)));
 }
 
+/* Empty spans may have no data, and null is not even to be moved by nothing. */
+static struct span behind(struct span bytes, size_t offset) {
+    return (struct span){bytes.data ? bytes.data + offset : NULL, bytes.size - offset};
+}
+
+static struct iovec part(struct span bytes) {
+    return (struct iovec){(void *)(uintptr_t)bytes.data, bytes.size};
+}
+
 /* What is left in `out` and behind it `more`. Returns how much of `more` went out. */
 static size_t push(struct wire *wire, struct span more) {
     size_t taken = 0;
     while (!wire->ended && !wire->closed && !wire->failed) {
-        struct iovec parts[2] = {{wire->out.data + wire->sent, wire_backlog(wire)},
-                                 {(char *)(uintptr_t)more.data + taken, more.size - taken}};
+        struct iovec parts[2] = {part(behind(text_span(&wire->out), wire->sent)), part(behind(more, taken))};
         if (parts[0].iov_len + parts[1].iov_len == 0) break;
         bool both = parts[0].iov_len > 0;
         struct msghdr message = {.msg_iov = both ? parts : parts + 1,

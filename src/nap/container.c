@@ -190,7 +190,6 @@ void nap_container_ready(struct nap_container *container) {
     pool->retry_at_ms = 0;
     pool->wake_wanted = false;
     nap_container_in(container);
-    nap_pool_arm(pool);
 }
 
 void nap_container_thaw(struct nap_container *container) {
@@ -241,11 +240,17 @@ static bool stillborn(const struct nap_container *container) {
     return !container->served && nap->now_ms - container->ready_ms < nap->config.backoff_first_ms;
 }
 
+/* Who waits for a pool of which nothing is up any more; else the others serve them. */
+static void refuse_stranded(struct nap_pool *pool, enum nap_reason reason) {
+    if (pool->up == 0) nap_ticket_refuse_waiting(pool, reason);
+}
+
 void nap_container_gone(struct nap_container *container) {
     struct nap_pool *pool = container->pool;
     struct nap *nap = pool->nap;
     enum nap_state was = container->state;
     bool failed = stillborn(container) && nap_container_fresh(container);
+    if (failed) nap_pool_failed(pool); /* before anybody is told: they are told for how long, too */
     nap_container_out(container);
     container->state = NAP_STOPPING; /* so that nobody wants anything of it, while its tickets leave */
     nap_container_in(container);
@@ -264,7 +269,7 @@ void nap_container_gone(struct nap_container *container) {
         if (--pool->live == 0) nap_group_live(pool);
     }
     if (failed)
-        nap_pool_failed(pool, NAP_REASON_START_FAILED);
+        refuse_stranded(pool, NAP_REASON_START_FAILED);
     else if (container->ready_ms)
         pool->failures = 0;
     free(container);
@@ -281,7 +286,8 @@ void nap_container_due(struct nap_container *container) {
         return;
     case NAP_STARTING:
         nap_container_stop(container, NAP_REASON_NONE);
-        nap_pool_failed(pool, NAP_REASON_START_TIMEOUT);
+        nap_pool_failed(pool);
+        refuse_stranded(pool, NAP_REASON_START_TIMEOUT);
         return;
     case NAP_STOPPING: {
         int64_t grace_ms = pool->limits.stop_grace_ms;

@@ -12,18 +12,14 @@ static struct nap_pool *on_turn(const struct nap_group *group) {
     return top ? CONTAINER_OF(top, struct nap_pool, turn) : NULL;
 }
 
-/* Whoever may act differently now. Without anybody waiting, those that want to keep their min_containers may
- * begin. */
+/* Whoever may act differently now: who lives or is in line for a place may have to yield, who is next may
+ * start. Without anybody waiting, those that want to keep their min_containers may begin. */
 static void touch_group(struct nap_group *group) {
     struct nap_pool *next = on_turn(group);
-    LIST_EACH(node, &group->live) nap_pool_touch(CONTAINER_OF(node, struct nap_pool, live_link));
-    if (next) {
-        nap_pool_touch(next);
-        return;
-    }
     LIST_EACH(node, &group->pools) {
         struct nap_pool *pool = CONTAINER_OF(node, struct nap_pool, group_link);
-        if (pool->limits.min_containers > 0) nap_pool_touch(pool);
+        bool begins = !next && pool->limits.min_containers > 0;
+        if (pool == next || begins || pool->live > 0 || pool->wants > 0) nap_pool_touch(pool);
     }
 }
 
@@ -59,16 +55,14 @@ void nap_group_join(struct nap_pool *pool, const char *name) {
     pool->group = group;
     list_append(&group->pools, &pool->group_link);
     if (pool->live > 0) list_append(&group->live, &pool->live_link);
-    nap_group_turn(pool);
+    touch_group(group);
 }
 
 void nap_group_live(struct nap_pool *pool) {
     if (!pool->group) return;
     list_remove(&pool->live_link);
-    if (pool->live > 0)
-        list_append(&pool->group->live, &pool->live_link);
-    else
-        touch_group(pool->group);
+    if (pool->live > 0) list_append(&pool->group->live, &pool->live_link);
+    touch_group(pool->group);
 }
 
 void nap_group_turn(struct nap_pool *pool) {

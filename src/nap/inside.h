@@ -177,9 +177,8 @@ void nap_pool_set(struct nap *nap, const struct nap_event *event);
 void nap_pool_remove(struct nap_pool *pool);
 void nap_pool_free(struct nap_pool *pool);
 void nap_pool_touch(struct nap_pool *pool);
-void nap_pool_arm(struct nap_pool *pool);
 void nap_pool_due(struct nap_pool *pool);
-void nap_pool_failed(struct nap_pool *pool, enum nap_reason reason);
+void nap_pool_failed(struct nap_pool *pool); /* a start: it backs off */
 bool nap_pool_backs_off(const struct nap_pool *pool);
 void nap_pool_user(struct nap_pool *pool, enum nap_event_kind verb);
 void nap_pool_serve(struct nap_pool *pool);

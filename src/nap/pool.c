@@ -22,7 +22,7 @@ bool nap_pool_backs_off(const struct nap_pool *pool) {
     return pool->retry_at_ms > pool->nap->now_ms;
 }
 
-void nap_pool_arm(struct nap_pool *pool) {
+static void arm(struct nap_pool *pool) {
     int64_t due_ms = pool->hold ? pool->set_ms : NAP_NEVER;
     if (pool->retry_at_ms && pool->retry_at_ms < due_ms) due_ms = pool->retry_at_ms;
     if (pool->wake_wanted && pool->wake_until_ms < due_ms) due_ms = pool->wake_until_ms;
@@ -34,11 +34,10 @@ void nap_pool_due(struct nap_pool *pool) {
     pool->hold = false;
     if (pool->retry_at_ms <= now_ms) pool->retry_at_ms = 0;
     if (pool->wake_until_ms <= now_ms) pool->wake_wanted = false;
-    nap_pool_arm(pool);
     nap_pool_touch(pool);
 }
 
-void nap_pool_failed(struct nap_pool *pool, enum nap_reason reason) {
+void nap_pool_failed(struct nap_pool *pool) {
     const struct nap_config *config = &pool->nap->config;
     int64_t wait_ms = config->backoff_first_ms;
     for (uint32_t i = 0; i < pool->failures && wait_ms < config->backoff_max_ms; i++) wait_ms *= 2;
@@ -46,9 +45,7 @@ void nap_pool_failed(struct nap_pool *pool, enum nap_reason reason) {
     pool->failures++;
     pool->wake_wanted = false;
     pool->retry_at_ms = pool->nap->now_ms + wait_ms;
-    nap_pool_arm(pool);
     nap_pool_touch(pool);
-    if (pool->up == 0) nap_ticket_refuse_waiting(pool, reason); /* else the others serve them */
 }
 
 /* ---- settings ---- */
@@ -109,7 +106,6 @@ void nap_pool_set(struct nap *nap, const struct nap_event *event) {
         bool unwanted = container == pool->primed && !pool->limits.prime;
         if (outdated || unwanted) nap_container_stop(container, NAP_REASON_NONE);
     }
-    nap_pool_arm(pool);
     nap_pool_touch(pool);
 }
 
@@ -125,10 +121,9 @@ void nap_pool_remove(struct nap_pool *pool) {
     stop_all(pool, NAP_REASON_REMOVED);
     LIST_EACH(node, &pool->containers) nap_container_out(CONTAINER_OF(node, struct nap_container, link));
     pool->removed = true;
-    pool->hold = false;
+    pool->hold = pool->stopped = false; /* set again before its last container is gone, it is a new one */
     pool->retry_at_ms = 0;
     LIST_EACH(node, &pool->containers) nap_container_in(CONTAINER_OF(node, struct nap_container, link));
-    nap_pool_arm(pool);
 }
 
 void nap_pool_free(struct nap_pool *pool) {
@@ -224,8 +219,9 @@ static void mark_spare(struct nap_pool *pool) {
     bool spare = pool->up > needed(pool);
     if (spare == pool->spare) return;
     pool->spare = spare;
-    for (size_t i = 0; i < pool->idle.count; i++) {
-        struct nap_container *container = CONTAINER_OF(pool->idle.nodes[i], struct nap_container, idle);
+    LIST_EACH(node, &pool->containers) {
+        struct nap_container *container = CONTAINER_OF(node, struct nap_container, link);
+        if (!nap_container_idle(container)) continue;
         nap_container_out(container);
         nap_container_in(container);
     }
@@ -238,14 +234,14 @@ void nap_pool_serve(struct nap_pool *pool) {
         nap_pool_free(pool);
         return;
     }
-    if (pool->up == 0 && nap_pool_backs_off(pool)) nap_ticket_refuse_waiting(pool, NAP_REASON_BACKOFF);
-    nap_group_turn(pool);
     grant(pool);
     retire(pool);
+    if (pool->up == 0 && nap_pool_backs_off(pool)) nap_ticket_refuse_waiting(pool, NAP_REASON_BACKOFF);
     start(pool);
     nap_group_turn(pool);
     mark_spare(pool);
     nap_share_sleeper(pool);
+    arm(pool);
     pool->touched = false;
 }
 
@@ -263,7 +259,6 @@ static void wake(struct nap_pool *pool) {
         pool->wake_turn = pool->nap->next_turn++;
         pool->wake_until_ms = nap_later(pool->nap->now_ms, pool->limits.startup_timeout_ms);
     }
-    nap_pool_arm(pool);
 }
 
 void nap_pool_user(struct nap_pool *pool, enum nap_event_kind verb) {

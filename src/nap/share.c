@@ -31,7 +31,9 @@ static bool evict(struct nap *nap) {
     return true;
 }
 
+/* Turns first: who yields is decided by all that happened, not by who is served before whom. */
 static void serve_touched(struct nap *nap) {
+    LIST_EACH(node, &nap->touched) nap_group_turn(CONTAINER_OF(node, struct nap_pool, touched_link));
     while (!list_empty(&nap->touched)) {
         struct nap_pool *pool = CONTAINER_OF(nap->touched.next, struct nap_pool, touched_link);
         list_remove(&pool->touched_link);

@@ -14,6 +14,7 @@ static void add_refusal(struct nap *nap, const struct nap_pool *pool, uint64_t t
     action->reason = reason;
     if (!pool) return;
     action->pool = pool->number;
+    if (reason == NAP_REASON_REMOVED || reason == NAP_REASON_STOPPED) return; /* waiting heals neither */
     if (nap_pool_backs_off(pool)) action->retry_ms = pool->retry_at_ms - nap->now_ms;
 }
 

@@ -380,6 +380,7 @@ static void test_answers_that_are_no_http_become_502(void **state) {
         {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "NO_HTTP"},
         {"HTTP/1.1 200 OK\nContent-Length: 0\n\n", "NO_HTTP"},
         {"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", "NO_HTTP"},
+        {"HTTP/1.1 002 OK\r\nContent-Length: 0\r\n\r\n", "NO_HTTP"},
         {"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", "NO_HTTP"},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {

@@ -8,7 +8,7 @@ static void test_a_day_with_a_doze(void **unused) {
     DAY(&world,
         {0, SET, 1, 0, "", 0},            {0, TIMER, 0, 0, "", 0},
         {0, WORK, 1, 1, "start 1", 0},    {1, WORK, 1, 2, "", 0},
-        {2, WORK, 1, 3, "", 0}, {300, READY, 0, 1, "grant 1 in 1, grant 2 in 1", 0}, 
+        {2, WORK, 1, 3, "", 0}, {300, READY, 0, 1, "grant 1 in 1, grant 2 in 1", 0},
         {400, DONE, 0, 1, "grant 3 in 1", 0}, {410, DONE, 0, 2, "", 0},
         {420, DONE, 0, 3, "", 0},         {470, TIMER, 0, 0, "", 0}, /* too early: bedtime stays */
         {520, TIMER, 0, 0, "freeze 1", 0},
@@ -297,6 +297,75 @@ static void test_an_app_that_is_removed(void **unused) {
     world_done(&world);
 }
 
+static void test_a_wake_that_the_user_takes_back_wakes_nobody_later(void **unused) {
+    (void)unused;
+    struct world world = world_new(&plain);
+    DAY(&world,
+        {0, SET, 1, 0, "", 0}, {0, TIMER, 0, 0, "", 0}, {1, WAKE, 1, 0, "start 1", 0},
+        {2, STOP, 1, 0, "stop 1", 0}, {3, EXIT, 0, 1, "", 0},
+        {10, WAKE, 1, 0, "start 2", 0}, {11, SLEEP, 1, 0, "stop 2", 0}, {12, EXIT, 0, 2, "", 0});
+    assert_true(nap_deadline_ms(world.nap) == NAP_NEVER);
+    world_done(&world);
+}
+
+static void test_who_is_needed_keeps_no_bedtime_of_the_spare(void **unused) {
+    (void)unused;
+    struct world world = world_new(&plain);
+    world.functions[1]->max_containers = 4;
+    world.functions[1]->max_inputs = 1;
+    world.functions[1]->doze_after_ms = NAP_NEVER;
+    DAY(&world,
+        {0, SET, 1, 0, "", 0}, {0, TIMER, 0, 0, "", 0},
+        {0, WORK, 1, 1, "start 1", 0}, {0, WORK, 1, 2, "start 2", 0}, {0, WORK, 1, 3, "start 3", 0},
+        {0, WORK, 1, 4, "start 4", 0},
+        {1, READY, 0, 1, "grant 1 in 1", 0}, {1, READY, 0, 2, "grant 2 in 2", 0},
+        {1, READY, 0, 3, "grant 3 in 3", 0}, {1, READY, 0, 4, "grant 4 in 4", 0},
+        {2, DONE, 0, 1, "", 0}, {3, DONE, 0, 2, "", 0}, {4, DONE, 0, 3, "", 0}, {5, DONE, 0, 4, "", 0});
+    world.functions[1]->min_containers = 4; /* from here on all four are kept */
+    DAY(&world, {6, SET, 1, 0, "", 0}, {6, TIMER, 0, 0, "", 0}, {7, PRESSURE, 0, 0, "", 0});
+    assert_true(nap_deadline_ms(world.nap) == NAP_NEVER);
+    world_done(&world);
+}
+
+static void test_who_was_at_work_in_a_failed_start_is_told_for_how_long(void **unused) {
+    (void)unused;
+    struct world world = world_new(&plain);
+    DAY(&world,
+        {0, SET, 1, 0, "", 0}, {0, TIMER, 0, 0, "", 0}, {0, WORK, 1, 1, "start 1", 0},
+        {0, WORK, 1, 2, "", 0}, {0, WORK, 1, 3, "", 0},
+        {1, READY, 0, 1, "grant 1 in 1, grant 2 in 1", 0},
+        {2, EXIT, 0, 1, "refuse 1: the container ended while it worked, 1000 ms, "
+                        "refuse 2: the container ended while it worked, 1000 ms, "
+                        "refuse 3: the container could not be started, 1000 ms", 0});
+    world_done(&world);
+}
+
+static void test_no_retry_is_promised_for_what_waiting_does_not_heal(void **unused) {
+    (void)unused;
+    struct world world = world_new(&plain);
+    world.functions[1]->max_containers = 2;
+    DAY(&world,
+        {0, SET, 1, 0, "", 0}, {0, TIMER, 0, 0, "", 0},
+        {0, WORK, 1, 1, "start 1", 0}, {0, WORK, 1, 2, "", 0}, {0, WORK, 1, 3, "start 2", 0},
+        {1, FAIL, 0, 2, "", 0}, /* it backs off, but 1 may come yet */
+        {2, STOP, 1, 0, "refuse 1: the app was stopped, refuse 2: the app was stopped, "
+                        "refuse 3: the app was stopped, stop 1", 0},
+        {3, WORK, 1, 4, "refuse 4: the app was stopped", 0}, {4, REMOVE, 1, 0, "", 0},
+        {5, WORK, 1, 5, "refuse 5: the app was removed", 0});
+    world_done(&world);
+}
+
+static void test_one_set_again_after_its_removal_is_a_new_one(void **unused) {
+    (void)unused;
+    struct world world = world_new(&plain);
+    DAY(&world,
+        {0, SET, 1, 0, "", 0}, {0, TIMER, 0, 0, "", 0}, {0, WORK, 1, 1, "start 1", 0},
+        {1, READY, 0, 1, "grant 1 in 1", 0}, {2, DONE, 0, 1, "", 0}, {3, STOP, 1, 0, "stop 1", 0},
+        {4, REMOVE, 1, 0, "", 0}, {5, SET, 1, 0, "", 2}, {5, TIMER, 0, 0, "", 0},
+        {6, WORK, 1, 2, "start 2", 0});
+    world_done(&world);
+}
+
 static void test_time_never_goes_backwards(void **unused) {
     (void)unused;
     struct world world = world_new(&plain);
@@ -325,6 +394,11 @@ int main(void) {
         cmocka_unit_test(test_limits_that_shrink),
         cmocka_unit_test(test_the_users_verbs),
         cmocka_unit_test(test_an_app_that_is_removed),
+        cmocka_unit_test(test_a_wake_that_the_user_takes_back_wakes_nobody_later),
+        cmocka_unit_test(test_who_is_needed_keeps_no_bedtime_of_the_spare),
+        cmocka_unit_test(test_who_was_at_work_in_a_failed_start_is_told_for_how_long),
+        cmocka_unit_test(test_no_retry_is_promised_for_what_waiting_does_not_heal),
+        cmocka_unit_test(test_one_set_again_after_its_removal_is_a_new_one),
         cmocka_unit_test(test_time_never_goes_backwards),
     };
     return cmocka_run_group_tests_name("nap", tests, NULL, NULL);

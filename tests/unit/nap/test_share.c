@@ -128,6 +128,77 @@ static void test_a_pinned_one_is_stopped_for_nobody(void **unused) {
     world_done(&world);
 }
 
+/* Three of a group that has the turn of one: the others are in line for nothing. */
+static void test_who_yields_makes_nobody_leave(void **unused) {
+    (void)unused;
+    struct world world = world_new(&(struct nap_config){.containers_max = 2, .reclaim_after_ms = NAP_NEVER});
+    world.functions[1]->max_containers = 2;
+    world.functions[1]->max_inputs = 1;
+    for (int i = 2; i < 4; i++) world.functions[i]->group = mem_string("gpu");
+    world.functions[3]->min_containers = 1;
+    DAY(&world,
+        {0, SET, 1, 0, "", 0}, {0, SET, 2, 0, "", 0}, {0, TIMER, 0, 0, "", 0},
+        {0, WORK, 1, 1, "start 1", 0}, {0, WORK, 1, 2, "start 2", 0},
+        {1, READY, 0, 1, "grant 1 in 1", 0}, {1, READY, 0, 2, "grant 2 in 2", 0},
+        {2, SET, 3, 0, "", 0}, {2, TIMER, 0, 0, "", 0}, /* 3 is in line, and nobody is idle */
+        {3, WORK, 2, 3, "", 0},                         /* now 2 has the turn, and 3 wants no place */
+        {4, DONE, 0, 1, "stop 1", 0}, {5, DONE, 0, 2, "", 0}, /* one leaves, not two */
+        {6, EXIT, 0, 1, "start 3", 0}, {7, READY, 0, 3, "grant 3 in 3", 0});
+    world_done(&world);
+}
+
+static void test_a_group_that_lives_is_in_line_for_nothing_else(void **unused) {
+    (void)unused;
+    struct world world = world_new(&(struct nap_config){.containers_max = 2, .reclaim_after_ms = NAP_NEVER});
+    world.functions[1]->max_containers = 2;
+    world.functions[1]->max_inputs = 1;
+    world.functions[1]->min_containers = 1;
+    for (int i = 2; i < 4; i++) {
+        world.functions[i]->group = mem_string("gpu");
+        world.functions[i]->min_containers = 1;
+    }
+    DAY(&world,
+        {0, SET, 1, 0, "", 0}, {0, TIMER, 0, 0, "start 1", 0}, {0, WORK, 1, 1, "", 0},
+        {0, WORK, 1, 2, "start 2", 0},
+        {1, READY, 0, 1, "grant 1 in 1", 0}, {1, READY, 0, 2, "grant 2 in 2", 0},
+        {2, SET, 2, 0, "", 0}, {2, SET, 3, 0, "", 0}, {2, TIMER, 0, 0, "", 0},
+        {3, EXIT, 0, 1, "refuse 1: the container ended while it worked, 1000 ms, start 3", 0},
+        {4, WORK, 1, 3, "", 0}, {5, DONE, 0, 2, "grant 3 in 2", 0}, {6, DONE, 0, 3, "", 0});
+    assert_int_equal(view(&world, 1).state, NAP_AWAKE); /* 3 wants no place while 2 lives: nobody leaves */
+    world_done(&world);
+}
+
+static void test_turns_are_settled_before_anybody_yields(void **unused) {
+    (void)unused;
+    struct world world = world_new(&plain);
+    world.functions[1]->group = mem_string("gpu");
+    world.functions[2]->group = mem_string("gpu");
+    DAY(&world,
+        {0, SET, 1, 0, "", 0}, {0, SET, 2, 0, "", 0}, {0, TIMER, 0, 0, "", 0},
+        {0, WORK, 1, 1, "start 1", 0}, {0, READY, 0, 1, "grant 1 in 1", 0}, {1, WORK, 2, 2, "", 5000},
+        /* 1 gets idle and 2 stops waiting at once: there is nobody to yield to */
+        {5000, TIMER, 0, 0, "refuse 1: the work took longer than its timeout, "
+                            "refuse 2: another app of its group was busy", 0},
+        {5010, WORK, 1, 3, "grant 3 in 1", 0});
+    world_done(&world);
+}
+
+static void test_who_loses_its_last_one_while_it_backs_off_refuses_at_once(void **unused) {
+    (void)unused;
+    struct world world = world_new(&plain);
+    world.functions[1]->group = mem_string("gpu");
+    world.functions[2]->group = mem_string("gpu");
+    world.functions[1]->max_containers = 2;
+    world.functions[1]->max_inputs = 1;
+    DAY(&world,
+        {0, SET, 1, 0, "", 0}, {0, SET, 2, 0, "", 0}, {0, TIMER, 0, 0, "", 0},
+        {0, WORK, 1, 1, "start 1", 0}, {1, READY, 0, 1, "grant 1 in 1", 0},
+        {2, WORK, 1, 2, "start 2", 0}, {3, FAIL, 0, 2, "", 0}, {4, CANCEL, 0, 2, "", 0},
+        {5, WORK, 2, 3, "", 0}, {6, WORK, 1, 4, "", 0},
+        {7, DONE, 0, 1, "stop 1, refuse 4: the last start failed a moment ago, 996 ms", 0});
+    world_done(&world);
+}
+
 static void test_primed_containers(void **unused) {
     (void)unused;
     struct world world = world_new(&(struct nap_config){.primed_max = 1, .reclaim_after_ms = NAP_NEVER});
@@ -171,6 +242,10 @@ int main(void) {
         cmocka_unit_test(test_functions_of_a_group_take_turns),
         cmocka_unit_test(test_a_group_and_its_versions_exclude_one_another_too),
         cmocka_unit_test(test_a_pinned_one_is_stopped_for_nobody),
+        cmocka_unit_test(test_who_yields_makes_nobody_leave),
+        cmocka_unit_test(test_a_group_that_lives_is_in_line_for_nothing_else),
+        cmocka_unit_test(test_turns_are_settled_before_anybody_yields),
+        cmocka_unit_test(test_who_loses_its_last_one_while_it_backs_off_refuses_at_once),
         cmocka_unit_test(test_primed_containers),
         cmocka_unit_test(test_adoption_after_a_restart),
     };
