@@ -13,6 +13,7 @@
 #include "node.h"
 #include "pool.h"
 #include "store.h"
+#include "volume.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -31,6 +32,7 @@ struct daemon {
     struct io_loop *loop;
     struct store *store;
     struct container_host *host;
+    struct volumes *volumes;
     struct node *node;
     struct pool *pool;
     struct api *api;
@@ -72,10 +74,13 @@ static struct error *machine_open(struct daemon *daemon) {
     };
     TRY_PLAIN(container_host_open(&options, &daemon->host));
     scoped_string char *volumes = path_join(config->state_dir, "volumes");
+    TRY_PLAIN(
+        volumes_open(&(struct volumes_options){.loop = daemon->loop, .store = daemon->store, .dir = volumes},
+                     &daemon->volumes));
     daemon->node = node_new(&(struct node_options){
         .loop = daemon->loop,
         .host = daemon->host,
-        .volumes_dir = volumes,
+        .volumes = daemon->volumes,
         .logs_dir = daemon->logs_dir,
     });
     return NULL;
@@ -233,6 +238,7 @@ static void close_all(struct daemon *daemon) {
     pool_free(daemon->pool);
     node_free(daemon->node);
     container_host_free(daemon->host);
+    volumes_free(daemon->volumes);
     store_free(daemon->store);
     io_loop_free(daemon->loop);
     free(daemon->logs_dir);

@@ -25,7 +25,8 @@ struct local {
 struct node {
     struct io_loop *loop;
     struct container_host *host;
-    char *volumes_dir, *logs_dir;
+    struct volumes *volumes;
+    char *logs_dir;
     struct node_events events;
     void *owner;
     struct table *locals;
@@ -59,7 +60,7 @@ struct node *node_new(const struct node_options *options) {
     struct node *node = NEW(struct node);
     node->loop = options->loop;
     node->host = options->host;
-    node->volumes_dir = mem_string(options->volumes_dir);
+    node->volumes = options->volumes;
     node->logs_dir = mem_string(options->logs_dir);
     node->locals = table_new();
     pressure_watch(node);
@@ -86,7 +87,6 @@ void node_free(struct node *node) {
     table_free(node->locals);
     io_watch_free(node->pressure);
     if (node->pressure_fd >= 0) close(node->pressure_fd);
-    free(node->volumes_dir);
     free(node->logs_dir);
     free(node);
 }
@@ -136,6 +136,7 @@ static void tell_exited(struct local *local, const struct container_end *end) {
     uint64_t number = local->number;
     table_remove(node->locals, number);
     local_free(local);
+    volumes_unmounted(node->volumes);
     node->events.exited(node->owner, number, was_ready, text.data);
 }
 
@@ -167,7 +168,7 @@ static struct error *mounts_make(struct node *node, const struct core_function *
                                  struct container_mount *mounts) {
     for (size_t i = 0; i < function->volume_count; i++) {
         char *source = NULL;
-        TRY_PLAIN(volume_directory(node->volumes_dir, &function->volumes[i], &source));
+        TRY_PLAIN(volume_directory(node->volumes, &function->volumes[i], &source));
         mounts[i] =
             (struct container_mount){source, function->volumes[i].path, function->volumes[i].read_only};
     }
@@ -200,12 +201,11 @@ static struct error *create(struct local *local, const struct core_function *fun
 }
 
 struct error *node_function_check(struct node *node, const struct core_function *function) {
-    (void)node;
     struct image_layers layers;
     TRY(image_resolve(function->image, &layers), "function %s", function->name);
     image_layers_done(&layers);
     for (size_t i = 0; i < function->volume_count; i++)
-        TRY(volume_check(&function->volumes[i]), "function %s", function->name);
+        TRY(volume_check(node->volumes, &function->volumes[i]), "function %s", function->name);
     return NULL;
 }
 

@@ -12,13 +12,13 @@
 #pragma once
 #include "core.h"
 #include "io.h"
-#include "store.h"
 
 #define VOLUME_BLOCK_BYTES (UINT64_C(8) << 20) /* files of version 2 are uploaded in these */
 #define VOLUME_MAIN "main"                     /* the environment of the volumes that catnap.yaml names */
 #define VOLUME_FILES_MAX 1000000               /* entries in one volume */
 #define VOLUME_FILE_BYTES_MAX (UINT64_C(1) << 40)
 
+struct store;
 struct volumes;
 struct volume;
 
