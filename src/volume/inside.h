@@ -53,6 +53,7 @@ struct tree {      /* sorted by path, bytewise */
     size_t count, capacity;
     size_t memory_bytes;
 };
+int path_compare(const char *a, const char *b);
 struct tree *tree_new(void);
 struct tree *tree_ref(struct tree *tree);
 void tree_free(struct tree *tree); /* one reference */

@@ -107,6 +107,7 @@ struct error *op_version(struct op *op, struct batch *batch, struct tree *made, 
     scoped_text struct text text = {0};
     if (changed && changed->count > 0) {
         op->change.tree = take(changed);
+        TRY_PLAIN(batch_flush(batch)); /* what is staged is a copy of content */
         TRY_PLAIN(change_stage(batch->contents, &op->change, root, batch->cancel));
         tree_print(op->change.tree, &text);
         TRY_PLAIN(content_put(batch, text_span(&text), op->change.digest));

@@ -14,7 +14,6 @@
 struct volume_listing {
     struct tree *tree;
     size_t at, end;
-    size_t below; /* length of the directory's path with its '/' */
     bool recursive;
 };
 
@@ -47,39 +46,30 @@ static struct error *list(struct read *read) {
     if (entry && entry->kind != ENTRY_DIRECTORY) {
         listing->at = (size_t)(entry - tree->entries);
         listing->end = listing->at + 1;
-        listing->recursive = true; /* its path has '/' */
     } else {
         listing->end = tree_below(tree, path, &listing->at);
-        listing->below = path.size ? path.size + 1 : 0;
     }
     read->listing = listing;
     return NULL;
 }
 
 bool volume_listing_next(struct volume_listing *listing, struct volume_entry *ret_entry) {
-    while (listing->at < listing->end) {
-        const struct entry *entry = &listing->tree->entries[listing->at];
-        const char *slash = listing->recursive ? NULL : strchr(entry->path + listing->below, '/');
-        if (slash) { /* past all that is in that directory */
-            size_t begin;
-            listing->at =
-                tree_below(listing->tree, (struct span){entry->path, (size_t)(slash - entry->path)}, &begin);
-            continue;
-        }
-        listing->at++;
-        *ret_entry = (struct volume_entry){
-            .path = entry->path,
-            .kind = entry->kind == ENTRY_FILE        ? VOLUME_FILE
-                    : entry->kind == ENTRY_DIRECTORY ? VOLUME_DIRECTORY
-                                                     : VOLUME_LINK,
-            .mode = entry->mode,
-            .size_bytes = entry->size_bytes,
-            .mtime_ms = entry->mtime_ns / 1000000,
-            .target = entry->target,
-        };
-        return true;
-    }
-    return false;
+    if (listing->at >= listing->end) return false;
+    const struct entry *entry = &listing->tree->entries[listing->at++];
+    *ret_entry = (struct volume_entry){
+        .path = entry->path,
+        .kind = entry->kind == ENTRY_FILE        ? VOLUME_FILE
+                : entry->kind == ENTRY_DIRECTORY ? VOLUME_DIRECTORY
+                                                 : VOLUME_LINK,
+        .mode = entry->mode,
+        .size_bytes = entry->size_bytes,
+        .mtime_ms = entry->mtime_ns / 1000000,
+        .target = entry->target,
+    };
+    size_t begin;
+    if (!listing->recursive && entry->kind == ENTRY_DIRECTORY)
+        listing->at = tree_below(listing->tree, span_of(entry->path), &begin);
+    return true;
 }
 
 void volume_listing_free(struct volume_listing *listing) {

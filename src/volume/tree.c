@@ -1,7 +1,7 @@
 /* Trees in memory: entries sorted by path, made once and then only read.
  *
- * What is below a directory lies together ("a/" and all that begins with it), so that a listing is a range
- * and a merge is one pass over both. */
+ * A directory is followed by all that is in it ("a", "a/b", "a-c": '/' sorts before all else), so that a
+ * listing is a range and a merge is one pass over both. */
 #include "inside.h"
 
 #include <stdlib.h>
@@ -42,9 +42,19 @@ struct entry *tree_add(struct tree *tree, const struct entry *entry) {
     return copy;
 }
 
+/* The end of a path, then '/', then the rest. */
+static int rank(char c) {
+    return c == '\0' ? -1 : c == '/' ? 0 : (unsigned char)c;
+}
+
+int path_compare(const char *a, const char *b) {
+    while (*a && *a == *b) a++, b++;
+    return rank(*a) - rank(*b);
+}
+
 static int by_path(const void *a, const void *b) {
     const struct entry *left = a, *right = b;
-    return strcmp(left->path, right->path);
+    return path_compare(left->path, right->path);
 }
 
 void tree_sort(struct tree *tree) {
@@ -63,8 +73,9 @@ void tree_sort(struct tree *tree) {
 }
 
 static int compare(const char *path, struct span other) {
-    int differ = strncmp(path, other.data, other.size);
-    return differ ? differ : path[other.size] != '\0';
+    size_t i = 0;
+    while (i < other.size && path[i] && path[i] == other.data[i]) i++;
+    return rank(path[i]) - rank(i < other.size ? other.data[i] : '\0');
 }
 
 size_t tree_from(const struct tree *tree, struct span path) {
@@ -91,7 +102,7 @@ size_t tree_below(const struct tree *tree, struct span directory, size_t *ret_be
     text_add(&bound, directory);
     text_add_char(&bound, '/');
     *ret_begin = tree_from(tree, text_span(&bound));
-    bound.data[bound.size - 1] = '/' + 1;
+    bound.data[bound.size - 1] = '\1'; /* what sorts next */
     return tree_from(tree, text_span(&bound));
 }
 
@@ -107,7 +118,7 @@ struct tree *tree_merge(const struct tree *base, const struct tree *change) {
     while (b < base->count || c < change->count) {
         int order = b == base->count     ? 1
                     : c == change->count ? -1
-                                         : strcmp(base->entries[b].path, change->entries[c].path);
+                                         : path_compare(base->entries[b].path, change->entries[c].path);
         if (order < 0) {
             const struct entry *entry = &base->entries[b++];
             if (!gone || !is_below(entry->path, gone)) tree_add(merged, entry);

@@ -85,7 +85,7 @@ struct error *tree_parse(struct span bytes, struct tree **ret_tree) {
         char digest[SHA256_HEX_SIZE];
         struct entry entry;
         good = parse_entry(&rest, digest, &entry) &&
-               (tree->count == 0 || strcmp(tree->entries[tree->count - 1].path, entry.path) < 0);
+               (tree->count == 0 || path_compare(tree->entries[tree->count - 1].path, entry.path) < 0);
         if (good) tree_add(tree, &entry);
     }
     if (!good)
