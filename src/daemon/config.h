@@ -23,7 +23,7 @@ struct config {
     uint64_t body_bytes;       /* longest request body; 0: no limit */
     int64_t comments_every_ms; /* see gateway.h; 0: its default */
     bool leave_containers;     /* at the end: they go on, for the next daemon to adopt */
-    bool line_is_wrong;        /* where config_read failed: by the command line, not by the file or the machine */
+    bool line_is_wrong; /* where config_read failed: by the command line, not by the file or the machine */
 };
 
 /* Arguments of `serve`. INVALID_ARGUMENT says what was wrong; *ret_help: asked for help, config stays empty.

@@ -15,6 +15,7 @@
 #include "node.h"
 #include "pool.h"
 #include "store.h"
+#include "volume.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -35,6 +36,7 @@ struct daemon {
     struct store *store;
     struct identity *identity;
     struct container_host *host;
+    struct volumes *volumes;
     struct node *node;
     struct pool *pool;
     struct api *api;
@@ -77,10 +79,13 @@ static struct error *machine_open(struct daemon *daemon) {
     };
     TRY_PLAIN(container_host_open(&options, &daemon->host));
     scoped_string char *volumes = path_join(config->state_dir, "volumes");
+    TRY_PLAIN(
+        volumes_open(&(struct volumes_options){.loop = daemon->loop, .store = daemon->store, .dir = volumes},
+                     &daemon->volumes));
     daemon->node = node_new(&(struct node_options){
         .loop = daemon->loop,
         .host = daemon->host,
-        .volumes_dir = volumes,
+        .volumes = daemon->volumes,
         .logs_dir = daemon->logs_dir,
     });
     return NULL;
@@ -111,6 +116,7 @@ static struct error *pool_open(struct daemon *daemon) {
         .pool = daemon->pool,
         .node = daemon->node,
         .identity = daemon->identity,
+        .volumes = daemon->volumes,
         .state_dir = config->state_dir,
         .run_dir = config->run_dir,
         .logs_dir = daemon->logs_dir,
@@ -279,6 +285,7 @@ static void close_all(struct daemon *daemon) {
     node_free(daemon->node);
     container_host_free(daemon->host);
     identity_free(daemon->identity);
+    volumes_free(daemon->volumes);
     store_free(daemon->store);
     io_loop_free(daemon->loop);
     free(daemon->logs_dir);

@@ -79,7 +79,7 @@ void app_free(struct app *app) {
     }
     for (size_t i = 0; map_next(app->functions, &i, NULL, &value);) function_free(value);
     map_remove(modal->apps, span_of(app->id));
-    scoped_string char *key = name_key(app->environment, app->name);
+    scoped_string char *key = object_key(app->environment, app->name);
     if (map_get(modal->deployed, span_of(key)) == app) map_remove(modal->deployed, span_of(key));
     map_free(app->functions);
     map_free(app->layout);
@@ -109,7 +109,7 @@ void app_stop(struct app *app) {
     log_info("modal", "app %s (%s) stops", app->name, app->id);
     app->state = MODAL__APP_STATE__APP_STATE_STOPPED;
     app->stopped_at = now_s();
-    scoped_string char *key = name_key(app->environment, app->name);
+    scoped_string char *key = object_key(app->environment, app->name);
     if (map_get(modal->deployed, span_of(key)) == app) map_remove(modal->deployed, span_of(key));
     void *value;
     for (size_t i = 0; map_next(app->functions, &i, NULL, &value);)
@@ -143,7 +143,7 @@ static void app_create(struct rpc *rpc, const void *message) {
 static void app_by_name(struct rpc *rpc, const void *message) {
     const Modal__AppGetByDeploymentNameRequest *request = message;
     scoped_string char *key =
-        name_key(environment_of(request->environment_name), request->name ? request->name : "");
+        object_key(environment_of(request->environment_name), request->name ? request->name : "");
     struct app *app = map_get(rpc->modal->deployed, span_of(key));
     Modal__AppGetByDeploymentNameResponse answer = MODAL__APP_GET_BY_DEPLOYMENT_NAME_RESPONSE__INIT;
     answer.app_id = app ? app->id : "";

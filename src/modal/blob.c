@@ -96,7 +96,7 @@ static void answer_put(struct upload *upload) {
     EVP_DigestFinal_ex(upload->md5, sum, &size);
     for (unsigned i = 0; i < size && i < 16; i++) snprintf(tag + 1 + 2 * i, 4, "%02x\"", sum[i]);
     const char *const fields[] = {"ETag", tag, "Content-Type", "text/plain", NULL};
-    http_respond(upload->exchange, 200, fields, SPAN(""));
+    http_respond(upload->exchange, 200, fields, SPAN("taken"));
 }
 
 static void end_on_worker(struct io_work *work) {
@@ -176,7 +176,8 @@ static void send_more(struct http_exchange *exchange) {
     char bytes[PIECE_BYTES];
     bool room = true;
     while (room && download->left > 0) {
-        ssize_t size = read(download->fd, bytes, sizeof bytes);
+        size_t wanted = download->left < (int64_t)sizeof bytes ? (size_t)download->left : sizeof bytes;
+        ssize_t size = read(download->fd, bytes, wanted);
         if (size <= 0) {
             http_exchange_on_gone(exchange, NULL);
             http_respond_abort(exchange);
@@ -198,20 +199,40 @@ static void on_download_gone(struct http_exchange *exchange) {
     http_exchange_release(exchange);
 }
 
-static void get(struct modal *modal, struct http_exchange *exchange, const char *digest) {
+/* A blob of the store, or what a volume holds: DIGEST, or DIGEST.OFFSET.LENGTH of it. */
+static struct error *open_part(const struct modal *modal, const char *part, int *ret_fd,
+                               int64_t *ret_length) {
+    struct span rest = span_of(part);
+    scoped_string char *digest = span_string(span_cut(&rest, '.'));
+    uint64_t offset = 0, length = UINT64_MAX;
+    if (rest.data && (!span_to_u64(span_cut(&rest, '.'), &offset) || !span_to_u64(rest, &length)))
+        return error_new(ERROR_INVALID_ARGUMENT, "'%s' is no part of a file", part);
     scoped_string char *path = store_blob_path(modal->store, digest);
-    struct stat status;
     scoped_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &status)) {
-        http_respond_error(exchange, error_errno(errno, "blob %s", digest));
+    if (fd < 0) TRY_PLAIN(volume_content_open(modal->volumes_room, digest, &fd));
+    struct stat status;
+    if (fstat(fd, &status) || lseek(fd, (off_t)offset, SEEK_SET) < 0)
+        return error_errno(errno, "blob %s", digest);
+    uint64_t size = (uint64_t)status.st_size, left = offset < size ? size - offset : 0;
+    *ret_length = (int64_t)(length < left ? length : left);
+    *ret_fd = take_fd(&fd);
+    return NULL;
+}
+
+static void get(struct modal *modal, struct http_exchange *exchange, const char *part) {
+    int fd = -1;
+    int64_t length = 0;
+    struct error *error = open_part(modal, part, &fd, &length);
+    if (error) {
+        http_respond_error(exchange, error);
         return;
     }
     struct download *download = NEW(struct download);
-    *download = (struct download){take_fd(&fd), status.st_size};
+    *download = (struct download){fd, length};
     static const char *const fields[] = {"Content-Type", "application/octet-stream", NULL};
     http_exchange_owner_set(exchange, download);
     http_exchange_on_gone(exchange, on_download_gone);
-    http_respond_begin(exchange, 200, fields, status.st_size);
+    http_respond_begin(exchange, 200, fields, length);
     http_respond_on_drained(exchange, send_more);
     send_more(exchange);
 }
@@ -284,9 +305,11 @@ static void blob_get(struct rpc *rpc, const void *message) {
     const Modal__BlobGetRequest *request = message;
     const char *digest = blob_digest(request->blob_id);
     char *base = NULL;
-    struct error *error = digest && store_blob_exists(rpc->modal->store, digest)
-                              ? base_url(rpc, &base)
-                              : no_object("blob", request->blob_id);
+    scoped_fd int fd = -1;
+    int64_t length = 0;
+    struct error *error =
+        digest ? open_part(rpc->modal, digest, &fd, &length) : no_object("blob", request->blob_id);
+    if (!error) error = base_url(rpc, &base);
     if (error) {
         rpc_fail(rpc, error);
         return;

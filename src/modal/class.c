@@ -135,7 +135,7 @@ static void class_create(struct rpc *rpc, const void *message) {
 static void class_get(struct rpc *rpc, const void *message) {
     const Modal__ClassGetRequest *request = message;
     scoped_string char *key =
-        name_key(environment_of(request->environment_name), request->app_name ? request->app_name : "");
+        object_key(environment_of(request->environment_name), request->app_name ? request->app_name : "");
     const struct app *app = map_get(rpc->modal->deployed, span_of(key));
     struct class *class =
         app && request->object_tag ? map_get(app->classes, span_of(request->object_tag)) : NULL;

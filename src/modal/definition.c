@@ -151,9 +151,9 @@ static struct error *set_files(struct core_function *core, const struct modal *m
     if (overlay.size) core->overlay = text_take(&overlay);
     for (size_t i = 0; i < function->n_volume_mounts; i++) {
         const Modal__VolumeMount *mount = function->volume_mounts[i];
-        const char *name = mount->volume_id ? volume_name_of(modal, mount->volume_id) : NULL;
-        if (!name) return no_object("volume", mount->volume_id ? mount->volume_id : "");
-        core_function_volume_add(core, mount->mount_path, name, mount->read_only);
+        if (!mount->volume_id || !volume_by_id(modal->volumes_room, mount->volume_id))
+            return no_object("volume", mount->volume_id);
+        core_function_volume_add(core, mount->mount_path, mount->volume_id, mount->read_only);
     }
     return NULL;
 }

@@ -268,7 +268,7 @@ static void function_create(struct rpc *rpc, const void *message) {
 
 struct function *function_by_name(struct modal *modal, const char *environment, const char *app_name,
                                   const char *tag) {
-    scoped_string char *key = name_key(environment_of(environment), app_name ? app_name : "");
+    scoped_string char *key = object_key(environment_of(environment), app_name ? app_name : "");
     const struct app *app = map_get(modal->deployed, span_of(key));
     return app && tag ? map_get(app->layout, span_of(tag)) : NULL;
 }

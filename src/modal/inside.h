@@ -91,16 +91,17 @@ struct modal {
     struct pool *pool;
     struct node *node;
     struct identity *identity;
+    struct volumes *volumes_room;
     struct gateway *web_gateway;
     char *state_dir, *run_dir, *logs_dir, *user, *gateway, *domain;
     bool no_auth, closing;
     struct grpc_server *server;
-    struct map *methods;      /* name -> const struct rpc_method */
-    struct map *environments; /* name -> id */
-    struct map *apps;         /* id */
-    struct map *deployed;     /* "ENVIRONMENT/NAME" -> struct app */
-    struct map *functions, *classes, *images, *mounts, *volumes, *secrets; /* id */
-    struct map *image_keys, *mount_names, *secret_names, *volume_names;
+    struct map *methods;                                         /* name -> const struct rpc_method */
+    struct map *environments;                                    /* name -> id */
+    struct map *apps;                                            /* id */
+    struct map *deployed;                                        /* "ENVIRONMENT/NAME" -> struct app */
+    struct map *functions, *classes, *images, *mounts, *secrets; /* id */
+    struct map *image_keys, *mount_names, *secret_names;
     struct map *calls, *inputs; /* id */
     struct map *dicts, *dict_names, *queues, *queue_names;
     struct map *core_functions; /* "app.function" of the pool -> struct function */
@@ -120,7 +121,7 @@ struct error *no_object(const char *what, const char *id);
 void id_set(char out[ID_MAX], const char *id);      /* NULL: empty */
 const char *environment_of(const char *name);       /* "" and NULL: the default */
 char *core_name_of(const char *name, size_t limit); /* what the pool takes for a name; owned */
-char *name_key(const char *environment, const char *name);
+char *object_key(const char *environment, const char *name);
 char *web_label(const struct modal *modal, const struct app *app, const char *function,
                 const Modal__WebhookConfig *web);
 char *web_url_of(const struct modal *modal, const char *label);
@@ -253,10 +254,8 @@ void images_free(struct modal *modal);
 void image_restore(struct modal *modal, const Modal__ImageRecord *record);
 extern const struct rpc_method image_methods[];
 
-const char *volume_name_of(const struct modal *modal,
-                           const char *id); /* as core_volume_mount takes it; NULL */
-void volumes_restore(struct modal *modal);
-void volumes_done(struct modal *modal);
+struct volume *volume_asked(struct rpc *rpc, const char *id); /* NULL: the call is answered */
+extern const struct rpc_method volume_file_methods[];
 extern const struct rpc_method volume_methods[];
 
 void secrets_free(struct modal *modal);

@@ -23,11 +23,15 @@ static Modal__Object *object_of(struct modal *modal, const char *id, struct aren
         modal__mount_handle_metadata__init(object->mount_handle_metadata);
         object->mount_handle_metadata->content_checksum_sha256_hex = mount->checksum;
     }
-    const char *volume = volume_name_of(modal, id);
+    const struct volume *volume = volume_by_id(modal->volumes_room, id);
     if (volume) {
+        struct volume_view view;
+        volume_view(volume, &view);
         object->volume_metadata = arena_alloc(arena, sizeof *object->volume_metadata);
         modal__volume_metadata__init(object->volume_metadata);
-        object->volume_metadata->name = arena_text(arena, volume);
+        object->volume_metadata->name = arena_text(arena, view.name ? view.name : "");
+        object->volume_metadata->has_version = true;
+        object->volume_metadata->version = (Modal__VolumeFsVersion)view.version;
     }
     return object;
 }

@@ -21,12 +21,11 @@ static void on_call(void *owner, struct grpc_call *call) {
 
 static void make_maps(struct modal *modal) {
     struct map **const maps[] = {
-        &modal->methods,        &modal->environments, &modal->apps,       &modal->deployed,
-        &modal->functions,      &modal->classes,      &modal->images,     &modal->mounts,
-        &modal->volumes,        &modal->secrets,      &modal->image_keys, &modal->mount_names,
-        &modal->secret_names,   &modal->volume_names, &modal->calls,      &modal->inputs,
-        &modal->core_functions, &modal->reply_of,     &modal->dicts,      &modal->dict_names,
-        &modal->queues,         &modal->queue_names};
+        &modal->methods,   &modal->environments, &modal->apps,           &modal->deployed,
+        &modal->functions, &modal->classes,      &modal->images,         &modal->mounts,
+        &modal->secrets,   &modal->image_keys,   &modal->mount_names,    &modal->secret_names,
+        &modal->calls,     &modal->inputs,       &modal->core_functions, &modal->reply_of,
+        &modal->dicts,     &modal->dict_names,   &modal->queues,         &modal->queue_names};
     for (size_t i = 0; i < COUNT(maps); i++) *maps[i] = map_new();
 }
 
@@ -37,6 +36,7 @@ struct modal *modal_new(const struct modal_options *options) {
     modal->pool = options->pool;
     modal->node = options->node;
     modal->identity = options->identity;
+    modal->volumes_room = options->volumes;
     modal->state_dir = mem_string(options->state_dir);
     modal->run_dir = mem_string(options->run_dir);
     modal->logs_dir = mem_string(options->logs_dir);
@@ -117,7 +117,6 @@ void modal_free(struct modal *modal) {
     secrets_free(modal);
     dicts_free(modal);
     queues_free(modal);
-    volumes_done(modal);
     replies_free(modal);
     struct map *const maps[] = {modal->methods,  modal->environments, modal->apps,
                                 modal->deployed, modal->functions,    modal->classes,

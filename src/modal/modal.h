@@ -21,6 +21,7 @@ struct modal_options {
     struct pool *pool;
     struct node *node;
     struct identity *identity;
+    struct volumes *volumes;
     const char *state_dir, *run_dir, *logs_dir; /* copied, as all strings */
     const char *user;                           /* the workspace: USER--APP-FUNCTION */
     const char *gateway;                        /* ADDR:PORT, for URLs */

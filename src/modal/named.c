@@ -23,7 +23,7 @@ void named_init(struct named *named, struct modal *modal, const char *prefix,
 
 void named_done(struct named *named, struct map *names) {
     if (named->name) {
-        scoped_string char *key = name_key(named->environment, named->name);
+        scoped_string char *key = object_key(named->environment, named->name);
         if (map_get(names, span_of(key)) == named) map_remove(names, span_of(key));
     }
     io_timer_free(named->patience);
@@ -39,7 +39,7 @@ static void name_set(struct named *named, struct map *names, const char *name, c
     named->name = mem_string(name);
     free(named->environment);
     named->environment = mem_string(environment);
-    scoped_string char *key = name_key(environment, name);
+    scoped_string char *key = object_key(environment, name);
     map_put(names, span_of(key), named);
 }
 
@@ -56,7 +56,7 @@ struct error *named_get_or_create(struct modal *modal, struct map *names, const 
     }
     if (!name || !*name) return error_new(ERROR_INVALID_ARGUMENT, "a %s needs a name", what);
     if (!environment_known(modal, environment)) return no_object("environment", environment);
-    scoped_string char *key = name_key(environment, name);
+    scoped_string char *key = object_key(environment, name);
     *ret = map_get(names, span_of(key));
     if (*ret && creation == MODAL__OBJECT_CREATION_TYPE__OBJECT_CREATION_TYPE_CREATE_FAIL_IF_EXISTS)
         return error_new(ERROR_ALREADY_EXISTS, "there is a %s '%s' already", what, name);

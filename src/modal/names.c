@@ -16,7 +16,7 @@ const char *environment_of(const char *name) {
     return name && *name ? name : ENVIRONMENT_DEFAULT;
 }
 
-char *name_key(const char *environment, const char *name) {
+char *object_key(const char *environment, const char *name) {
     return mem_printf("%s/%s", environment, name);
 }
 

@@ -152,7 +152,7 @@ static void take_name(struct app *app, const char *name) {
         free(app->name);
         app->name = mem_string(name);
     }
-    scoped_string char *key = name_key(app->environment, app->name);
+    scoped_string char *key = object_key(app->environment, app->name);
     struct app *before = map_get(modal->deployed, span_of(key));
     if (before && before != app) app_stop(before);
     map_put(modal->deployed, span_of(key), app);

@@ -59,7 +59,6 @@ struct error *records_load(struct modal *modal) {
         {"modal-environment", on_environment}, {"modal-mount", on_mount}, {"modal-image", on_image},
         {"modal-secret", on_secret},           {"modal-app", on_app}, /* last: it needs the others */
     };
-    volumes_restore(modal);
     for (size_t i = 0; i < COUNT(kinds); i++)
         TRY_PLAIN(store_records_load(modal->store, kinds[i].kind, kinds[i].record, modal));
     return NULL;

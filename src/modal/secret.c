@@ -110,7 +110,7 @@ static struct secret *secret_new(struct modal *modal, const char *id, const char
     map_put(modal->secrets, span_of(secret->id), secret);
     if (!name || !*name) return secret;
     secret->name = mem_string(name);
-    scoped_string char *key = name_key(environment, name);
+    scoped_string char *key = object_key(environment, name);
     map_put(modal->secret_names, span_of(key), secret);
     return secret;
 }
@@ -224,7 +224,7 @@ static struct error *find_or_make(struct rpc *rpc, const Modal__SecretGetOrCreat
     int type = (int)request->object_creation_type;
     const char *name = request->deployment_name ? request->deployment_name : "";
     const char *environment = environment_of(request->environment_name);
-    scoped_string char *key = name_key(environment, name);
+    scoped_string char *key = object_key(environment, name);
     struct secret *secret = *name ? map_get(modal->secret_names, span_of(key)) : NULL;
     *ret = secret;
     if (secret && type == MODAL__OBJECT_CREATION_TYPE__OBJECT_CREATION_TYPE_CREATE_FAIL_IF_EXISTS)
@@ -316,7 +316,7 @@ static void delete (struct rpc *rpc, const void *message) {
     }
     const struct store_record row = {KIND, request->secret_id, {NULL, 0}};
     map_remove(modal->secrets, span_of(secret->id));
-    scoped_string char *key = name_key(secret->environment, secret->name ? secret->name : "");
+    scoped_string char *key = object_key(secret->environment, secret->name ? secret->name : "");
     if (map_get(modal->secret_names, span_of(key)) == secret) map_remove(modal->secret_names, span_of(key));
     secret_free(secret);
     rpc_commit(rpc, &row, 1, removed);

@@ -25,7 +25,8 @@ struct local {
 struct node {
     struct io_loop *loop;
     struct container_host *host;
-    char *volumes_dir, *logs_dir;
+    struct volumes *volumes;
+    char *logs_dir;
     struct node_events events;
     void *owner;
     const struct node_runner *runner;
@@ -61,7 +62,7 @@ struct node *node_new(const struct node_options *options) {
     struct node *node = NEW(struct node);
     node->loop = options->loop;
     node->host = options->host;
-    node->volumes_dir = mem_string(options->volumes_dir);
+    node->volumes = options->volumes;
     node->logs_dir = mem_string(options->logs_dir);
     node->locals = table_new();
     pressure_watch(node);
@@ -88,7 +89,6 @@ void node_free(struct node *node) {
     table_free(node->locals);
     io_watch_free(node->pressure);
     if (node->pressure_fd >= 0) close(node->pressure_fd);
-    free(node->volumes_dir);
     free(node->logs_dir);
     free(node);
 }
@@ -139,6 +139,7 @@ static void tell_exited(struct local *local, const struct container_end *end) {
     if (local->runner && node->runner) node->runner->exited(node->runner_owner, number, text.data);
     table_remove(node->locals, number);
     local_free(local);
+    volumes_unmounted(node->volumes);
     node->events.exited(node->owner, number, was_ready, text.data);
 }
 
@@ -188,7 +189,7 @@ static struct error *create(struct local *local, const struct core_function *ask
     struct error *error = NULL;
     for (size_t i = 0; i < function->volume_count && !error; i++) {
         char *source = NULL;
-        error = volume_directory(node->volumes_dir, &function->volumes[i], &source);
+        error = volume_directory(node->volumes, &function->volumes[i], &source);
         if (!error) mount_add(&root, source, function->volumes[i].path, function->volumes[i].read_only);
     }
     if (!error) {
@@ -208,12 +209,11 @@ static struct error *create(struct local *local, const struct core_function *ask
 }
 
 struct error *node_function_check(struct node *node, const struct core_function *function) {
-    (void)node;
     struct image_layers layers;
     TRY(image_resolve(function->image, &layers), "function %s", function->name);
     image_layers_done(&layers);
     for (size_t i = 0; i < function->volume_count; i++)
-        TRY(volume_check(&function->volumes[i]), "function %s", function->name);
+        TRY(volume_check(node->volumes, &function->volumes[i]), "function %s", function->name);
     return NULL;
 }
 

@@ -9,11 +9,12 @@
 
 struct node;
 struct container_host;
+struct volumes;
 
 struct node_options {
     struct io_loop *loop;
     struct container_host *host; /* borrowed */
-    const char *volumes_dir;
+    struct volumes *volumes;     /* borrowed */
     const char *logs_dir;
 };
 struct node_events { /* `container` is nap's number */

@@ -13,6 +13,7 @@ static const struct store_calls system_calls = {
     .ftruncate = ftruncate,
     .rename = rename,
     .unlink = unlink,
+    .renameat = renameat,
 };
 struct store_calls store_calls = {
     .write = write,
@@ -21,7 +22,12 @@ struct store_calls store_calls = {
     .ftruncate = ftruncate,
     .rename = rename,
     .unlink = unlink,
+    .renameat = renameat,
 };
+
+const struct store_calls *store_calls_now(void) {
+    return &store_calls;
+}
 
 void store_calls_set(const struct store_calls *calls) {
     store_calls = calls ? *calls : system_calls;

@@ -88,7 +88,7 @@ void store_blob_writer_free(struct store_blob_writer *writer);
 DEFINE_SCOPED(store_blob_writer)
 
 /* ---- for tests: every write goes through one table, so that a test ends the process or fills the disk
- * before the n-th ---- */
+ * before the n-th. Rooms that keep files of their own beside the store's use it too ---- */
 struct store_calls {
     ssize_t (*write)(int fd, const void *bytes, size_t size_bytes);
     ssize_t (*pwrite)(int fd, const void *bytes, size_t size_bytes, off_t offset);
@@ -96,6 +96,8 @@ struct store_calls {
     int (*ftruncate)(int fd, off_t size_bytes);
     int (*rename)(const char *from, const char *to);
     int (*unlink)(const char *path);
+    int (*renameat)(int from_fd, const char *from, int to_fd, const char *to);
 };
 /* Before store_open, for the whole process (SQLite has one table too); NULL: the system's own. */
 void store_calls_set(const struct store_calls *calls);
+const struct store_calls *store_calls_now(void); /* what is to be called */

@@ -40,9 +40,12 @@ static int faulty_rename(const char *from, const char *to) {
 static int faulty_unlink(const char *path) {
     return fault == FAULT_KILL && falls() ? -1 : unlink(path);
 }
+static int faulty_renameat(int from_fd, const char *from, int to_fd, const char *to) {
+    return falls() ? -1 : renameat(from_fd, from, to_fd, to);
+}
 
-static const struct store_calls faulty = {faulty_write,     faulty_pwrite, faulty_fsync,
-                                          faulty_ftruncate, faulty_rename, faulty_unlink};
+static const struct store_calls faulty = {faulty_write,  faulty_pwrite, faulty_fsync,   faulty_ftruncate,
+                                          faulty_rename, faulty_unlink, faulty_renameat};
 
 /* What the state is after each step. */
 static const char *const story[] = {
