@@ -12,6 +12,9 @@
 
 #define PUSHES 8 /* times 256 KiB in one round, then it is the others' turn */
 #define CLOSE_LINGER_MS 2000
+/* From a connection's last answer to our GOAWAY. grpclib, which Modal's client stands on, forgets answers
+ * that it got and did not look at yet when GOAWAY comes right behind them. */
+#define FAREWELL_MS 200
 #define STUCK_FRAMES 10000      /* that many unsent with a full socket: no more is read */
 #define ROUND_KEEPALIVE_MS 1000 /* connections that are silent are looked at together */
 
@@ -52,7 +55,7 @@ static void on_due(struct due *due) {
         connection_cut(connection);
     } else if (!list_empty(&connection->calls)) {
         keep_alive(connection);
-    } else if (connection->idle_ms != 0 && connection->server->limits.idle_timeout_ms > 0) {
+    } else if (connection->server->closing || connection->server->limits.idle_timeout_ms > 0) {
         connection_leave(connection);
     }
 }
@@ -76,19 +79,27 @@ void connection_call_opened(struct connection *connection) {
 void connection_call_gone(struct connection *connection) {
     if (!list_empty(&connection->calls) || connection->wire.closed) return;
     struct grpc_server *server = connection->server;
-    if (connection->state == CONNECTION_OPEN && server->closing) {
-        connection_leave(connection);
-    } else if (connection->state == CONNECTION_OPEN) {
+    if (connection->state == CONNECTION_OPEN) {
         connection->idle_ms = io_now_ms(server->io);
-        int64_t timeout_ms = server->limits.idle_timeout_ms;
+        int64_t patience_ms = server->closing ? FAREWELL_MS : server->limits.idle_timeout_ms;
         due_set(&server->dues, &connection->due,
-                timeout_ms > 0 ? connection->idle_ms + timeout_ms : GRPC_NEVER);
+                patience_ms > 0 ? connection->idle_ms + patience_ms : GRPC_NEVER);
     }
     connection_mark(connection);
 }
 
 void connection_mark(struct connection *connection) {
     if (!connection->wire.closed) server_mark(connection->server, &connection->dirty);
+}
+
+void connection_part(struct connection *connection) {
+    if (!list_empty(&connection->calls)) return;
+    int64_t at_ms = connection->idle_ms + FAREWELL_MS;
+    if (at_ms > io_now_ms(connection->server->io) && connection->state == CONNECTION_OPEN) {
+        due_set(&connection->server->dues, &connection->due, at_ms);
+    } else {
+        connection_leave(connection);
+    }
 }
 
 void connection_leave(struct connection *connection) {
@@ -148,12 +159,12 @@ static void send_out(struct connection *connection) {
         if (push(connection) && wire_backlog(&connection->wire) == 0) wire_shut(&connection->wire);
         return;
     }
-    bool full = false;
-    for (int i = 0; i < PUSHES && !full && nghttp2_session_want_write(session); i++) {
+    bool full = false, more = true;
+    for (int i = 0; i < PUSHES && !full && more; i++) { /* once at least: the wire may have something left */
         if (!pull(connection) || !push(connection)) return;
         full = wire_backlog(&connection->wire) > 0;
+        more = nghttp2_session_want_write(session);
     }
-    bool more = nghttp2_session_want_write(session);
     if (more && !full) connection_mark(connection);
     bool done = !nghttp2_session_want_read(session) ||
                 (connection->state == CONNECTION_LEAVING && list_empty(&connection->calls));

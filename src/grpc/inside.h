@@ -16,10 +16,11 @@
 #define FRAME_BYTES \
     (1024 * 1024)               /* Python's clients work by the frame: fewer and larger ones cost them less */
 #define SEND_BYTES (256 * 1024) /* more than this waiting in a call: its sender is asked to stop */
-#define DISCARD_BYTES (1024 * 1024) /* what may still come for a call that was answered, before it is reset \
-                                     */
-#define LINGER_MS 10000             /* ... and how long */
-#define STATUS_TEXT_BYTES 4096      /* of grpc-message; clients take heads of 8 KiB and more */
+#define DISCARD_BYTES                                                                                  \
+    (1024 * 1024)              /* what may still come for a call that was answered, before it is reset \
+                                */
+#define LINGER_MS 10000        /* ... and how long */
+#define STATUS_TEXT_BYTES 4096 /* of grpc-message; clients take heads of 8 KiB and more */
 
 struct tls; /* tls.c: a certificate, its key, ALPN */
 must_check struct error *tls_new(const char *certificate, const char *key, struct tls **ret_tls);
@@ -96,6 +97,8 @@ void connection_cut(struct connection *connection); /* tells its calls */
 void connection_mark(struct connection *connection);
 void connection_settle(struct connection *connection); /* for the server's list */
 void connection_leave(struct connection *connection);  /* GOAWAY; closed after its last call */
+void connection_part(
+    struct connection *connection); /* the server closes: leaves soon, where it has no calls */
 /* All was said, or is in the wire: our half is closed, and the other side's end is waited for a moment. */
 void connection_linger(struct connection *connection);
 void connection_call_opened(struct connection *connection);

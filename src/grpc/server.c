@@ -312,10 +312,8 @@ void grpc_server_close(struct grpc_server *server, void (*closed)(void *owner)) 
     server->closing = true;
     server->closed = closed;
     LIST_EACH_SAFE(node, next, &server->listeners) listener_close(CONTAINER_OF(node, struct listener, node));
-    LIST_EACH_SAFE(node, next, &server->connections) {
-        struct connection *connection = CONTAINER_OF(node, struct connection, node);
-        if (list_empty(&connection->calls)) connection_leave(connection);
-    }
+    LIST_EACH_SAFE(node, next, &server->connections)
+    connection_part(CONTAINER_OF(node, struct connection, node));
     if (server->connection_count == 0) tell_closed(server);
 }
 

@@ -47,7 +47,6 @@ static struct error *load(SSL_CTX *context, const char *certificate, const char 
     if (SSL_CTX_use_certificate_chain_file(context, certificate) != 1)
         return reason("certificate", certificate);
     if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1) return reason("key", key);
-    if (SSL_CTX_check_private_key(context) != 1) return reason("key does not fit the certificate:", key);
     return NULL;
 }
 
