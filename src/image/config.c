@@ -1,5 +1,5 @@
-/* What an image says about how its programs are run, to and from JSON. The keys are those of the OCI image specification (config.md),
- * which are docker's. Unknown keys are dropped: nothing here could obey them. */
+/* What an image says about how its programs are run, to and from JSON. The keys are those of the OCI image
+ * specification (config.md), which are docker's. Unknown keys are dropped: nothing here could obey them. */
 #include "config.h"
 
 #include <stdlib.h>
@@ -66,7 +66,8 @@ json_t *words_json(char *const *words) {
 struct error *words_from_json(const json_t *array, const char *what, char ***ret_words) {
     *ret_words = NULL;
     if (!array || json_is_null(array)) return NULL;
-    if (!json_is_array(array) || json_array_size(array) > WORDS_MAX) return BAD("%s is no list of texts", what);
+    if (!json_is_array(array) || json_array_size(array) > WORDS_MAX)
+        return BAD("%s is no list of texts", what);
     char **words = mem_array(json_array_size(array) + 1, sizeof *words);
     for (size_t i = 0; i < json_array_size(array); i++) {
         const json_t *word = json_array_get(array, i);
@@ -88,13 +89,14 @@ const char *image_config_env(const struct image_config *config, const char *name
 }
 
 void image_config_done(struct image_config *config) {
-    words_free(config->env), words_free(config->entrypoint), words_free(config->cmd), words_free(config->shell);
+    words_free(config->env), words_free(config->entrypoint), words_free(config->cmd),
+        words_free(config->shell);
     free(config->workdir), free(config->user), free(config->stop_signal);
     json_decref(config->labels), json_decref(config->exposed);
     *config = (struct image_config){0};
 }
 
-void config_copy(const struct image_config *config, struct image_config *ret_config) {
+void image_config_copy(const struct image_config *config, struct image_config *ret_config) {
     *ret_config = (struct image_config){
         .env = words_copy(config->env),
         .entrypoint = words_copy(config->entrypoint),
@@ -127,7 +129,8 @@ static json_t *object_of(const json_t *json, const char *key) {
 static struct error *read_all(const json_t *json, struct image_config *config) {
     TRY_PLAIN(words_from_json(json_object_get(json, "Env"), "Env", &config->env));
     for (size_t i = 0; config->env && config->env[i]; i++)
-        if (config->env[i][0] == '=' || !strchr(config->env[i], '=')) return BAD("Env: '%.80s' is not NAME=VALUE", config->env[i]);
+        if (config->env[i][0] == '=' || !strchr(config->env[i], '='))
+            return BAD("Env: '%.80s' is not NAME=VALUE", config->env[i]);
     TRY_PLAIN(words_from_json(json_object_get(json, "Entrypoint"), "Entrypoint", &config->entrypoint));
     TRY_PLAIN(words_from_json(json_object_get(json, "Cmd"), "Cmd", &config->cmd));
     TRY_PLAIN(words_from_json(json_object_get(json, "Shell"), "Shell", &config->shell));
@@ -139,7 +142,7 @@ static struct error *read_all(const json_t *json, struct image_config *config) {
     return NULL;
 }
 
-struct error *config_from_json(const json_t *json, struct image_config *ret_config) {
+struct error *image_config_from_json(const json_t *json, struct image_config *ret_config) {
     *ret_config = (struct image_config){0};
     if (!json || json_is_null(json)) return NULL;
     if (!json_is_object(json)) return BAD("config is no object");
@@ -148,15 +151,19 @@ struct error *config_from_json(const json_t *json, struct image_config *ret_conf
     return error;
 }
 
-json_t *config_to_json(const struct image_config *config) {
+json_t *image_config_to_json(const struct image_config *config) {
     json_t *json = json_object();
     const struct {
         const char *key;
         char *const *words;
-    } lists[] = {{"Env", config->env}, {"Entrypoint", config->entrypoint}, {"Cmd", config->cmd}, {"Shell", config->shell}};
+    } lists[] = {{"Env", config->env},
+                 {"Entrypoint", config->entrypoint},
+                 {"Cmd", config->cmd},
+                 {"Shell", config->shell}};
     const struct {
         const char *key, *text;
-    } texts[] = {{"WorkingDir", config->workdir}, {"User", config->user}, {"StopSignal", config->stop_signal}};
+    } texts[] = {
+        {"WorkingDir", config->workdir}, {"User", config->user}, {"StopSignal", config->stop_signal}};
     for (size_t i = 0; i < COUNT(lists); i++)
         if (lists[i].words) json_object_set_new(json, lists[i].key, words_json(lists[i].words));
     for (size_t i = 0; i < COUNT(texts); i++)

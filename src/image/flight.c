@@ -1,13 +1,14 @@
 /* Work that several wait for: pulls, steps of builds.
  *
- * Who asks for what is under way joins it: he gets the lines that were said before, then the rest, then the end. The last one to
- * leave ends the work. Nobody is told anything from within a call: all telling is done by `pump`, in the next round of the loop. */
+ * Who asks for what is under way joins it: he gets the lines that were said before, then the rest, then the
+ * end. The last one to leave ends the work. Nobody is told anything from within a call: all telling is done
+ * by `pump`, in the next round of the loop. */
 #include "inside.h"
 
 #include <stdlib.h>
 
-void flight_init(struct flight *flight, struct image_store *store, char *taken_key, void (*cancel)(struct flight *flight),
-                 void (*free_around)(struct flight *flight)) {
+void flight_init(struct flight *flight, struct image_store *store, char *taken_key,
+                 void (*cancel)(struct flight *flight), void (*free_around)(struct flight *flight)) {
     flight->store = store;
     flight->key = taken_key;
     flight->cancel = cancel;
@@ -27,7 +28,7 @@ struct flight *flight_find(struct image_store *store, const char *key) {
 
 bool flight_any_pull(const struct image_store *store) {
     LIST_EACH(node, &store->flights)
-        if (CONTAINER_OF(node, struct flight, node)->pulls) return true;
+    if (CONTAINER_OF(node, struct flight, node)->pulls) return true;
     return false;
 }
 
@@ -44,7 +45,7 @@ static void flight_free(struct flight *flight) {
     words_free(take(flight->holds));
     text_done(&flight->said);
     flight->free(flight);
-    store_unref(store);
+    images_unref(store);
 }
 
 /* One thing that somebody has not heard yet; false: nothing. Callbacks may change the list. */
@@ -68,7 +69,8 @@ static bool tell_one(struct flight *flight) {
         if (job->events.done) {
             ended = NULL;
             const struct image *image = NULL;
-            const struct record *record = flight->result ? map_get(flight->store->records, span_of(flight->result)) : NULL;
+            const struct record *record =
+                flight->result ? map_get(flight->store->records, span_of(flight->result)) : NULL;
             if (record) image = &record->image;
             void (*done)(void *, struct error *, const struct image *) = job->events.done;
             free(job);
@@ -84,7 +86,8 @@ static bool tell_one(struct flight *flight) {
 
 static void pump(void *owner) {
     struct flight *flight = owner;
-    while (!flight->store->closing && tell_one(flight)) {}
+    while (!flight->store->closing && tell_one(flight)) {
+    }
     flight->pump_due = false;
     if (flight->ended) flight_free(flight);
 }
@@ -96,7 +99,8 @@ static void pump_due(struct flight *flight) {
 }
 
 struct image_job *flight_join(struct flight *flight, void (*line)(void *owner, struct span text),
-                              void (*ended)(void *owner, struct error *error, const char *result), void *owner) {
+                              void (*ended)(void *owner, struct error *error, const char *result),
+                              void *owner) {
     struct image_job *job = NEW(struct image_job);
     *job = (struct image_job){.flight = flight, .line = line, .ended = ended, .owner = owner};
     list_append(&flight->jobs, &job->node);
@@ -111,7 +115,8 @@ struct image_job *flight_join_outside(struct flight *flight, const struct image_
 }
 
 void flight_say_span(struct flight *flight, struct span line) {
-    while (line.size > 0 && (line.data[line.size - 1] == '\n' || line.data[line.size - 1] == '\r')) line.size--;
+    while (line.size > 0 && (line.data[line.size - 1] == '\n' || line.data[line.size - 1] == '\r'))
+        line.size--;
     const char *newline = memchr(line.data ? line.data : "", '\n', line.size);
     if (newline) { /* several */
         struct span rest = line;

@@ -1,5 +1,5 @@
-/* gzip, streamed. A file may be several members one after the other (pigz and estargz write such); zeros behind the last are padding.
- * Each member's checksum is verified. */
+/* gzip, streamed. A file may be several members one after the other (pigz and estargz write such); zeros
+ * behind the last are padding. Each member's checksum is verified. */
 #include "gunzip.h"
 
 #include <errno.h>
@@ -40,7 +40,8 @@ static void skip_zeros(struct inflate_state *state) {
     while (state->avail_in > 0 && *state->next_in == 0) state->next_in++, state->avail_in--;
 }
 
-static struct error *members(struct gunzip *gunzip, int fd, bool (*put)(void *owner, const char *data, size_t size), void *owner) {
+static struct error *members(struct gunzip *gunzip, int fd,
+                             bool (*put)(void *owner, const char *data, size_t size), void *owner) {
     struct inflate_state *state = &gunzip->state;
     for (bool end = false;;) {
         if (state->avail_in == 0 && !end) TRY_PLAIN(fill(gunzip, fd, &end));
@@ -54,7 +55,8 @@ static struct error *members(struct gunzip *gunzip, int fd, bool (*put)(void *ow
         state->avail_out = OUT_BYTES;
         int result = isal_inflate(state);
         size_t made = OUT_BYTES - state->avail_out;
-        if (result != ISAL_DECOMP_OK) return error_new(ERROR_DATA_LOSS, "it can't be decompressed: broken gzip (%d)", result);
+        if (result != ISAL_DECOMP_OK)
+            return error_new(ERROR_DATA_LOSS, "it can't be decompressed: broken gzip (%d)", result);
         if (made > 0 && !put(owner, (const char *)gunzip->out, made)) return NULL;
         if (state->block_state == ISAL_BLOCK_FINISH) {
             isal_inflate_reset(state);

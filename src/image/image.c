@@ -1,4 +1,5 @@
-/* The store of images: opening, closing, and finding what is here. See image.h, and inside.h for what lies where. */
+/* The store of images: opening, closing, and finding what is here. See image.h, and inside.h for what lies
+ * where. */
 #include "inside.h"
 
 #include <dirent.h>
@@ -6,7 +7,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-char *store_path(const struct image_store *store, const char *kind, const char *name) {
+char *images_path(const struct image_store *store, const char *kind, const char *name) {
     return name ? mem_printf("%s/%s/%s", store->dir, kind, name) : mem_printf("%s/%s", store->dir, kind);
 }
 
@@ -19,7 +20,8 @@ static struct error *mirror_add(struct image_store *store, const struct image_pa
     struct span rest = {value.data + scheme, value.size - scheme}, host = span_cut(&rest, '/');
     while (rest.size > 0 && rest.data[rest.size - 1] == '/') rest.size--;
     if (!*pair->name || host.size == 0)
-        return error_new(ERROR_INVALID_ARGUMENT, "mirror of '%s': '%s' is not [http://]HOST[:PORT][/PREFIX]", pair->name, pair->value);
+        return error_new(ERROR_INVALID_ARGUMENT, "mirror of '%s': '%s' is not [http://]HOST[:PORT][/PREFIX]",
+                         pair->name, pair->value);
     store->mirrors = mem_grow(store->mirrors, store->mirror_count + 1, sizeof *store->mirrors);
     store->mirrors[store->mirror_count++] = (struct mirror){
         .registry = mem_string(pair->name),
@@ -43,26 +45,27 @@ static struct error *alias_add(struct image_store *store, const struct image_pai
 
 /* Not waited for: what an earlier daemon left may be large. */
 static struct error *clear_away(struct image_store *store) {
-    scoped_string char *trash_dir = store_path(store, "trash", NULL), *tmp = store_path(store, "tmp", NULL);
+    scoped_string char *trash_dir = images_path(store, "trash", NULL), *tmp = images_path(store, "tmp", NULL);
     DIR *old = opendir(trash_dir);
     for (struct dirent *entry; old && (entry = readdir(old));) {
         scoped_string char *path = path_join(trash_dir, entry->d_name);
-        if (entry->d_name[0] != '.') trash(store, path);
+        if (entry->d_name[0] != '.') images_trash(store, path);
     }
     if (old) closedir(old);
-    trash(store, tmp);
+    images_trash(store, tmp);
     return dir_make(tmp, 0700);
 }
 
 static struct error *open_all(struct image_store *store, const struct image_options *options) {
-    static const char *const kinds[] = {"layers", "images", "cache", "uses", "pulls", "tmp", "trash", "empty"};
+    static const char *const kinds[] = {"layers", "images", "cache", "uses",
+                                        "pulls",  "tmp",    "trash", "empty"};
     for (size_t i = 0; i < COUNT(kinds); i++) {
-        scoped_string char *path = store_path(store, kinds[i], NULL);
+        scoped_string char *path = images_path(store, kinds[i], NULL);
         TRY_PLAIN(dir_make(path, strcmp(kinds[i], "empty") == 0 ? 0755 : 0700));
     }
     TRY_PLAIN(clear_away(store));
     TRY_PLAIN(layers_load(store));
-    TRY_PLAIN(records_load(store));
+    TRY_PLAIN(image_records_load(store));
     TRY_PLAIN(names_load(store));
     TRY_PLAIN(uses_load(store));
     for (size_t i = 0; i < options->mirror_count; i++) TRY_PLAIN(mirror_add(store, &options->mirrors[i]));
@@ -100,10 +103,10 @@ struct error *image_store_open(const struct image_options *options, struct image
 
 /* ---- close ---- */
 
-void store_unref(struct image_store *store) {
+void images_unref(struct image_store *store) {
     if (--store->references > 0) return;
     void *value;
-    for (size_t i = 0; map_next(store->records, &i, NULL, &value);) record_free(value);
+    for (size_t i = 0; map_next(store->records, &i, NULL, &value);) image_record_free(value);
     for (size_t i = 0; map_next(store->layers, &i, NULL, &value);) free(value);
     for (size_t i = 0; table_next(store->uses, &i, NULL, &value);) free(value);
     map_free(store->records), map_free(store->layers), table_free(store->uses);
@@ -119,7 +122,7 @@ void image_store_free(struct image_store *store) {
     if (!store) return;
     store->closing = true;
     flights_drop(store);
-    store_unref(store);
+    images_unref(store);
 }
 
 /* ---- finding ---- */
@@ -148,10 +151,11 @@ static void layer_push(struct image_layers *layers, char *taken_path) {
     layers->layer[layers->count++] = taken_path;
 }
 
-static struct error *resolve_other(struct image_store *store, const char *other, struct image_layers *layers) {
+static struct error *resolve_other(struct image_store *store, const char *other,
+                                   struct image_layers *layers) {
     if (strcmp(other, "host") == 0) return NULL;
     if (strcmp(other, "scratch") == 0) {
-        layer_push(layers, store_path(store, "empty", NULL));
+        layer_push(layers, images_path(store, "empty", NULL));
         return NULL;
     }
     TRY_PLAIN(directory_check(other));
@@ -167,13 +171,13 @@ struct error *image_resolve(struct image_store *store, const char *name, struct 
     const struct record *record = id ? map_get(store->records, span_of(id)) : NULL;
     if (!record) return not_here(name, normal);
     for (size_t i = record->image.layer_count; i-- > 0;) {
-        scoped_string char *layer = store_path(store, "layers", record->layers[i]);
+        scoped_string char *layer = images_path(store, "layers", record->layers[i]);
         layer_push(ret_layers, path_join(layer, "fs"));
     }
-    if (ret_layers->count == 0 && !record->host) layer_push(ret_layers, store_path(store, "empty", NULL));
+    if (ret_layers->count == 0 && !record->host) layer_push(ret_layers, images_path(store, "empty", NULL));
     ret_layers->host = record->host;
     ret_layers->id = take(id);
-    config_copy(&record->image.config, &ret_layers->config);
+    image_config_copy(&record->image.config, &ret_layers->config);
     return NULL;
 }
 

@@ -1,5 +1,6 @@
-/* An image from a file: an OCI archive or a docker-archive (skopeo makes a layout of it, the rest is as for a pull), or the plain tar of
- * a root file system, which becomes one layer. Which of them it is, the names in the tar say. */
+/* An image from a file: an OCI archive or a docker-archive (skopeo makes a layout of it, the rest is as for a
+ * pull), or the plain tar of a root file system, which becomes one layer. Which of them it is, the names in
+ * the tar say. */
 #include "ingest.h"
 #include "skopeo.h"
 #include "unpack.h"
@@ -43,7 +44,7 @@ static void import_free(struct flight *flight) {
 }
 
 static void import_end(struct import *import, struct error *error, char *taken_id) {
-    if (import->dir) trash(import->flight.store, import->dir);
+    if (import->dir) images_trash(import->flight.store, import->dir);
     if (error) error = error_wrap(error, "import %s", import->path);
     flight_end(&import->flight, error, taken_id);
 }
@@ -76,7 +77,8 @@ static struct error *read_blob(const char *blobs, const char *digest, struct tex
     return file_read(path, BLOB_JSON_MAX, ret_text);
 }
 
-static struct error *layout_read(struct import *import, const char *blobs, struct oci_manifest *manifest, struct oci_config *config) {
+static struct error *layout_read(struct import *import, const char *blobs, struct oci_manifest *manifest,
+                                 struct oci_config *config) {
     scoped_string char *path = path_join(import->dir, "layout/index.json");
     scoped_text struct text index_text = {0}, manifest_text = {0}, config_text = {0};
     struct oci_manifest index;
@@ -102,16 +104,18 @@ static void on_copied(void *owner, struct error *error, struct span output) {
     scoped_string char *blobs = path_join(import->dir, "layout/blobs/sha256");
     if (!error) error = layout_read(import, blobs, &manifest, &config);
     if (!error) {
-        import->ingest = ingest_new(&(struct ingest_options){.flight = &import->flight,
-                                                             .taken_blobs = take(blobs),
-                                                             .manifest = &manifest,
-                                                             .config = &config,
-                                                             .taken_source = mem_printf("file %s", import->path),
-                                                             .take_blobs = true,
-                                                             .done = on_ingested,
-                                                             .owner = import});
+        import->ingest =
+            ingest_new(&(struct ingest_options){.flight = &import->flight,
+                                                .taken_blobs = take(blobs),
+                                                .manifest = &manifest,
+                                                .config = &config,
+                                                .taken_source = mem_printf("file %s", import->path),
+                                                .take_blobs = true,
+                                                .done = on_ingested,
+                                                .owner = import});
         struct oci_manifest *all = ingest_manifest(import->ingest);
-        for (size_t i = 0; i < all->layer_count; i++) ingest_blob_ready(import->ingest, all->layers[i].digest);
+        for (size_t i = 0; i < all->layer_count; i++)
+            ingest_blob_ready(import->ingest, all->layers[i].digest);
         ingest_finish(import->ingest);
     }
     oci_manifest_done(&manifest);
@@ -125,7 +129,8 @@ static void on_line(void *owner, struct span line) {
 
 static void archive_begin(struct import *import) {
     char **words = NULL;
-    scoped_string char *from = mem_printf("%s:%s", import->kind == KIND_OCI ? "oci-archive" : "docker-archive", import->path);
+    scoped_string char *from =
+        mem_printf("%s:%s", import->kind == KIND_OCI ? "oci-archive" : "docker-archive", import->path);
     scoped_string char *to = mem_printf("oci:%s/layout:x", import->dir);
     words_add(&words, "copy"), words_add(&words, "--dest-oci-accept-uncompressed-layers");
     words_add(&words, from), words_add(&words, to);
@@ -146,8 +151,8 @@ static struct error *rootfs_unpack(struct import *import) {
     TRY_PLAIN(unpack_file(fd, upper, &import->options, &import->stats, import->layer));
     if (import->stats.entries == 0) return error_new(ERROR_INVALID_ARGUMENT, "the tar is empty");
     TRY_PLAIN(layer_seal(import->dir, import->layers_dir, import->layer, &import->bytes));
-    import->record = record_text(&nothing, layers, false, source, import->id);
-    return record_write(import->images_dir, import->id, import->record);
+    import->record = image_record_text(&nothing, layers, false, source, import->id);
+    return image_record_write(import->images_dir, import->id, import->record);
 }
 
 static void rootfs_work(struct io_work *work) {
@@ -160,7 +165,7 @@ static void on_rootfs(struct io_work *work) {
     import->working = false;
     if (!error) {
         layer_added(import->flight.store, import->layer, import->bytes);
-        record_add(import->flight.store, import->id, import->record, &error);
+        image_record_add(import->flight.store, import->id, import->record, &error);
     }
     if (error)
         import_end(import, error, NULL);
@@ -168,7 +173,8 @@ static void on_rootfs(struct io_work *work) {
         name_it(import, mem_string(import->id));
 }
 
-static void work_start(struct import *import, void (*work)(struct io_work *), void (*done)(struct io_work *)) {
+static void work_start(struct import *import, void (*work)(struct io_work *),
+                       void (*done)(struct io_work *)) {
     import->working = true;
     import->work = (struct io_work){.work = work, .done = done, .owner = import};
     io_work_start(import->flight.store->loop, &import->work);
@@ -196,8 +202,10 @@ static struct error *look_at(struct import *import) {
         }
         const char *path = archive_entry_pathname(entry);
         if (path && strncmp(path, "./", 2) == 0) path += 2;
-        if (path && strcmp(path, "oci-layout") == 0) import->kind = KIND_OCI; /* docker writes both files: the OCI half is the better one */
-        if (path && strcmp(path, "manifest.json") == 0 && import->kind == KIND_ROOTFS) import->kind = KIND_DOCKER;
+        if (path && strcmp(path, "oci-layout") == 0)
+            import->kind = KIND_OCI; /* docker writes both files: the OCI half is the better one */
+        if (path && strcmp(path, "manifest.json") == 0 && import->kind == KIND_ROOTFS)
+            import->kind = KIND_DOCKER;
     }
     archive_read_free(archive);
     return error;
@@ -208,11 +216,13 @@ static void look_work(struct io_work *work) {
 }
 
 static void on_looked(struct io_work *work) {
-    static const char *const names[] = {"the tar of a root file system", "a docker-archive", "an OCI archive"};
+    static const char *const names[] = {"the tar of a root file system", "a docker-archive",
+                                        "an OCI archive"};
     struct import *import = work->owner;
     struct error *error = take(work->error);
     import->working = false;
-    if (!error && atomic_load(&import->cancelled)) error = error_new(ERROR_CANCELLED, "nobody waits for it any more");
+    if (!error && atomic_load(&import->cancelled))
+        error = error_new(ERROR_CANCELLED, "nobody waits for it any more");
     if (!error) error = draft_make(import->flight.store, &import->dir);
     if (error) {
         import_end(import, error, NULL);
@@ -239,8 +249,8 @@ static void on_cancel(struct flight *flight) {
     }
 }
 
-struct image_job *image_import(struct image_store *store, const char *name, const char *path, const struct image_events *events,
-                               void *owner) {
+struct image_job *image_import(struct image_store *store, const char *name, const char *path,
+                               const struct image_events *events, void *owner) {
     char *normal;
     struct error *error = reference_normal(name, &normal);
     if (!error && path[0] != '/') {
@@ -252,10 +262,12 @@ struct image_job *image_import(struct image_store *store, const char *name, cons
     flight_init(&import->flight, store, NULL, on_cancel, import_free);
     import->normal = normal;
     import->path = mem_string(path);
-    import->layers_dir = store_path(store, "layers", NULL);
-    import->images_dir = store_path(store, "images", NULL);
+    import->layers_dir = images_path(store, "layers", NULL);
+    import->images_dir = images_path(store, "images", NULL);
     import->options.cancelled = &import->cancelled;
-    if (store->quota_bytes) import->options.limit_bytes = store->quota_bytes > store->used_bytes ? store->quota_bytes - store->used_bytes : 1;
+    if (store->quota_bytes)
+        import->options.limit_bytes =
+            store->quota_bytes > store->used_bytes ? store->quota_bytes - store->used_bytes : 1;
     work_start(import, look_work, on_looked);
     return flight_join_outside(&import->flight, events, owner);
 }

@@ -1,5 +1,6 @@
-/* Layers are unpacked as their blobs come, a few at a time over all images, each into a draft that gets its name when its content is
- * proven by the hash that the image's configuration tells. When all are there the record is written.
+/* Layers are unpacked as their blobs come, a few at a time over all images, each into a draft that gets its
+ * name when its content is proven by the hash that the image's configuration tells. When all are there the
+ * record is written.
  *
  *   wanted -> queued -> unpacking -> here        (the last one: record -> done)
  *        '--------'----------'---> failed: nothing new is begun, what runs is cut short, then done */
@@ -56,7 +57,9 @@ static struct error *unpack_checked(struct unpacking *layer) {
     if (fd < 0) return error_errno(errno, "open %s", layer->blob);
     TRY_PLAIN(unpack_file(fd, upper, &layer->options, &layer->stats, sum));
     if (strcmp(sum, layer->diff_id) != 0)
-        return error_new(ERROR_DATA_LOSS, "its content is not what the image says (sha256:%.12s, not sha256:%.12s)", sum, layer->diff_id);
+        return error_new(ERROR_DATA_LOSS,
+                         "its content is not what the image says (sha256:%.12s, not sha256:%.12s)", sum,
+                         layer->diff_id);
     return layer_seal(layer->draft, layer->layers_dir, layer->diff_id, &layer->bytes);
 }
 
@@ -91,7 +94,7 @@ static void on_unpacked(struct io_work *work) {
     }
     step(ingest);
     unpacks_pump(store);
-    store_unref(store);
+    images_unref(store);
 }
 
 /* What images may still take; 0: no limit. */
@@ -108,7 +111,8 @@ static struct error *unpack_begin(struct unpacking *layer) {
     layer->options.limit_bytes = room(store, &full);
     if (full)
         return error_new(ERROR_RESOURCE_EXHAUSTED,
-                         "images take %llu MB, all that `image_disk` allows; `catnap image prune --all` frees what no app uses",
+                         "images take %llu MB, all that `image_disk` allows; `catnap image prune --all` "
+                         "frees what no app uses",
                          (unsigned long long)(store->used_bytes >> 20));
     return draft_make(store, &layer->draft);
 }
@@ -137,7 +141,7 @@ static void unpacks_pump(struct image_store *store) {
 
 static void record_work(struct io_work *work) {
     struct ingest *ingest = work->owner;
-    work->error = record_write(ingest->images_dir, ingest->id, ingest->record);
+    work->error = image_record_write(ingest->images_dir, ingest->id, ingest->record);
 }
 
 static void finish(struct ingest *ingest, struct error *error, char *taken_id) {
@@ -151,17 +155,18 @@ static void on_recorded(struct io_work *work) {
     struct image_store *store = ingest->store;
     struct error *error = take(work->error);
     ingest->recording = false;
-    if (!error) record_add(store, ingest->id, ingest->record, &error);
+    if (!error) image_record_add(store, ingest->id, ingest->record, &error);
     if (!error && ingest->error) error = take(ingest->error);
     if (!error && ingest->unpacked_bytes)
         flight_say(ingest->flight, "unpacked %.1f MB in %.1f s", (double)ingest->unpacked_bytes / 1e6,
                    (double)(clock_monotonic_us() - ingest->began_us) / 1e6);
     finish(ingest, error, error ? NULL : mem_string(ingest->id));
-    store_unref(store);
+    images_unref(store);
 }
 
 static void record_begin(struct ingest *ingest) {
-    ingest->record = record_text(&ingest->config.config, ingest->ids, false, ingest->source, ingest->id);
+    ingest->record =
+        image_record_text(&ingest->config.config, ingest->ids, false, ingest->source, ingest->id);
     ingest->recording = true;
     ingest->store->references++;
     ingest->work = (struct io_work){.work = record_work, .done = on_recorded, .owner = ingest};
@@ -175,7 +180,8 @@ static bool all_here(const struct ingest *ingest) {
 }
 
 static void step(struct ingest *ingest) {
-    for (size_t i = 0; ingest->error && i < ingest->manifest.layer_count; i++) list_remove(&ingest->layers[i].node);
+    for (size_t i = 0; ingest->error && i < ingest->manifest.layer_count; i++)
+        list_remove(&ingest->layers[i].node);
     if (ingest->running > 0 || ingest->recording || !ingest->done) return;
     if (ingest->error) {
         finish(ingest, take(ingest->error), NULL);
@@ -188,7 +194,8 @@ static void step(struct ingest *ingest) {
     }
     for (size_t i = 0; i < ingest->manifest.layer_count; i++) {
         if (ingest->layers[i].state != WANTED) continue;
-        ingest->error = error_new(ERROR_DATA_LOSS, "layer %zu (sha256:%.12s) did not come", i + 1, ingest->manifest.layers[i].digest);
+        ingest->error = error_new(ERROR_DATA_LOSS, "layer %zu (sha256:%.12s) did not come", i + 1,
+                                  ingest->manifest.layers[i].digest);
         step(ingest);
         return;
     }
@@ -196,7 +203,8 @@ static void step(struct ingest *ingest) {
 
 /* ---- the door ---- */
 
-/* The same layer twice: the upper one hides all that the lower one shows, and overlay refuses a directory that it has already. */
+/* The same layer twice: the upper one hides all that the lower one shows, and overlay refuses a directory
+ * that it has already. */
 static bool again_above(const struct ingest *ingest, size_t index) {
     for (size_t i = index + 1; i < ingest->manifest.layer_count; i++)
         if (strcmp(ingest->config.diff_ids[i], ingest->config.diff_ids[index]) == 0) return true;
@@ -215,7 +223,7 @@ struct ingest *ingest_new(const struct ingest_options *options) {
         .config = *options->config,
         .take_blobs = options->take_blobs,
         .began_us = clock_monotonic_us(),
-        .images_dir = store_path(store, "images", NULL),
+        .images_dir = images_path(store, "images", NULL),
         .done = options->done,
         .owner = options->owner,
     };
@@ -230,7 +238,7 @@ struct ingest *ingest_new(const struct ingest_options *options) {
             .digest = ingest->manifest.layers[i].digest,
             .diff_id = ingest->config.diff_ids[i],
             .blob = path_join(ingest->blobs, ingest->manifest.layers[i].digest),
-            .layers_dir = store_path(store, "layers", NULL),
+            .layers_dir = images_path(store, "layers", NULL),
             .options = {.whiteouts = true, .cancelled = &ingest->cancelled},
         };
         list_init(&layer->node);

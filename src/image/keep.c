@@ -1,7 +1,8 @@
 /* What is kept and what may go: names, the callers' own keeps, and containers that live from an image.
  *
- * A container's use is a link uses/NUMBER -> ID: one cheap call on the way of a wake, there again after a kill. Prune marks what can be
- * reached from names, keeps, uses and the work under way, and takes the rest away. */
+ * A container's use is a link uses/NUMBER -> ID: one cheap call on the way of a wake, there again after a
+ * kill. Prune marks what can be reached from names, keeps, uses and the work under way, and takes the rest
+ * away. */
 #include "inside.h"
 
 #include <dirent.h>
@@ -16,10 +17,12 @@ struct error *image_alias(struct image_store *store, const char *name, const cha
     TRY_PLAIN(reference_normal(name, &normal));
     struct name *old = map_get(store->names, span_of(normal));
     if (old && old->fixed)
-        return error_new(ERROR_FAILED_PRECONDITION, "the alias %s is set by the configuration (`aliases`)", name);
+        return error_new(ERROR_FAILED_PRECONDITION, "the alias %s is set by the configuration (`aliases`)",
+                         name);
     if (!target) return image_remove(store, name);
     TRY(names_follow(store, target, &id, &other, &target_normal), "alias %s", name);
-    if (!id && !other && !target_normal) return error_new(ERROR_NOT_FOUND, "alias %s: there is no image %s", name, target);
+    if (!id && !other && !target_normal)
+        return error_new(ERROR_NOT_FOUND, "alias %s: there is no image %s", name, target);
     struct name *fresh = NEW(struct name);
     fresh->target = mem_string(target);
     old = map_put(store->names, span_of(normal), fresh);
@@ -40,7 +43,9 @@ struct error *image_remove(struct image_store *store, const char *name) {
     TRY_PLAIN(reference_normal(name, &normal));
     struct name *old = map_get(store->names, span_of(normal));
     if (!old) return error_new(ERROR_NOT_FOUND, "there is no image %s (`catnap image ls` lists them)", name);
-    if (old->fixed) return error_new(ERROR_FAILED_PRECONDITION, "the alias %s is set by the configuration (`aliases`)", name);
+    if (old->fixed)
+        return error_new(ERROR_FAILED_PRECONDITION, "the alias %s is set by the configuration (`aliases`)",
+                         name);
     map_remove(store->names, span_of(normal));
     free(old->id), free(old->target), free(old);
     names_save(store, NULL, NULL);
@@ -48,7 +53,8 @@ struct error *image_remove(struct image_store *store, const char *name) {
 }
 
 struct error *image_keep(struct image_store *store, const char *tag, const char *id) {
-    if (id && !map_get(store->records, span_of(id))) return error_new(ERROR_NOT_FOUND, "there is no image %.80s", id);
+    if (id && !map_get(store->records, span_of(id)))
+        return error_new(ERROR_NOT_FOUND, "there is no image %.80s", id);
     free(id ? map_put(store->keeps, span_of(tag), mem_string(id)) : map_remove(store->keeps, span_of(tag)));
     names_save(store, NULL, NULL);
     return NULL;
@@ -63,7 +69,8 @@ static char *use_path(const struct image_store *store, uint64_t container) {
 void image_use(struct image_store *store, uint64_t container, const char *id) {
     scoped_string char *path = use_path(store, container);
     (void)unlink(path);
-    if (symlink(id, path)) log_warn("image", "container %llu: its image can't be noted as used", (unsigned long long)container);
+    if (symlink(id, path))
+        log_warn("image", "container %llu: its image can't be noted as used", (unsigned long long)container);
     free(table_put(store->uses, container, mem_string(id)));
 }
 
@@ -76,7 +83,7 @@ void image_unuse(struct image_store *store, uint64_t container) {
 }
 
 struct error *uses_load(struct image_store *store) {
-    scoped_string char *path = store_path(store, "uses", NULL);
+    scoped_string char *path = images_path(store, "uses", NULL);
     DIR *directory = opendir(path);
     if (!directory) return error_errno(errno, "open %s", path);
     for (struct dirent *entry; (entry = readdir(directory));) {
@@ -90,11 +97,13 @@ struct error *uses_load(struct image_store *store) {
     return NULL;
 }
 
-void image_uses_retain(struct image_store *store, bool (*lives)(void *owner, uint64_t container), void *owner) {
+void image_uses_retain(struct image_store *store, bool (*lives)(void *owner, uint64_t container),
+                       void *owner) {
     scoped_text struct text dead = {0};
     uint64_t container;
     for (size_t i = 0; table_next(store->uses, &i, &container, NULL);)
-        if (!lives(owner, container)) text_add(&dead, (struct span){(const char *)&container, sizeof container});
+        if (!lives(owner, container))
+            text_add(&dead, (struct span){(const char *)&container, sizeof container});
     for (size_t at = 0; at < dead.size; at += sizeof container) {
         memcpy(&container, dead.data + at, sizeof container);
         image_unuse(store, container);
@@ -103,13 +112,15 @@ void image_uses_retain(struct image_store *store, bool (*lives)(void *owner, uin
 
 /* ---- the list ---- */
 
-void image_list(struct image_store *store, void (*each)(void *owner, const struct image_listed *listed), void *owner) {
+void image_list(struct image_store *store, void (*each)(void *owner, const struct image_listed *listed),
+                void *owner) {
     const char *key;
     void *value;
     for (size_t i = 0; map_next(store->names, &i, &key, &value);) {
         const struct name *name = value;
         scoped_string char *shown = reference_short(key);
-        each(owner, &(struct image_listed){.name = shown, .alias_of = name->target, .image = image_find(store, key)});
+        each(owner, &(struct image_listed){
+                        .name = shown, .alias_of = name->target, .image = image_find(store, key)});
     }
     for (size_t i = 0; map_next(store->keeps, &i, NULL, &value);) {
         const struct record *record = map_get(store->records, span_of(value));
@@ -135,7 +146,8 @@ static void mark_all(struct image_store *store) {
     void *value;
     for (size_t i = 0; map_next(store->layers, &i, NULL, &value);) ((struct layer *)value)->marked = false;
     for (size_t i = 0; map_next(store->records, &i, NULL, &value);) ((struct record *)value)->marked = false;
-    for (size_t i = 0; map_next(store->names, &i, NULL, &value);) mark_image(store, ((struct name *)value)->id);
+    for (size_t i = 0; map_next(store->names, &i, NULL, &value);)
+        mark_image(store, ((struct name *)value)->id);
     for (size_t i = 0; map_next(store->keeps, &i, NULL, &value);) mark_image(store, value);
     for (size_t i = 0; table_next(store->uses, &i, NULL, &value);) mark_image(store, value);
     LIST_EACH(node, &store->flights) {
@@ -158,7 +170,8 @@ struct image_usage image_usage(struct image_store *store) {
 
 /* ---- taking away ---- */
 
-static void names_drop(struct image_store *store, bool (*needed)(void *owner, const char *name), void *owner) {
+static void names_drop(struct image_store *store, bool (*needed)(void *owner, const char *name),
+                       void *owner) {
     const char *key;
     void *value;
     for (bool again = true; again;) { /* a map must not change while it is walked */
@@ -181,10 +194,10 @@ static bool record_drop_one(struct image_store *store) {
     for (size_t i = 0; map_next(store->records, &i, &key, &value);) {
         struct record *record = value;
         if (record->marked) continue;
-        scoped_string char *file = mem_printf("%s.json", key), *path = store_path(store, "images", file);
+        scoped_string char *file = mem_printf("%s.json", key), *path = images_path(store, "images", file);
         (void)unlink(path);
         map_remove(store->records, span_of(record->image.id));
-        record_free(record);
+        image_record_free(record);
         return true;
     }
     return false;
@@ -196,23 +209,23 @@ static bool layer_drop_one(struct image_store *store, uint64_t *bytes) {
     for (size_t i = 0; map_next(store->layers, &i, &key, &value);) {
         struct layer *layer = value;
         if (layer->marked) continue;
-        scoped_string char *id = mem_string(key), *path = store_path(store, "layers", id);
+        scoped_string char *id = mem_string(key), *path = images_path(store, "layers", id);
         *bytes += layer->bytes;
         store->used_bytes -= layer->bytes;
         map_remove(store->layers, span_of(id));
         free(layer);
-        trash(store, path);
+        images_trash(store, path);
         return true;
     }
     return false;
 }
 
 static void cache_clean(struct image_store *store) {
-    scoped_string char *path = store_path(store, "cache", NULL);
+    scoped_string char *path = images_path(store, "cache", NULL);
     DIR *directory = opendir(path);
     for (struct dirent *entry; directory && (entry = readdir(directory));) {
         if (entry->d_name[0] == '.') continue;
-        scoped_string char *id = cache_find(store, entry->d_name);
+        scoped_string char *id = built_find(store, entry->d_name);
         if (!id) (void)unlinkat(dirfd(directory), entry->d_name, 0);
     }
     if (directory) closedir(directory);
@@ -222,12 +235,14 @@ uint64_t image_prune(struct image_store *store, bool (*needed)(void *owner, cons
     uint64_t bytes = 0;
     if (needed) names_drop(store, needed, owner);
     mark_all(store);
-    while (record_drop_one(store)) {}
-    while (layer_drop_one(store, &bytes)) {}
+    while (record_drop_one(store)) {
+    }
+    while (layer_drop_one(store, &bytes)) {
+    }
     cache_clean(store);
-    scoped_string char *pulls = store_path(store, "pulls", NULL);
+    scoped_string char *pulls = images_path(store, "pulls", NULL);
     if (!flight_any_pull(store)) {
-        trash(store, pulls);
+        images_trash(store, pulls);
         error_free(dir_make(pulls, 0700));
     }
     names_save(store, NULL, NULL);

@@ -1,7 +1,7 @@
 /* Layers on the disk: from a draft to a name, whole or not at all; and away again.
  *
- * A draft is a directory in tmp/. Its content is measured, brought to the disk (syncfs: one call for thousands of files), and only
- * then gets its name by a rename. What has a name is never written again. */
+ * A draft is a directory in tmp/. Its content is measured, brought to the disk (syncfs: one call for
+ * thousands of files), and only then gets its name by a rename. What has a name is never written again. */
 #include "inside.h"
 
 #include <dirent.h>
@@ -21,7 +21,8 @@ struct measure {
 
 /* By the blocks that the disk gave; an inode counts once. */
 static void measure_one(struct measure *measure, const struct stat *at) {
-    if (!S_ISDIR(at->st_mode) && at->st_nlink > 1 && table_put(measure->seen, at->st_ino + 1, measure)) return;
+    if (!S_ISDIR(at->st_mode) && at->st_nlink > 1 && table_put(measure->seen, at->st_ino + 1, measure))
+        return;
     measure->bytes += (uint64_t)at->st_blocks * 512;
 }
 
@@ -54,7 +55,8 @@ static uint64_t measure_tree(const char *path) {
 /* ---- drafts ---- */
 
 struct error *draft_make(const struct image_store *store, char **ret_path) {
-    scoped_string char *id = random_id("d"), *path = store_path(store, "tmp", id), *upper = path_join(path, "u");
+    scoped_string char *id = random_id("d"), *path = images_path(store, "tmp", id),
+                       *upper = path_join(path, "u");
     if (mkdir(path, 0700)) return error_errno(errno, "make %s", path);
     if (mkdir(upper, 0755) || chmod(upper, 0755)) return error_errno(errno, "make %s", upper);
     *ret_path = take(path);
@@ -90,7 +92,8 @@ static struct error *directory_sync(const char *path) {
 }
 
 struct error *layer_seal(const char *draft, const char *layers_dir, const char *id, uint64_t *ret_bytes) {
-    scoped_string char *upper = path_join(draft, "u"), *files = path_join(draft, "fs"), *size = path_join(draft, "size");
+    scoped_string char *upper = path_join(draft, "u"), *files = path_join(draft, "fs"),
+                       *size = path_join(draft, "size");
     scoped_string char *layer = path_join(layers_dir, id), *work = path_join(draft, "w");
     TRY_PLAIN(tree_remove(work));
     *ret_bytes = measure_tree(upper);
@@ -118,7 +121,7 @@ void layer_added(struct image_store *store, const char *id, uint64_t bytes) {
 }
 
 static void layer_load(struct image_store *store, const char *id) {
-    scoped_string char *layer = store_path(store, "layers", id), *path = path_join(layer, "size");
+    scoped_string char *layer = images_path(store, "layers", id), *path = path_join(layer, "size");
     scoped_text struct text text = {0};
     uint64_t bytes = 0;
     scoped(error) struct error *unread = file_read(path, 64, &text);
@@ -128,7 +131,7 @@ static void layer_load(struct image_store *store, const char *id) {
 }
 
 struct error *layers_load(struct image_store *store) {
-    scoped_string char *path = store_path(store, "layers", NULL);
+    scoped_string char *path = images_path(store, "layers", NULL);
     DIR *directory = opendir(path);
     if (!directory) return error_errno(errno, "open %s", path);
     for (struct dirent *entry; (entry = readdir(directory));)
@@ -155,16 +158,16 @@ static void on_removed(struct io_work *work) {
     scoped(error) struct error *error = take(work->error);
     scoped_string char *text = error ? error_text(error) : NULL;
     if (text) log_warn("image", "remains stay behind until the next start: %s", text);
-    store_unref(removal->store);
+    images_unref(removal->store);
     free(removal->path);
     free(removal);
 }
 
-void trash(struct image_store *store, const char *path) {
+void images_trash(struct image_store *store, const char *path) {
     scoped_string char *id = random_id("t");
     struct removal *removal = NEW(struct removal);
     removal->store = store;
-    removal->path = store_path(store, "trash", id);
+    removal->path = images_path(store, "trash", id);
     if (rename(path, removal->path)) {
         if (errno != ENOENT) log_warn("image", "%s can't be taken away", path);
         free(removal->path);

@@ -1,7 +1,8 @@
 /* Names of images: names.json, whole or not at all, written by a worker; the newest state wins.
  *
- * A name means an image, or another name (an alias). Names are kept in full ("docker.io/library/debian:12"), so that "debian:12" in a
- * Dockerfile and on a command line are the same. `keeps` are the callers' own: images without a name for people. */
+ * A name means an image, or another name (an alias). Names are kept in full ("docker.io/library/debian:12"),
+ * so that "debian:12" in a Dockerfile and on a command line are the same. `keeps` are the callers' own:
+ * images without a name for people. */
 #include "inside.h"
 
 #include <stdlib.h>
@@ -17,7 +18,7 @@ struct saver {
     struct image_store *store;
     struct io_work work;
     bool running;
-    char *path, *text; /* what the worker writes */
+    char *path, *text;           /* what the worker writes */
     struct list waiting, served; /* served: by the write that runs */
 };
 
@@ -45,7 +46,7 @@ static void load_names(struct image_store *store, const json_t *names) {
 struct error *names_load(struct image_store *store) {
     struct saver *saver = store->saver = NEW(struct saver);
     saver->store = store;
-    saver->path = store_path(store, "names.json", NULL);
+    saver->path = images_path(store, "names.json", NULL);
     list_init(&saver->waiting), list_init(&saver->served);
     if (!file_exists(saver->path)) return NULL;
     scoped_text struct text text = {0};
@@ -58,7 +59,8 @@ struct error *names_load(struct image_store *store) {
     json_t *id;
     json_object_foreach(json_object_get(json, "keeps"), tag, id) {
         const char *text_id = json_string_value(id);
-        if (text_id && map_get(store->records, span_of(text_id))) free(map_put(store->keeps, span_of(tag), mem_string(text_id)));
+        if (text_id && map_get(store->records, span_of(text_id)))
+            free(map_put(store->keeps, span_of(tag), mem_string(text_id)));
     }
     return NULL;
 }
@@ -83,9 +85,11 @@ static char *state_text(const struct image_store *store) {
     for (size_t i = 0; map_next(store->names, &i, &key, &value);) {
         const struct name *name = value;
         if (name->fixed) continue;
-        json_object_set_new(names, key, json_pack("{s:s}", name->id ? "image" : "alias", name->id ? name->id : name->target));
+        json_object_set_new(
+            names, key, json_pack("{s:s}", name->id ? "image" : "alias", name->id ? name->id : name->target));
     }
-    for (size_t i = 0; map_next(store->keeps, &i, &key, &value);) json_object_set_new(keeps, key, json_string(value));
+    for (size_t i = 0; map_next(store->keeps, &i, &key, &value);)
+        json_object_set_new(keeps, key, json_string(value));
     scoped_json json_t *all = json_pack("{s:O, s:O}", "names", names, "keeps", keeps);
     return json_dumps(all, JSON_INDENT(1) | JSON_SORT_KEYS);
 }
@@ -110,7 +114,7 @@ static void on_saved(struct io_work *work) {
         free(waiter);
     }
     if (!list_empty(&saver->waiting)) save_next(saver);
-    store_unref(store);
+    images_unref(store);
 }
 
 static void save_next(struct saver *saver) {
@@ -138,10 +142,12 @@ void names_save(struct image_store *store, void (*done)(void *owner, struct erro
 static bool is_id(const char *name, const char **ret_id) {
     if (strncmp(name, "sha256:", 7) != 0) return false;
     *ret_id = name + 7;
-    return strlen(*ret_id) == SHA256_HEX_SIZE - 1 && strspn(*ret_id, "0123456789abcdef") == SHA256_HEX_SIZE - 1;
+    return strlen(*ret_id) == SHA256_HEX_SIZE - 1 &&
+           strspn(*ret_id, "0123456789abcdef") == SHA256_HEX_SIZE - 1;
 }
 
-struct error *names_follow(struct image_store *store, const char *name, char **ret_id, char **ret_other, char **ret_normal) {
+struct error *names_follow(struct image_store *store, const char *name, char **ret_id, char **ret_other,
+                           char **ret_normal) {
     *ret_id = *ret_other = *ret_normal = NULL;
     const char *id;
     for (int i = 0; i < ALIASES_MAX; i++) {

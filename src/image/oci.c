@@ -1,5 +1,6 @@
-/* Index, manifest and image configuration: the OCI image specification and docker's schema 2, which are alike but for the names of
- * media types. All of it comes from outside: every number and digest is checked before anything relies on it. */
+/* Index, manifest and image configuration: the OCI image specification and docker's schema 2, which are alike
+ * but for the names of media types. All of it comes from outside: every number and digest is checked before
+ * anything relies on it. */
 #include "oci.h"
 
 #include <stdlib.h>
@@ -20,7 +21,8 @@ const char *oci_architecture(void) {
 static struct error *digest_parse(const json_t *value, const char *what, char ret_digest[SHA256_HEX_SIZE]) {
     const char *text = json_string_value(value), *hex = text ? strchr(text, ':') : NULL;
     if (!hex) return BAD("%s has no digest", what);
-    if (strncmp(text, "sha256:", 7) != 0) return BAD("%s: its digest %.80s is not of the kind sha256", what, text);
+    if (strncmp(text, "sha256:", 7) != 0)
+        return BAD("%s: its digest %.80s is not of the kind sha256", what, text);
     if (strlen(++hex) != SHA256_HEX_SIZE - 1 || strspn(hex, "0123456789abcdef") != SHA256_HEX_SIZE - 1)
         return BAD("%s: '%.80s' is no digest", what, text);
     memcpy(ret_digest, hex, SHA256_HEX_SIZE);
@@ -73,8 +75,8 @@ static struct error *index_parse(const json_t *manifests, struct oci_manifest *m
             text_printf(&others, "%s%.40s", others.size ? ", " : "", architecture);
     }
     if (!best)
-        return error_new(ERROR_FAILED_PRECONDITION, "there is none for this machine (linux/%s), only for: %s", oci_architecture(),
-                         others.size ? others.data : "nothing that is named");
+        return error_new(ERROR_FAILED_PRECONDITION, "there is none for this machine (linux/%s), only for: %s",
+                         oci_architecture(), others.size ? others.data : "nothing that is named");
     manifest->is_index = true;
     return blob_parse(best, "the manifest in the index", &manifest->chosen);
 }
@@ -101,8 +103,10 @@ static struct error *parse(const json_t *json, struct oci_manifest *manifest) {
     if (!json_is_object(json)) return BAD("the manifest is no object");
     if (json_is_array(manifests)) return index_parse(manifests, manifest);
     if (json_object_get(json, "fsLayers"))
-        return error_new(ERROR_UNIMPLEMENTED, "the manifest is of docker's first kind (schema 1), which no registry should hold any "
-                                              "more: push the image again with a docker or skopeo of this decade");
+        return error_new(
+            ERROR_UNIMPLEMENTED,
+            "the manifest is of docker's first kind (schema 1), which no registry should hold any "
+            "more: push the image again with a docker or skopeo of this decade");
     if (!json_is_array(layers)) return BAD("the manifest has no layers: is it an image?");
     TRY_PLAIN(blob_parse(json_object_get(json, "config"), "the manifest's config", &manifest->config));
     return layers_parse(layers, manifest);
@@ -135,15 +139,18 @@ static struct error *config_parse(const json_t *json, struct oci_config *config)
     if (!json_is_object(json)) return BAD("the image's configuration is no object");
     const char *architecture = json_string_value(json_object_get(json, "architecture"));
     const char *os = json_string_value(json_object_get(json, "os"));
-    if ((architecture && *architecture && strcmp(architecture, oci_architecture()) != 0) || (os && *os && strcmp(os, "linux") != 0))
-        return error_new(ERROR_FAILED_PRECONDITION, "the image is for %.40s/%.40s, this machine is linux/%s", os ? os : "linux",
-                         architecture ? architecture : "?", oci_architecture());
+    if ((architecture && *architecture && strcmp(architecture, oci_architecture()) != 0) ||
+        (os && *os && strcmp(os, "linux") != 0))
+        return error_new(ERROR_FAILED_PRECONDITION, "the image is for %.40s/%.40s, this machine is linux/%s",
+                         os ? os : "linux", architecture ? architecture : "?", oci_architecture());
     const json_t *ids = json_object_get(json_object_get(json, "rootfs"), "diff_ids");
-    if (json_array_size(ids) > OCI_LAYERS_MAX) return BAD("the image has more than %d layers", OCI_LAYERS_MAX);
+    if (json_array_size(ids) > OCI_LAYERS_MAX)
+        return BAD("the image has more than %d layers", OCI_LAYERS_MAX);
     config->diff_ids = mem_array(json_array_size(ids) + 1, sizeof *config->diff_ids);
     for (size_t i = 0; i < json_array_size(ids); i++, config->diff_count++)
-        TRY_PLAIN(digest_parse(json_array_get(ids, i), "rootfs.diff_ids of the image's configuration", config->diff_ids[i]));
-    return config_from_json(json_object_get(json, "config"), &config->config);
+        TRY_PLAIN(digest_parse(json_array_get(ids, i), "rootfs.diff_ids of the image's configuration",
+                               config->diff_ids[i]));
+    return image_config_from_json(json_object_get(json, "config"), &config->config);
 }
 
 struct error *oci_config_parse(struct span text, struct oci_config *ret_config) {
@@ -163,5 +170,6 @@ void oci_config_done(struct oci_config *config) {
 
 struct error *oci_fit(const struct oci_manifest *manifest, const struct oci_config *config) {
     if (manifest->layer_count == config->diff_count) return NULL;
-    return BAD("the manifest has %zu layers and the image's configuration %zu", manifest->layer_count, config->diff_count);
+    return BAD("the manifest has %zu layers and the image's configuration %zu", manifest->layer_count,
+               config->diff_count);
 }

@@ -16,7 +16,8 @@ struct oci_manifest {
     struct oci_blob *layers; /* bottom first */
     size_t layer_count;
 };
-/* OCI's and docker's, both as index and manifest. FAILED_PRECONDITION: an index without our kind of machine; it names those there. */
+/* OCI's and docker's, both as index and manifest. FAILED_PRECONDITION: an index without our kind of machine;
+ * it names those there. */
 must_check struct error *oci_manifest_parse(struct span json, struct oci_manifest *ret_manifest);
 void oci_manifest_done(struct oci_manifest *manifest);
 

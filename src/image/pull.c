@@ -1,11 +1,12 @@
 /* A pull: from a registry's name to an image.
  *
  *   inspect -> (an index: inspect again) -> config -> copy -> unpacked -> named
- * skopeo asks and copies. What is here already is not fetched: when the image is known after `config` that is the end, and for layers
- * that are here skopeo finds a file of the right length (all hole) where it would put the blob, and goes on. Blobs arrive by rename,
- * are seen by inotify and unpacked while others still come. A registry that fails is told and the next place is asked: mirrors first,
- * the registry itself last. Nothing for `stall_ms`: the pull ends with a word about it. Blobs that came stay in pulls/MANIFEST for the
- * next try. */
+ * skopeo asks and copies. What is here already is not fetched: when the image is known after `config` that is
+ * the end, and for layers that are here skopeo finds a file of the right length (all hole) where it would put
+ * the blob, and goes on. Blobs arrive by rename, are seen by inotify and unpacked while others still come. A
+ * registry that fails is told and the next place is asked: mirrors first, the registry itself last. Nothing
+ * for `stall_ms`: the pull ends with a word about it. Blobs that came stay in pulls/MANIFEST for the next
+ * try. */
 #include "ingest.h"
 #include "skopeo.h"
 
@@ -18,7 +19,7 @@
 
 enum { LOOK_MS_MAX = 1000, SAY_MS = 5000 };
 
-struct place { /* where to ask */
+struct place {               /* where to ask */
     char *host, *repository; /* HOST/PREFIX/path */
     bool plain;
 };
@@ -62,9 +63,11 @@ static void pull_free(struct flight *flight) {
     ingest_free(pull->ingest);
     oci_manifest_done(&pull->manifest);
     reference_done(&pull->reference);
-    for (size_t i = 0; i < pull->place_count; i++) free(pull->places[i].host), free(pull->places[i].repository);
+    for (size_t i = 0; i < pull->place_count; i++)
+        free(pull->places[i].host), free(pull->places[i].repository);
     free(pull->places);
-    free(pull->normal), free(pull->user), free(pull->password), free(pull->auth), free(pull->dir), free(pull->blobs);
+    free(pull->normal), free(pull->user), free(pull->password), free(pull->auth), free(pull->dir),
+        free(pull->blobs);
     error_free(pull->error);
     free(pull);
 }
@@ -72,7 +75,7 @@ static void pull_free(struct flight *flight) {
 /* The one way out. */
 static void pull_end(struct pull *pull, struct error *error, char *taken_id) {
     stop_watching(pull);
-    if (pull->dir && (!error || error->code == ERROR_DATA_LOSS)) trash(pull->flight.store, pull->dir);
+    if (pull->dir && (!error || error->code == ERROR_DATA_LOSS)) images_trash(pull->flight.store, pull->dir);
     if (error) error = error_wrap(error, "pull %s", pull->normal);
     flight_end(&pull->flight, error, taken_id);
 }
@@ -118,14 +121,16 @@ static void place_failed(struct pull *pull, struct error *taken_error) {
 static char *address(const struct pull *pull, const char *digest) {
     const struct place *place = &pull->places[pull->place];
     if (digest) return mem_printf("docker://%s@sha256:%s", place->repository, digest);
-    if (pull->reference.digest) return mem_printf("docker://%s@%s", place->repository, pull->reference.digest);
+    if (pull->reference.digest)
+        return mem_printf("docker://%s@%s", place->repository, pull->reference.digest);
     return mem_printf("docker://%s:%s", place->repository, pull->reference.tag);
 }
 
 static void add_common(const struct pull *pull, char ***words, bool source) {
     const struct image_store *store = pull->flight.store;
     const char *auth = pull->auth ? pull->auth : store->auth_file;
-    if (pull->places[pull->place].plain) words_add(words, source ? "--src-tls-verify=false" : "--tls-verify=false");
+    if (pull->places[pull->place].plain)
+        words_add(words, source ? "--src-tls-verify=false" : "--tls-verify=false");
     if (!auth) return;
     words_add(words, source ? "--src-authfile" : "--authfile");
     words_add(words, auth);
@@ -152,7 +157,8 @@ static struct error *digest_check(struct span bytes, const char *wanted, const c
     char sum[SHA256_HEX_SIZE];
     sha256_of(bytes, sum);
     if (!wanted || strcmp(sum, wanted) == 0) return NULL;
-    return error_new(ERROR_DATA_LOSS, "the %s that came is sha256:%.12s, not sha256:%.12s", what, sum, wanted);
+    return error_new(ERROR_DATA_LOSS, "the %s that came is sha256:%.12s, not sha256:%.12s", what, sum,
+                     wanted);
 }
 
 /* ---- watching it come ---- */
@@ -162,7 +168,8 @@ static uint64_t directory_bytes(const char *path) {
     struct stat at;
     DIR *directory = opendir(path);
     for (struct dirent *entry; directory && (entry = readdir(directory));)
-        if (entry->d_name[0] != '.' && fstatat(dirfd(directory), entry->d_name, &at, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(at.st_mode))
+        if (entry->d_name[0] != '.' &&
+            fstatat(dirfd(directory), entry->d_name, &at, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(at.st_mode))
             bytes += (uint64_t)at.st_blocks * 512;
     if (directory) closedir(directory);
     return bytes;
@@ -178,8 +185,10 @@ static void on_look(void *owner) {
     if (now_ms - pull->changed_ms >= stall_ms) {
         skopeo_free(take(pull->skopeo));
         io_timer_free(take(pull->look));
-        place_failed(pull, error_new(ERROR_DEADLINE_EXCEEDED, "it stalled: nothing came for %lld s (%.1f of %.1f MB are here)",
-                                     (long long)(stall_ms + 500) / 1000, (double)bytes / 1e6, (double)pull->total_bytes / 1e6));
+        place_failed(pull, error_new(ERROR_DEADLINE_EXCEEDED,
+                                     "it stalled: nothing came for %lld s (%.1f of %.1f MB are here)",
+                                     (long long)(stall_ms + 500) / 1000, (double)bytes / 1e6,
+                                     (double)pull->total_bytes / 1e6));
         return;
     }
     if (now_ms - pull->said_ms >= SAY_MS) {
@@ -206,7 +215,8 @@ static struct error *watch(struct pull *pull) {
     pull->notify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (pull->notify_fd < 0 || inotify_add_watch(pull->notify_fd, pull->blobs, IN_MOVED_TO) < 0)
         return error_errno(errno, "watch %s", pull->blobs);
-    return io_watch_new(pull->flight.store->loop, pull->notify_fd, IO_READABLE, on_notify, pull, &pull->notify);
+    return io_watch_new(pull->flight.store->loop, pull->notify_fd, IO_READABLE, on_notify, pull,
+                        &pull->notify);
 }
 
 /* ---- copying ---- */
@@ -232,7 +242,8 @@ static void on_copied(void *owner, struct error *error, struct span output) {
         place_failed(pull, error);
         return;
     }
-    for (size_t i = 0; i < pull->manifest.layer_count; i++) ingest_blob_ready(pull->ingest, pull->manifest.layers[i].digest);
+    for (size_t i = 0; i < pull->manifest.layer_count; i++)
+        ingest_blob_ready(pull->ingest, pull->manifest.layers[i].digest);
     ingest_finish(pull->ingest);
 }
 
@@ -259,7 +270,8 @@ static struct error *prepare_blobs(struct pull *pull) {
         struct stat at;
         if (!ingest_wants(pull->ingest, i))
             TRY_PLAIN(placeholder(pull, blob));
-        else if (stat(path, &at) == 0 && ((uint64_t)at.st_size != blob->size_bytes || (at.st_blocks == 0 && at.st_size > 0)))
+        else if (stat(path, &at) == 0 &&
+                 ((uint64_t)at.st_size != blob->size_bytes || (at.st_blocks == 0 && at.st_size > 0)))
             (void)unlink(path);
     }
     return NULL;
@@ -268,7 +280,8 @@ static struct error *prepare_blobs(struct pull *pull) {
 static void copy_start(struct pull *pull) {
     char **words = NULL;
     struct image_store *store = pull->flight.store;
-    scoped_string char *from = address(pull, pull->manifest_digest), *to = mem_printf("oci:%s/layout:x", pull->dir);
+    scoped_string char *from = address(pull, pull->manifest_digest),
+                       *to = mem_printf("oci:%s/layout:x", pull->dir);
     scoped_string char *shared = path_join(pull->dir, "blobs");
     words_add(&words, "copy"), words_add(&words, "--dest-oci-accept-uncompressed-layers");
     words_add(&words, "--dest-shared-blob-dir"), words_add(&words, shared);
@@ -293,11 +306,11 @@ static bool dir_taken(const struct pull *pull) {
 
 static struct error *copy_begin(struct pull *pull, struct oci_config *config) {
     struct image_store *store = pull->flight.store;
-    pull->dir = store_path(store, "pulls", pull->manifest_digest);
+    pull->dir = images_path(store, "pulls", pull->manifest_digest);
     if (dir_taken(pull)) { /* the same image under another name */
         free(pull->dir);
         pull->dir = random_id("pull");
-        char *whole = store_path(store, "pulls", pull->dir);
+        char *whole = images_path(store, "pulls", pull->dir);
         free(pull->dir);
         pull->dir = whole;
     }
@@ -318,8 +331,8 @@ static struct error *copy_begin(struct pull *pull, struct oci_config *config) {
     });
     size_t wanted = ingest_wanted(pull->ingest, &pull->total_bytes);
     if (wanted == 0) return NULL;
-    flight_say(&pull->flight, "pulling %zu of %zu layers, %.1f MB, from %s", wanted, pull->manifest.layer_count,
-               (double)pull->total_bytes / 1e6, pull->places[pull->place].host);
+    flight_say(&pull->flight, "pulling %zu of %zu layers, %.1f MB, from %s", wanted,
+               pull->manifest.layer_count, (double)pull->total_bytes / 1e6, pull->places[pull->place].host);
     TRY_PLAIN(prepare_blobs(pull));
     TRY_PLAIN(watch(pull));
     copy_start(pull);
@@ -361,7 +374,9 @@ static void on_config(void *owner, struct error *error, struct span output) {
 
 static void on_manifest(void *owner, struct error *error, struct span output) {
     struct pull *pull = owner;
-    const char *wanted = pull->manifest_digest[0] ? pull->manifest_digest : pull->reference.digest ? pull->reference.digest + 7 : NULL;
+    const char *wanted = pull->manifest_digest[0] ? pull->manifest_digest
+                         : pull->reference.digest ? pull->reference.digest + 7
+                                                  : NULL;
     pull->skopeo = NULL;
     struct oci_manifest manifest = {0};
     if (!error) error = digest_check(output, wanted, "manifest");
@@ -406,8 +421,10 @@ static void ask_next_place(struct pull *pull) {
 
 static void place_add(struct pull *pull, const char *host, const char *prefix, bool plain) {
     pull->places = mem_grow(pull->places, pull->place_count + 1, sizeof *pull->places);
-    pull->places[pull->place_count++] = (struct place){
-        .host = mem_string(host), .repository = mem_printf("%s/%s%s", host, prefix, pull->reference.path), .plain = plain};
+    pull->places[pull->place_count++] =
+        (struct place){.host = mem_string(host),
+                       .repository = mem_printf("%s/%s%s", host, prefix, pull->reference.path),
+                       .plain = plain};
 }
 
 static void places_make(struct pull *pull) {
@@ -442,7 +459,7 @@ static void begin(void *owner) {
     struct error *error = NULL;
     if (pull->user) {
         scoped_string char *id = random_id("auth");
-        pull->auth = store_path(pull->flight.store, "tmp", id);
+        pull->auth = images_path(pull->flight.store, "tmp", id);
         error = skopeo_auth_write(pull->auth, pull->reference.registry,
                                   &(struct image_credentials){pull->user, pull->password});
     }
@@ -452,7 +469,8 @@ static void begin(void *owner) {
         ask_next_place(pull);
 }
 
-static struct flight *start(struct image_store *store, const struct image_pull *options, char *taken_normal, char *taken_key) {
+static struct flight *start(struct image_store *store, const struct image_pull *options, char *taken_normal,
+                            char *taken_key) {
     struct pull *pull = NEW(struct pull);
     flight_init(&pull->flight, store, taken_key, on_cancel, pull_free);
     pull->flight.pulls = true;
@@ -499,6 +517,7 @@ struct flight *pull_flight(struct image_store *store, const struct image_pull *o
     return flight ? flight : start(store, options, take(normal), take(key));
 }
 
-struct image_job *image_pull(struct image_store *store, const struct image_pull *pull, const struct image_events *events, void *owner) {
+struct image_job *image_pull(struct image_store *store, const struct image_pull *pull,
+                             const struct image_events *events, void *owner) {
     return flight_join_outside(pull_flight(store, pull), events, owner);
 }

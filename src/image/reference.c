@@ -1,7 +1,7 @@
 /* Names of images; the grammar of github.com/distribution/reference.
  *
- * The first part is a registry when it looks like a host (a dot, a colon, or "localhost"), else the registry is docker.io; a single
- * word there lies under library/. */
+ * The first part is a registry when it looks like a host (a dot, a colon, or "localhost"), else the registry
+ * is docker.io; a single word there lies under library/. */
 #include "reference.h"
 
 #include <stdlib.h>
@@ -19,7 +19,8 @@ static bool alphanumeric(char c) {
 
 /* Lower case and digits, parted by '.', one or two '_', or any number of '-'. */
 static bool path_part_good(struct span part) {
-    if (part.size == 0 || !lower_or_digit(part.data[0]) || !lower_or_digit(part.data[part.size - 1])) return false;
+    if (part.size == 0 || !lower_or_digit(part.data[0]) || !lower_or_digit(part.data[part.size - 1]))
+        return false;
     for (size_t i = 0; i < part.size; i++) {
         char c = part.data[i], before = i ? part.data[i - 1] : 'a';
         if (lower_or_digit(c)) continue;
@@ -50,14 +51,16 @@ static bool registry_good(struct span registry) {
 static bool tag_good(struct span tag) {
     if (tag.size == 0 || tag.size > TAG_MAX_BYTES || tag.data[0] == '.' || tag.data[0] == '-') return false;
     for (size_t i = 0; i < tag.size; i++)
-        if (!alphanumeric(tag.data[i]) && tag.data[i] != '_' && tag.data[i] != '.' && tag.data[i] != '-') return false;
+        if (!alphanumeric(tag.data[i]) && tag.data[i] != '_' && tag.data[i] != '.' && tag.data[i] != '-')
+            return false;
     return true;
 }
 
 static bool digest_good(struct span digest) {
     if (!span_starts(digest, "sha256:") || digest.size != strlen("sha256:") + DIGEST_HEX) return false;
     for (size_t i = strlen("sha256:"); i < digest.size; i++)
-        if (!(digest.data[i] >= '0' && digest.data[i] <= '9') && !(digest.data[i] >= 'a' && digest.data[i] <= 'f'))
+        if (!(digest.data[i] >= '0' && digest.data[i] <= '9') &&
+            !(digest.data[i] >= 'a' && digest.data[i] <= 'f'))
             return false;
     return true;
 }
@@ -82,7 +85,8 @@ static void cut_ends(struct span *name, struct span *tag, struct span *digest) {
 }
 
 static bool is_host(struct span part) {
-    return memchr(part.data, '.', part.size) || memchr(part.data, ':', part.size) || span_is(part, "localhost");
+    return memchr(part.data, '.', part.size) || memchr(part.data, ':', part.size) ||
+           span_is(part, "localhost");
 }
 
 struct error *reference_parse(struct span text, struct reference *ret_reference) {
@@ -97,19 +101,25 @@ struct error *reference_parse(struct span text, struct reference *ret_reference)
         path = after(name, first.size + 1);
     }
     if (span_is(registry, "index.docker.io")) registry = SPAN("docker.io");
-    if (!registry_good(registry)) return BAD("image '" SPAN_FORMAT "': its registry is no host name", SPAN_ARGS(text));
+    if (!registry_good(registry))
+        return BAD("image '" SPAN_FORMAT "': its registry is no host name", SPAN_ARGS(text));
     if (!path_good(path))
-        return BAD("image '" SPAN_FORMAT "': no name of an image; [registry/]path[:tag][@sha256:digest] in lower case, "
+        return BAD("image '" SPAN_FORMAT
+                   "': no name of an image; [registry/]path[:tag][@sha256:digest] in lower case, "
                    "like debian:bookworm",
                    SPAN_ARGS(text));
-    if (tag.data && !tag_good(tag)) return BAD("image '" SPAN_FORMAT "': its tag has characters that no tag has", SPAN_ARGS(text));
+    if (tag.data && !tag_good(tag))
+        return BAD("image '" SPAN_FORMAT "': its tag has characters that no tag has", SPAN_ARGS(text));
     if (digest.data && !digest_good(digest))
-        return BAD("image '" SPAN_FORMAT "': its digest is not sha256: and 64 hexadecimal digits", SPAN_ARGS(text));
+        return BAD("image '" SPAN_FORMAT "': its digest is not sha256: and 64 hexadecimal digits",
+                   SPAN_ARGS(text));
     bool official = span_is(registry, "docker.io") && !memchr(path.data, '/', path.size);
     *ret_reference = (struct reference){
         .registry = span_string(registry),
         .path = mem_printf("%s" SPAN_FORMAT, official ? "library/" : "", SPAN_ARGS(path)),
-        .tag = tag.data ? span_string(tag) : digest.data ? NULL : mem_string("latest"),
+        .tag = tag.data      ? span_string(tag)
+               : digest.data ? NULL
+                             : mem_string("latest"),
         .digest = digest.data ? span_string(digest) : NULL,
     };
     return NULL;

@@ -10,8 +10,8 @@ struct reference {
 };
 must_check struct error *reference_parse(struct span text, struct reference *ret_reference);
 void reference_done(struct reference *reference);
-char *reference_name(const struct reference *reference);        /* in full: docker.io/library/debian:12 */
-char *reference_repository(const struct reference *reference);  /* docker.io/library/debian */
+char *reference_name(const struct reference *reference);       /* in full: docker.io/library/debian:12 */
+char *reference_repository(const struct reference *reference); /* docker.io/library/debian */
 /* Any name to the form under which it is kept; what is no registry's name is an error that says why. */
 must_check struct error *reference_normal(const char *name, char **ret_name);
 /* As people write it: without docker.io/library/. Owned. */

@@ -1,5 +1,5 @@
-/* skopeo as a child process: it speaks with registries and archives, and moves blobs. We know its words only as far as to start it and
- * to tell why it failed: time="..." level=fatal msg="..." on its last line. */
+/* skopeo as a child process: it speaks with registries and archives, and moves blobs. We know its words only
+ * as far as to start it and to tell why it failed: time="..." level=fatal msg="..." on its last line. */
 #include "skopeo.h"
 
 #include <errno.h>
@@ -59,7 +59,8 @@ struct error *skopeo_error(struct span said) {
     scoped_string char *message = message_of(said);
     const char *text = *message ? message : "skopeo failed and said nothing";
     /* "Error parsing image name \"docker://...\": " says what the caller says himself. */
-    const char *after = strncmp(text, "Error parsing image name \"", 26) == 0 ? strstr(text + 26, "\": ") : NULL;
+    const char *after =
+        strncmp(text, "Error parsing image name \"", 26) == 0 ? strstr(text + 26, "\": ") : NULL;
     if (after) text = after + 3;
     for (size_t i = 0; i < COUNT(meanings); i++)
         if (strcasestr(text, meanings[i].words)) return error_new(meanings[i].code, "%s", text);
@@ -75,7 +76,8 @@ static void keep(struct skopeo *skopeo, struct span line) {
 }
 
 static void take_lines(struct skopeo *skopeo) {
-    for (char *newline; skopeo->partial.size > 0 && (newline = memchr(skopeo->partial.data, '\n', skopeo->partial.size));) {
+    for (char *newline;
+         skopeo->partial.size > 0 && (newline = memchr(skopeo->partial.data, '\n', skopeo->partial.size));) {
         struct span line = {skopeo->partial.data, (size_t)(newline - skopeo->partial.data)};
         keep(skopeo, line);
         scoped_string char *copy = span_string(line);
@@ -135,7 +137,8 @@ static const char **argv_of(const struct skopeo_options *options) {
 
 struct skopeo *skopeo_start(const struct skopeo_options *options) {
     struct skopeo *skopeo = NEW(struct skopeo);
-    *skopeo = (struct skopeo){.line = options->line, .done = options->done, .owner = options->owner, .pipe_fd = -1};
+    *skopeo =
+        (struct skopeo){.line = options->line, .done = options->done, .owner = options->owner, .pipe_fd = -1};
     int ends[2] = {-1, -1};
     if (pipe2(ends, O_CLOEXEC) || fcntl(ends[0], F_SETFL, O_NONBLOCK)) abort();
     skopeo->pipe_fd = ends[0];
@@ -170,14 +173,18 @@ static char *base64(struct span bytes) {
     struct text text = {0};
     for (size_t i = 0; i < bytes.size; i += 3) {
         uint32_t group = 0;
-        for (size_t k = 0; k < 3; k++) group = group << 8 | (i + k < bytes.size ? (unsigned char)bytes.data[i + k] : 0);
-        for (size_t k = 0; k < 4; k++) text_add_char(&text, i + k <= bytes.size ? digits[group >> (18 - 6 * k) & 63] : '=');
+        for (size_t k = 0; k < 3; k++)
+            group = group << 8 | (i + k < bytes.size ? (unsigned char)bytes.data[i + k] : 0);
+        for (size_t k = 0; k < 4; k++)
+            text_add_char(&text, i + k <= bytes.size ? digits[group >> (18 - 6 * k) & 63] : '=');
     }
     return text_take(&text);
 }
 
-struct error *skopeo_auth_write(const char *path, const char *registry, const struct image_credentials *credentials) {
-    scoped_string char *plain = mem_printf("%s:%s", credentials->user, credentials->password), *coded = base64(span_of(plain));
+struct error *skopeo_auth_write(const char *path, const char *registry,
+                                const struct image_credentials *credentials) {
+    scoped_string char *plain = mem_printf("%s:%s", credentials->user, credentials->password),
+                       *coded = base64(span_of(plain));
     scoped_json json_t *json = json_pack("{s:{s:{s:s}}}", "auths", registry, "auth", coded);
     if (!json) return error_new(ERROR_INVALID_ARGUMENT, "the credentials of %s are no text", registry);
     scoped_string char *text = json_dumps(json, JSON_COMPACT);

@@ -1,13 +1,14 @@
 /* From a tar to a directory.
  *
- * The archive is hostile until proven otherwise. Every parent directory is opened by openat2(2) with the directory as its root, so
- * that neither "..", nor a symlink, absolute or not, leads out; the last part of a name is never followed. What would change how
- * overlay reads a layer (its own attributes, devices 0:0 that are no whiteouts of ours) is dropped, device nodes are left out. Owners,
- * modes with setuid, times, hard links and file capabilities are as the archive says.
- * Whiteouts: OCI image-spec, layer.md; what they become: the kernel's overlayfs.rst. */
+ * The archive is hostile until proven otherwise. Every parent directory is opened by openat2(2) with the
+ * directory as its root, so that neither "..", nor a symlink, absolute or not, leads out; the last part of a
+ * name is never followed. What would change how overlay reads a layer (its own attributes, devices 0:0 that
+ * are no whiteouts of ours) is dropped, device nodes are left out. Owners, modes with setuid, times, hard
+ * links and file capabilities are as the archive says. Whiteouts: OCI image-spec, layer.md; what they become:
+ * the kernel's overlayfs.rst. */
 #include "unpack.h"
 
-#include "stream.h"
+#include "inflow.h"
 #include "within.h"
 
 #include <archive.h>
@@ -72,7 +73,9 @@ static int finish_fd(int fd, struct archive_entry *entry) {
 static int finish_link(int parent, const char *name, struct archive_entry *entry) {
     struct timespec times[2];
     times_of(entry, times);
-    if (fchownat(parent, name, (uid_t)archive_entry_uid(entry), (gid_t)archive_entry_gid(entry), AT_SYMLINK_NOFOLLOW)) return -1;
+    if (fchownat(parent, name, (uid_t)archive_entry_uid(entry), (gid_t)archive_entry_gid(entry),
+                 AT_SYMLINK_NOFOLLOW))
+        return -1;
     return utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW);
 }
 
@@ -86,10 +89,12 @@ static struct error *write_data(struct unpack *unpack, int fd) {
         int result = archive_read_data_block(unpack->archive, &data, &size, &offset);
         if (result == ARCHIVE_EOF) return NULL;
         if (result < ARCHIVE_WARN) return BAD("the tar is broken: %s", archive_error_string(unpack->archive));
-        if (unpack->options->cancelled && atomic_load(unpack->options->cancelled)) return error_new(ERROR_CANCELLED, "cancelled");
+        if (unpack->options->cancelled && atomic_load(unpack->options->cancelled))
+            return error_new(ERROR_CANCELLED, "cancelled");
         unpack->stats->bytes += size;
         if (unpack->options->limit_bytes && unpack->stats->bytes > unpack->options->limit_bytes)
-            return error_new(ERROR_RESOURCE_EXHAUSTED, "it is larger than the %llu MB that images may still take",
+            return error_new(ERROR_RESOURCE_EXHAUSTED,
+                             "it is larger than the %llu MB that images may still take",
                              (unsigned long long)(unpack->options->limit_bytes >> 20));
         while (size > 0) {
             ssize_t put = pwrite(fd, data, size, offset);
@@ -100,18 +105,22 @@ static struct error *write_data(struct unpack *unpack, int fd) {
     }
 }
 
-static struct error *make_file(struct unpack *unpack, int parent, const char *name, struct archive_entry *entry) {
+static struct error *make_file(struct unpack *unpack, int parent, const char *name,
+                               struct archive_entry *entry) {
     scoped_fd int fd = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) return error_errno(errno, "make it");
     TRY_PLAIN(write_data(unpack, fd));
     la_int64_t size = archive_entry_size_is_set(entry) ? archive_entry_size(entry) : 0;
     struct stat at; /* a sparse file's last hole */
-    if (size > 0 && fstat(fd, &at) == 0 && at.st_size < size && ftruncate(fd, size)) return error_errno(errno, "make it that long");
+    if (size > 0 && fstat(fd, &at) == 0 && at.st_size < size && ftruncate(fd, size))
+        return error_errno(errno, "make it that long");
     return finish_fd(fd, entry) ? error_errno(errno, "set its owner and mode") : NULL;
 }
 
-/* There already: it stays and takes the new attributes. Over a whiteout of this layer: what lies below stays hidden. */
-static struct error *make_directory(struct unpack *unpack, int parent, const char *name, struct archive_entry *entry, const char *path) {
+/* There already: it stays and takes the new attributes. Over a whiteout of this layer: what lies below stays
+ * hidden. */
+static struct error *make_directory(struct unpack *unpack, int parent, const char *name,
+                                    struct archive_entry *entry, const char *path) {
     bool hides = false;
     if (mkdirat(parent, name, 0700)) {
         struct stat at;
@@ -119,7 +128,8 @@ static struct error *make_directory(struct unpack *unpack, int parent, const cha
         if (fstatat(parent, name, &at, AT_SYMLINK_NOFOLLOW)) return error_errno(errno, "look at it");
         if (!S_ISDIR(at.st_mode)) {
             hides = within_is_whiteout(&at);
-            if (unlinkat(parent, name, 0) || mkdirat(parent, name, 0700)) return error_errno(errno, "make it");
+            if (unlinkat(parent, name, 0) || mkdirat(parent, name, 0700))
+                return error_errno(errno, "make it");
         }
     }
     scoped_fd int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -128,7 +138,8 @@ static struct error *make_directory(struct unpack *unpack, int parent, const cha
     if (finish_fd(fd, entry)) return error_errno(errno, "set its owner and mode");
     if (unpack->directory_count == unpack->directory_capacity) {
         unpack->directory_capacity = unpack->directory_capacity ? unpack->directory_capacity * 2 : 256;
-        unpack->directories = mem_grow(unpack->directories, unpack->directory_capacity, sizeof *unpack->directories);
+        unpack->directories =
+            mem_grow(unpack->directories, unpack->directory_capacity, sizeof *unpack->directories);
     }
     struct directory_time *time = &unpack->directories[unpack->directory_count++];
     time->path = mem_string(path);
@@ -138,7 +149,8 @@ static struct error *make_directory(struct unpack *unpack, int parent, const cha
 
 static struct error *make_way(const struct unpack *unpack, int parent, const char *name);
 
-static struct error *make_hard_link(struct unpack *unpack, int parent, const char *name, const char *to, const char *path) {
+static struct error *make_hard_link(struct unpack *unpack, int parent, const char *name, const char *to,
+                                    const char *path) {
     scoped_string char *clean = NULL;
     TRY(within_clean(to, &clean), "its target");
     int to_parent;
@@ -147,7 +159,8 @@ static struct error *make_hard_link(struct unpack *unpack, int parent, const cha
     if (strcmp(clean, path) == 0) return NULL;
     TRY(within_parent(unpack->root, clean, false, &to_parent, &to_name), "its target %.200s", to);
     struct stat at;
-    if (fstatat(to_parent, to_name, &at, AT_SYMLINK_NOFOLLOW)) return error_errno(errno, "its target %.200s", to);
+    if (fstatat(to_parent, to_name, &at, AT_SYMLINK_NOFOLLOW))
+        return error_errno(errno, "its target %.200s", to);
     if (S_ISDIR(at.st_mode)) return BAD("its target %.200s is a directory", to);
     TRY_PLAIN(make_way(unpack, parent, name));
     return linkat(to_parent, to_name, parent, name, 0) ? error_errno(errno, "link it to %.200s", to) : NULL;
@@ -162,7 +175,8 @@ static struct error *make_symlink(int parent, const char *name, struct archive_e
 }
 
 static struct error *make_fifo(int parent, const char *name, struct archive_entry *entry) {
-    if (mknodat(parent, name, S_IFIFO | (archive_entry_perm(entry) & 0777), 0)) return error_errno(errno, "make the fifo");
+    if (mknodat(parent, name, S_IFIFO | (archive_entry_perm(entry) & 0777), 0))
+        return error_errno(errno, "make the fifo");
     return finish_link(parent, name, entry) ? error_errno(errno, "set its owner") : NULL;
 }
 
@@ -180,7 +194,8 @@ static struct error *whiteout(int parent, const char *name) {
     }
     const char *hidden = name + strlen(MARK);
     if (strncmp(hidden, MARK, strlen(MARK)) == 0) return NULL; /* another driver's bookkeeping */
-    if (!*hidden || strcmp(hidden, ".") == 0 || strcmp(hidden, "..") == 0) return BAD("a whiteout of no name");
+    if (!*hidden || strcmp(hidden, ".") == 0 || strcmp(hidden, "..") == 0)
+        return BAD("a whiteout of no name");
     if (fstatat(parent, hidden, &at, AT_SYMLINK_NOFOLLOW) == 0) {
         if (!S_ISDIR(at.st_mode)) return NULL;
         scoped_fd int fd = openat(parent, hidden, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -204,7 +219,8 @@ static const char *hard_link_of(struct archive_entry *entry) {
 /* What is replaced: everything but a directory by a directory. */
 static struct error *make_way(const struct unpack *unpack, int parent, const char *name) {
     struct stat at;
-    if (fstatat(parent, name, &at, AT_SYMLINK_NOFOLLOW)) return errno == ENOENT ? NULL : error_errno(errno, "look at it");
+    if (fstatat(parent, name, &at, AT_SYMLINK_NOFOLLOW))
+        return errno == ENOENT ? NULL : error_errno(errno, "look at it");
     if (S_ISDIR(at.st_mode) || S_ISLNK(at.st_mode)) within_forget(unpack->root);
     if (!S_ISDIR(at.st_mode)) return unlinkat(parent, name, 0) ? error_errno(errno, "replace it") : NULL;
     scoped_string char *whole = mem_printf("/proc/self/fd/%d/%s", parent, name);
@@ -245,11 +261,14 @@ static struct error *every(struct unpack *unpack) {
         if (result == ARCHIVE_EOF) return NULL;
         if (result == ARCHIVE_RETRY) continue;
         if (result < ARCHIVE_WARN) return BAD("the tar is broken: %s", archive_error_string(unpack->archive));
-        if (unpack->options->cancelled && atomic_load(unpack->options->cancelled)) return error_new(ERROR_CANCELLED, "cancelled");
-        if (++unpack->stats->entries > ENTRIES_MAX) return BAD("the tar has more than %d entries", ENTRIES_MAX);
+        if (unpack->options->cancelled && atomic_load(unpack->options->cancelled))
+            return error_new(ERROR_CANCELLED, "cancelled");
+        if (++unpack->stats->entries > ENTRIES_MAX)
+            return BAD("the tar has more than %d entries", ENTRIES_MAX);
         const char *given = path_of(entry);
         scoped_string char *path = NULL;
-        if (!given) return BAD("entry %llu of the tar has no name", (unsigned long long)unpack->stats->entries);
+        if (!given)
+            return BAD("entry %llu of the tar has no name", (unsigned long long)unpack->stats->entries);
         TRY_PLAIN(within_clean(given, &path));
         if (*path)
             TRY(one(unpack, entry, path), "'%.200s' in the tar", given);
@@ -262,7 +281,8 @@ static void times_set(struct unpack *unpack) {
     for (size_t i = unpack->directory_count; i-- > 0;) {
         int parent;
         const char *name;
-        scoped(error) struct error *error = within_parent(unpack->root, unpack->directories[i].path, false, &parent, &name);
+        scoped(error) struct error *error =
+            within_parent(unpack->root, unpack->directories[i].path, false, &parent, &name);
         if (!error) (void)utimensat(parent, name, unpack->directories[i].times, AT_SYMLINK_NOFOLLOW);
         free(unpack->directories[i].path);
     }
@@ -270,14 +290,14 @@ static void times_set(struct unpack *unpack) {
 }
 
 struct feed {
-    struct stream *stream;
+    struct inflow *inflow;
     struct error *error; /* of the stream: libarchive's own words about it would be poorer */
 };
 
 static la_ssize_t on_read(struct archive *archive, void *owner, const void **ret_data) {
     struct feed *feed = owner;
     struct span piece;
-    if (!feed->error) feed->error = stream_next(feed->stream, &piece);
+    if (!feed->error) feed->error = inflow_next(feed->inflow, &piece);
     if (feed->error) {
         archive_set_error(archive, EIO, "the stream is broken");
         return ARCHIVE_FATAL;
@@ -312,16 +332,16 @@ static struct error *in_utf8(struct unpack *unpack, struct feed *feed) {
     return error;
 }
 
-struct error *unpack_file(int fd, const char *directory, const struct unpack_options *options, struct unpack_stats *ret_stats,
-                          char ret_sum[SHA256_HEX_SIZE]) {
+struct error *unpack_file(int fd, const char *directory, const struct unpack_options *options,
+                          struct unpack_stats *ret_stats, char ret_sum[SHA256_HEX_SIZE]) {
     scoped(within) struct within *root = NULL;
-    scoped(stream) struct stream *stream = NULL;
+    scoped(inflow) struct inflow *inflow = NULL;
     *ret_stats = (struct unpack_stats){0};
     TRY_PLAIN(within_open(directory, &root));
-    TRY_PLAIN(stream_open(fd, &stream));
+    TRY_PLAIN(inflow_open(fd, &inflow));
     struct unpack unpack = {.options = options, .stats = ret_stats, .root = root};
-    struct feed feed = {.stream = stream};
+    struct feed feed = {.inflow = inflow};
     struct error *error = in_utf8(&unpack, &feed);
     times_set(&unpack);
-    return error ? error : stream_end(stream, ret_sum);
+    return error ? error : inflow_end(inflow, ret_sum);
 }

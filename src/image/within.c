@@ -1,6 +1,6 @@
-/* The kernel resolves: openat2(2) with RESOLVE_IN_ROOT takes the directory for the root of every "..", and of every symlink. What it
- * opened cannot lie outside, also while somebody changes the tree. The two last parents are kept: a tar names a directory's files one
- * after the other. */
+/* The kernel resolves: openat2(2) with RESOLVE_IN_ROOT takes the directory for the root of every "..", and of
+ * every symlink. What it opened cannot lie outside, also while somebody changes the tree. The two last
+ * parents are kept: a tar names a directory's files one after the other. */
 #include "within.h"
 
 #include <errno.h>
@@ -93,7 +93,8 @@ static struct error *make_one(struct within *within, const char *path) {
     TRY_PLAIN(parent_open(within, above, true, &parent));
     bool hides = fstatat(parent, name, &at, AT_SYMLINK_NOFOLLOW) == 0 && within_is_whiteout(&at);
     if (hides && unlinkat(parent, name, 0)) return error_errno(errno, "make directory %s", path);
-    if (mkdirat(parent, name, 0755)) return error_errno(errno == EEXIST ? ENOTDIR : errno, "make directory %s", path);
+    if (mkdirat(parent, name, 0755))
+        return error_errno(errno == EEXIST ? ENOTDIR : errno, "make directory %s", path);
     scoped_fd int made = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (made < 0 || (hides && within_make_opaque(made))) return error_errno(errno, "make directory %s", path);
     return NULL;
@@ -108,7 +109,8 @@ static struct error *parent_open(struct within *within, const char *path, bool m
     return *ret_fd < 0 ? error_errno(errno, "open /%s", path) : NULL;
 }
 
-struct error *within_parent(struct within *within, const char *clean, bool make, int *ret_fd, const char **ret_name) {
+struct error *within_parent(struct within *within, const char *clean, bool make, int *ret_fd,
+                            const char **ret_name) {
     const char *slash = strrchr(clean, '/');
     size_t size = slash ? (size_t)(slash - clean) : 0;
     *ret_name = slash ? slash + 1 : clean;

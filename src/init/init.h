@@ -101,7 +101,10 @@ size_t log_stamp(char out[STAMP_BYTES], const char *stream);
 
 /* ---- rootfs.c, veth.c: for the launcher ---- */
 int rootfs_host(const char *box, const char *init);
-int rootfs_layers(const char *box, char *const *layers, size_t count, bool writable, const char *init);
+/* `upper`: a name in the box for what is written, NULL: nothing may be; `kept`: the directory that it is then, NULL: a
+ * fresh one. */
+int rootfs_layers(const char *box, char *const *layers, size_t count, const char *upper, const char *kept,
+                  const char *init);
 int loopback_up(void);
 struct veth {
     char host_name[16];

@@ -8,8 +8,8 @@
  * with the daemon: the socket says so.
  *
  * The job: strings, each ended by NUL. "logs=DIR", "layer=DIR"... (top first; none: the host image),
- * "writable", "hostname=NAME", "veth=HOST_NAME HOST_IP OWN_IP" (addresses as numbers), then "exec" and the
- * runtime's arguments. */
+ * "writable", "upper=DIR" (kept, instead of one in the box), "hostname=NAME", "veth=HOST_NAME HOST_IP OWN_IP"
+ * (addresses as numbers), then "exec" and the runtime's arguments. */
 #include "init.h"
 
 #include <errno.h>
@@ -31,7 +31,7 @@ struct launch {
     int host_netns;
 };
 struct job {
-    const char *logs, *hostname, *veth;
+    const char *logs, *hostname, *veth, *upper;
     char *layers[LAYERS_MAX];
     size_t layer_count;
     bool writable;
@@ -77,6 +77,8 @@ static int parse_job(char *text, size_t size, struct job *job) {
             job->hostname = value;
         } else if ((value = value_of(item, "veth"))) {
             job->veth = value;
+        } else if ((value = value_of(item, "upper"))) {
+            job->upper = value;
         } else if (value_of(item, "layer")) {
             if (job->layer_count == LAYERS_MAX) return complain("more than %d layers", LAYERS_MAX);
             job->layers[job->layer_count++] = item + strlen("layer=");
@@ -111,7 +113,8 @@ static int to_fd(const char *path, int flags, int wanted) {
 
 static int carry_out(struct launch *launch, struct job *job) {
     if (job->layer_count > 0 &&
-        rootfs_layers(launch->box, job->layers, job->layer_count, job->writable, launch->init))
+        rootfs_layers(launch->box, job->layers, job->layer_count, job->writable ? "upper" : NULL, job->upper,
+                      launch->init))
         return -1;
     if (job->hostname && sethostname(job->hostname, strlen(job->hostname)))
         return complain("hostname: %s", strerror(errno));

@@ -173,12 +173,16 @@ static int mount_overlay(size_t count, const char *upper) {
     return complain("mount the image's %zu layers: %s", count, strerror(errno));
 }
 
-int rootfs_layers(const char *box, char *const *layers, size_t count, bool writable, const char *init) {
-    const char *upper = writable ? "upper" : "over";
+int rootfs_layers(const char *box, char *const *layers, size_t count, const char *upper, const char *kept,
+                  const char *init) {
     char path[64];
     struct stat top;
-    if (chdir(box) || make_dir("l", 0755) || make_dir("rootfs", 0755) || make_dir(upper, 0755))
+    bool writable = upper;
+    if (!upper) upper = "over";
+    if (chdir(box) || make_dir("l", 0755) || make_dir("rootfs", 0755))
         return complain("%s: %s", box, strerror(errno));
+    if (writable && kept ? symlink(kept, upper) : make_dir(upper, 0755))
+        return complain("%s: %s", kept ? kept : upper, strerror(errno));
     for (size_t i = 0; i < count; i++) {
         snprintf(path, sizeof path, "l/%zu", i);
         if (symlink(layers[i], path)) return complain("link %s: %s", layers[i], strerror(errno));
