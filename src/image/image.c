@@ -2,6 +2,8 @@
  * where. */
 #include "inside.h"
 
+#include "machine.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -68,6 +70,7 @@ static struct error *open_all(struct image_store *store, const struct image_opti
     TRY_PLAIN(image_records_load(store));
     TRY_PLAIN(names_load(store));
     TRY_PLAIN(uses_load(store));
+    store->machine = machine_new(store->dir);
     for (size_t i = 0; i < options->mirror_count; i++) TRY_PLAIN(mirror_add(store, &options->mirrors[i]));
     for (size_t i = 0; i < options->alias_count; i++) TRY_PLAIN(alias_add(store, &options->aliases[i]));
     return NULL;
@@ -111,6 +114,7 @@ void images_unref(struct image_store *store) {
     for (size_t i = 0; table_next(store->uses, &i, NULL, &value);) free(value);
     map_free(store->records), map_free(store->layers), table_free(store->uses);
     names_free(store);
+    machine_free(store->machine);
     for (size_t i = 0; i < store->mirror_count; i++)
         free(store->mirrors[i].registry), free(store->mirrors[i].host), free(store->mirrors[i].prefix);
     free(store->mirrors);

@@ -52,6 +52,7 @@ struct image_store {
     struct list unpacks; /* waiting for their turn */
     size_t unpacking;
     struct saver *saver;
+    struct machine *machine;
     unsigned references; /* work in flight, and the owner's */
     bool closing;
 };

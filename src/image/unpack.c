@@ -345,3 +345,15 @@ struct error *unpack_file(int fd, const char *directory, const struct unpack_opt
     times_set(&unpack);
     return error ? error : inflow_end(inflow, ret_sum);
 }
+
+bool unpack_is_tar(int fd) {
+    struct archive_entry *entry;
+    struct archive *archive = archive_read_new();
+    archive_read_support_filter_gzip(archive), archive_read_support_filter_zstd(archive);
+    archive_read_support_filter_xz(archive), archive_read_support_filter_bzip2(archive);
+    archive_read_support_format_tar(archive);
+    bool is = archive_read_open_fd(archive, fd, 64 * 1024) == ARCHIVE_OK &&
+              archive_read_next_header(archive, &entry) == ARCHIVE_OK;
+    archive_read_free(archive);
+    return is;
+}

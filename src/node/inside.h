@@ -24,7 +24,7 @@ struct node {
 /* ---- step.c ---- */
 #define STEP_APP "_build" /* no name that an app can have */
 void steps_init(struct node *node, uint64_t first_number);
-void steps_free(struct node *node); /* nobody is told any more */
+void steps_free(struct node *node); /* all are told that it is over */
 
 /* ---- root.c ---- */
 struct root {

@@ -183,7 +183,10 @@ void steps_init(struct node *node, uint64_t first_number) {
 }
 
 void steps_free(struct node *node) {
-    LIST_EACH_SAFE(entry, next, &node->steps) step_free(CONTAINER_OF(entry, struct step, node_entry));
+    LIST_EACH_SAFE(entry, next, &node->steps)
+    finish(
+        CONTAINER_OF(entry, struct step, node_entry),
+        &(struct image_step_end){.exit_code = -1, .error = error_new(ERROR_CANCELLED, "catnap is ending")});
 }
 
 const struct image_runner *node_image_runner(struct node *node) {
