@@ -97,6 +97,7 @@ struct container {
     struct core_function *function;
     char **layers;
     size_t layer_count;
+    char **grafts; /* NULL-terminated */
     char *upper;
     struct container_mount *mounts;
     size_t mount_count;

@@ -227,6 +227,7 @@ void spec_job(const struct container *container, struct text *job) {
     scoped_string char *pid = slot_file(container->slot, "pid");
     add_item(job, "logs=", logs);
     for (size_t i = 0; i < container->layer_count; i++) add_item(job, "layer=", container->layers[i]);
+    for (char **graft = container->grafts; graft && *graft; graft++) add_item(job, "graft=", *graft);
     if (container->function->writable_rootfs) add_item(job, "writable", "");
     if (container->upper) add_item(job, "upper=", container->upper);
     add_item(job, "hostname=", container->function->name);

@@ -315,7 +315,7 @@ static struct error *apply_all(struct apply *apply) {
 }
 
 struct error *copy_apply(struct copy *copy, const char *upper) {
-    struct apply apply = {.copy = copy, .onto = {copy->onto, words_count(copy->onto)}, .upper = upper};
+    struct apply apply = {.copy = copy, .onto = {copy->onto, words_count(copy->onto), copy->onto_grafts}, .upper = upper};
     scoped(within) struct within *within = NULL;
     TRY_PLAIN(within_open(upper, &within));
     apply.within = within;
@@ -327,8 +327,8 @@ struct error *copy_apply(struct copy *copy, const char *upper) {
     return error;
 }
 
-struct error *copy_make_directory(char *const *onto, const char *upper, const char *path, const char *owner) {
-    struct apply apply = {.onto = {onto, words_count(onto)}, .upper = upper};
+struct error *copy_make_directory(const struct tree *onto, const char *upper, const char *path, const char *owner) {
+    struct apply apply = {.onto = *onto, .upper = upper};
     scoped(within) struct within *within = NULL;
     scoped_string char *clean = NULL;
     if (owner) TRY_PLAIN(copy_owner(&apply.onto, owner, &apply.uid, &apply.gid));
@@ -384,7 +384,8 @@ void copy_free(struct copy *copy) {
         free(copy->items[i].relative), free(copy->items[i].file), free(copy->items[i].link);
     free(copy->items);
     copy_files_unref(copy->files);
-    words_free(copy->layers), words_free(copy->sources), words_free(copy->onto);
+    words_free(copy->layers), words_free(copy->grafts), words_free(copy->sources);
+    words_free(copy->onto), words_free(copy->onto_grafts);
     free(copy->directory), free(copy->text), free(copy->to), free(copy->chown), free(copy->chmod);
     free(copy);
 }

@@ -132,14 +132,6 @@ void build_step(struct build *build, const struct step_wanted *wanted, const cha
 
 /* ---- FROM ---- */
 
-struct error *state_of_image(struct image_store *store, const char *id, struct state *ret_state) {
-    const struct record *record = map_get(store->records, span_of(id));
-    if (!record) return error_new(ERROR_NOT_FOUND, "image %s is not here any more", id);
-    *ret_state = (struct state){.layers = words_copy(record->layers), .host = record->host};
-    image_config_copy(&record->image.config, &ret_state->config);
-    return NULL;
-}
-
 static void on_base(struct build *build, const char *result) {
     struct error *error = state_of_image(build->flight.store, result, &build_stage(build)->state);
     if (error) {

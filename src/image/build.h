@@ -79,4 +79,3 @@ void build_step(struct build *build, const struct step_wanted *wanted,
                 const char *key); /* from the cache, or made */
 void build_fail(struct build *build, struct error *taken_error);
 void build_advance(struct build *build);
-must_check struct error *state_of_image(struct image_store *store, const char *id, struct state *ret_state);

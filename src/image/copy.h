@@ -9,13 +9,13 @@ struct copy {
     enum copy_from from;
     char *directory;          /* a context that is a directory; NULL: `files` */
     struct copy_files *files; /* a context that is a list; shared */
-    char **layers;            /* FROM_LAYERS: directories, top first */
+    char **layers, **grafts;    /* FROM_LAYERS: the same of the image that is copied from */
     char *text;               /* FROM_TEXT: a file of this content, named by the only source */
     char **sources;           /* patterns; owned */
     char *to;                 /* absolute; a / at the end means a directory */
     char *chown, *chmod;      /* NULL: as it is */
     bool add;                 /* tars are unpacked */
-    char **onto;              /* directories of the image so far, top first */
+    char **onto, **onto_grafts; /* the image so far: directories, top first, and what lies below (see tree.h) */
     const atomic_bool *cancelled;
     struct copy_item *items; /* made by copy_gather */
     size_t item_count, item_capacity;
@@ -46,7 +46,7 @@ must_check struct error *copy_apply(struct copy *copy, const char *upper);
 must_check struct error *copy_owner(const struct tree *tree, const char *text, uid_t *ret_uid,
                                     gid_t *ret_gid);
 /* A directory with all above it, as WORKDIR makes it; what is there stays as it is. */
-must_check struct error *copy_make_directory(char *const *onto, const char *upper, const char *path,
+must_check struct error *copy_make_directory(const struct tree *onto, const char *upper, const char *path,
                                              const char *owner);
 
 /* ---- inside: gather.c and apply.c ---- */

@@ -354,7 +354,7 @@ struct error *copy_gather(struct copy *copy, bool hash, char ret_sum[SHA256_HEX_
     scoped(ignore) struct ignore *ignore = NULL;
     copy->into = words_count(copy->sources) > 1 || span_ends(span_of(copy->to), "/");
     if (copy->from == COPY_FROM_LAYERS) {
-        origin.tree = (struct tree){copy->layers, words_count(copy->layers)};
+        origin.tree = (struct tree){copy->layers, words_count(copy->layers), copy->grafts};
         origin.look = layers_look, origin.list = layers_list;
     } else if (copy->from == COPY_FROM_CONTEXT && copy->directory) {
         TRY(within_open(copy->directory, &within), "the context");

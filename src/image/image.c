@@ -60,7 +60,7 @@ static struct error *clear_away(struct image_store *store) {
 
 static struct error *open_all(struct image_store *store, const struct image_options *options) {
     static const char *const kinds[] = {"layers", "images", "cache", "uses",
-                                        "pulls",  "tmp",    "trash", "empty"};
+                                        "pulls",  "tmp",    "trash", "empty", "host"};
     for (size_t i = 0; i < COUNT(kinds); i++) {
         scoped_string char *path = images_path(store, kinds[i], NULL);
         TRY_PLAIN(dir_make(path, strcmp(kinds[i], "empty") == 0 ? 0755 : 0700));
@@ -71,6 +71,9 @@ static struct error *open_all(struct image_store *store, const struct image_opti
     TRY_PLAIN(names_load(store));
     TRY_PLAIN(uses_load(store));
     store->machine = machine_new(store->dir);
+    scoped_string char *host = images_path(store, "host", NULL);
+    TRY_PLAIN(host_make(host, table_count(store->uses) == 0, &store->host));
+    store->grafts = host_grafts();
     for (size_t i = 0; i < options->mirror_count; i++) TRY_PLAIN(mirror_add(store, &options->mirrors[i]));
     for (size_t i = 0; i < options->alias_count; i++) TRY_PLAIN(alias_add(store, &options->aliases[i]));
     return NULL;
@@ -115,6 +118,7 @@ void images_unref(struct image_store *store) {
     map_free(store->records), map_free(store->layers), table_free(store->uses);
     names_free(store);
     machine_free(store->machine);
+    words_free(store->grafts), free(store->host);
     for (size_t i = 0; i < store->mirror_count; i++)
         free(store->mirrors[i].registry), free(store->mirrors[i].host), free(store->mirrors[i].prefix);
     free(store->mirrors);
@@ -179,7 +183,10 @@ struct error *image_resolve(struct image_store *store, const char *name, struct 
         layer_push(ret_layers, path_join(layer, "fs"));
     }
     if (ret_layers->count == 0 && !record->host) layer_push(ret_layers, images_path(store, "empty", NULL));
-    ret_layers->host = record->host;
+    if (record->host) {
+        layer_push(ret_layers, mem_string(store->host));
+        ret_layers->grafts = words_copy(store->grafts);
+    }
     ret_layers->id = take(id);
     image_config_copy(&record->image.config, &ret_layers->config);
     return NULL;
@@ -189,6 +196,7 @@ void image_layers_done(struct image_layers *layers) {
     for (size_t i = 0; i < layers->count; i++) free(layers->layer[i]);
     free(layers->layer);
     free(layers->id);
+    words_free(layers->grafts);
     image_config_done(&layers->config);
     *layers = (struct image_layers){0};
 }

@@ -103,7 +103,8 @@ const struct image *image_find(struct image_store *store, const char *name);
 struct image_layers {
     char **layer;               /* directories, top first */
     size_t count;               /* 0: the host image as it is */
-    bool host;                  /* the layers lie over this machine's own programs */
+    char **grafts; /* NULL-terminated: directories of this machine that lie below the layers at the same path, where
+                      the image is made on top of `host`; NULL: none */
     char *id;                   /* NULL: `host` or a directory */
     struct image_config config; /* a copy */
 };
@@ -211,6 +212,8 @@ struct image_usage {
     uint64_t quota_bytes;
 };
 struct image_usage image_usage(struct image_store *store);
-/* Takes away what no name, container or job needs. `needed`: names for which it says no go too; NULL: names
- * stay. Returns the bytes that come back; the deleting goes on on a worker. */
-uint64_t image_prune(struct image_store *store, bool (*needed)(void *owner, const char *name), void *owner);
+/* Takes away what no name, container or job needs. `needed` (NULL-terminated): only these names stay, with those
+ * that they are aliases of; NULL: all do. Returns the bytes that come back; the deleting goes on on a worker. */
+uint64_t image_prune(struct image_store *store, const char *const *needed);
+/* `done` when all that was said so far of names is on the disk. */
+void image_sync(struct image_store *store, void (*done)(void *owner, struct error *error), void *owner);

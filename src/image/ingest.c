@@ -107,7 +107,7 @@ static struct error *unpack_begin(struct unpacking *layer) {
     struct image_store *store = layer->ingest->store;
     bool full;
     room(store, &full);
-    if (full) (void)image_prune(store, NULL, NULL);
+    if (full) (void)image_prune(store, NULL);
     layer->options.limit_bytes = room(store, &full);
     if (full)
         return error_new(ERROR_RESOURCE_EXHAUSTED,

@@ -53,6 +53,7 @@ struct image_store {
     size_t unpacking;
     struct saver *saver;
     struct machine *machine;
+    char *host, **grafts; /* what lies below images on top of `host` */
     unsigned references; /* work in flight, and the owner's */
     bool closing;
 };
@@ -138,6 +139,11 @@ must_check struct error *names_follow(struct image_store *store, const char *nam
 void names_set(struct image_store *store, const char *normal, const char *id);
 void names_save(struct image_store *store, void (*done)(void *owner, struct error *error),
                 void *owner); /* the state of now */
+
+/* ---- host.c: below images that are made on top of this machine's own programs ---- */
+/* PARENT/HASH: a directory with what is no graft. `alone`: nobody uses an earlier one any more. */
+must_check struct error *host_make(const char *parent, bool alone, char **ret_path);
+char **host_grafts(void); /* owned */
 
 /* ---- keep.c ---- */
 must_check struct error *uses_load(struct image_store *store);

@@ -153,6 +153,7 @@ static void mark_all(struct image_store *store) {
     LIST_EACH(node, &store->flights) {
         struct flight *flight = CONTAINER_OF(node, struct flight, node);
         mark_image(store, flight->result);
+        mark_layer(store, flight->result); /* a step's */
         for (size_t i = 0; flight->holds && flight->holds[i]; i++) mark_layer(store, flight->holds[i]);
     }
 }
@@ -170,22 +171,35 @@ struct image_usage image_usage(struct image_store *store) {
 
 /* ---- taking away ---- */
 
-static void names_drop(struct image_store *store, bool (*needed)(void *owner, const char *name),
-                       void *owner) {
+static void need(struct image_store *store, struct map *wanted, const char *name) {
+    for (int depth = 0; depth < 8; depth++) { /* aliases */
+        scoped_string char *normal = NULL;
+        scoped(error) struct error *other = reference_normal(name, &normal);
+        if (other) return; /* `host`, a directory, an id */
+        const struct name *found = map_get(store->names, span_of(normal));
+        if (!found) return;
+        map_put(wanted, span_of(normal), store);
+        if (!found->target) return;
+        name = found->target;
+    }
+}
+
+static void names_drop(struct image_store *store, const char *const *needed) {
+    scoped(map) struct map *wanted = map_new();
+    struct map *kept = map_new();
     const char *key;
     void *value;
-    for (bool again = true; again;) { /* a map must not change while it is walked */
-        again = false;
-        for (size_t i = 0; map_next(store->names, &i, &key, &value);) {
-            struct name *name = value;
-            if (name->fixed || needed(owner, key)) continue;
-            scoped_string char *gone = mem_string(key);
-            map_remove(store->names, span_of(gone));
-            free(name->id), free(name->target), free(name);
-            again = true;
-            break;
+    for (; *needed; needed++) need(store, wanted, *needed);
+    for (size_t i = 0; map_next(store->names, &i, &key, &value);) {
+        struct name *name = value;
+        if (name->fixed || map_get(wanted, span_of(key))) {
+            map_put(kept, span_of(key), name);
+            continue;
         }
+        free(name->id), free(name->target), free(name);
     }
+    map_free(store->names);
+    store->names = kept;
 }
 
 static bool record_drop_one(struct image_store *store) {
@@ -231,9 +245,9 @@ static void cache_clean(struct image_store *store) {
     if (directory) closedir(directory);
 }
 
-uint64_t image_prune(struct image_store *store, bool (*needed)(void *owner, const char *name), void *owner) {
+uint64_t image_prune(struct image_store *store, const char *const *needed) {
     uint64_t bytes = 0;
-    if (needed) names_drop(store, needed, owner);
+    if (needed) names_drop(store, needed);
     mark_all(store);
     while (record_drop_one(store)) {
     }
@@ -245,6 +259,12 @@ uint64_t image_prune(struct image_store *store, bool (*needed)(void *owner, cons
         images_trash(store, pulls);
         error_free(dir_make(pulls, 0700));
     }
+    scoped_string char *caches = images_path(store, "caches", NULL);
+    if (needed && list_empty(&store->flights)) images_trash(store, caches);
     names_save(store, NULL, NULL);
     return bytes;
+}
+
+void image_sync(struct image_store *store, void (*done)(void *owner, struct error *error), void *owner) {
+    names_save(store, done, owner);
 }

@@ -46,13 +46,28 @@ void state_done(struct state *state) {
     *state = (struct state){0};
 }
 
+struct error *state_of_image(struct image_store *store, const char *id, struct state *ret_state) {
+    const struct record *record = map_get(store->records, span_of(id));
+    if (!record) return error_new(ERROR_NOT_FOUND, "image %s is not here any more", id);
+    *ret_state = (struct state){.layers = words_copy(record->layers), .host = record->host};
+    image_config_copy(&record->image.config, &ret_state->config);
+    return NULL;
+}
+
 char **state_dirs(const struct image_store *store, const struct state *state) {
     size_t count = words_count(state->layers);
     char **dirs = mem_array(count + 2, sizeof *dirs);
     for (size_t i = 0; i < count; i++)
         dirs[i] = mem_printf("%s/layers/%s/fs", store->dir, state->layers[count - 1 - i]);
-    if (count == 0 && !state->host) dirs[0] = images_path(store, "empty", NULL);
+    if (state->host)
+        dirs[count] = mem_string(store->host);
+    else if (count == 0)
+        dirs[0] = images_path(store, "empty", NULL);
     return dirs;
+}
+
+char **state_grafts(const struct image_store *store, const struct state *state) {
+    return state->host ? words_copy(store->grafts) : NULL;
 }
 
 static void add_words(struct sha256 *sum, const char *what, char *const *words) {
@@ -103,7 +118,8 @@ static struct error *write_and_seal(struct step *step) {
         if (!step->copy->items) TRY_PLAIN(copy_gather(step->copy, false, sum));
         TRY_PLAIN(copy_apply(step->copy, upper));
     } else if (step->kind == STEP_DIRECTORY) {
-        TRY_PLAIN(copy_make_directory(step->lower, upper, step->directory, step->owner));
+        TRY_PLAIN(copy_make_directory(&(struct tree){step->lower, words_count(step->lower), step->onto.grafts}, upper,
+                                      step->directory, step->owner));
     } else {
         draft_clean(step->draft, step->lower, words_count(step->lower));
     }
@@ -272,7 +288,7 @@ static void on_cancel(struct flight *flight) {
 static struct error *begin(struct step *step, const struct step_wanted *wanted) {
     struct image_store *store = step->flight.store;
     if (store->quota_bytes && store->used_bytes >= store->quota_bytes) {
-        (void)image_prune(store, NULL, NULL);
+        (void)image_prune(store, NULL);
         if (store->used_bytes >= store->quota_bytes)
             return error_new(ERROR_RESOURCE_EXHAUSTED,
                              "%s: images take %llu MB, all that `image_disk` allows; `catnap image prune "
@@ -309,8 +325,9 @@ struct flight *step_flight(struct image_store *store, const struct step_wanted *
     step->layers_dir = images_path(store, "layers", NULL);
     step->cache_file = built_path(store, wanted->key);
     step->lower = state_dirs(store, wanted->onto);
-    step->onto = (struct image_layers){
-        .layer = words_copy(step->lower), .count = words_count(step->lower), .host = wanted->onto->host};
+    step->onto = (struct image_layers){.layer = words_copy(step->lower),
+                                        .count = words_count(step->lower),
+                                        .grafts = state_grafts(store, wanted->onto)};
     step->copy = wanted->copy;
     if (step->copy) step->copy->cancelled = &step->stop;
     step->directory = mem_string(wanted->directory);

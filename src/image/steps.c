@@ -217,7 +217,7 @@ struct error *steps_workdir(struct build *build, const struct instruction *instr
     free(stage->state.config.workdir);
     stage->state.config.workdir = mem_printf("/%s", clean);
     char **dirs = state_dirs(build->flight.store, &stage->state);
-    struct tree tree = {dirs, words_count(dirs)};
+    struct tree tree = {dirs, words_count(dirs), stage->state.host ? build->flight.store->grafts : NULL};
     struct tree_node node = {0};
     struct error *error = tree_resolve(&tree, clean, &real);
     if (!error) tree_look(&tree, real, &node);
@@ -299,6 +299,7 @@ static struct error *copy_read(struct build *build, const struct instruction *in
                                struct copy *copy) {
     copy->add = instruction->keyword == KEYWORD_ADD;
     copy->onto = state_dirs(build->flight.store, &build_stage(build)->state);
+    copy->onto_grafts = state_grafts(build->flight.store, &build_stage(build)->state);
     TRY_PLAIN(flag_expand(build, instruction, "chown", &copy->chown));
     TRY_PLAIN(flag_expand(build, instruction, "chmod", &copy->chmod));
     TRY_PLAIN(words_read(build, instruction, copy));
@@ -348,6 +349,7 @@ static void from_layers(struct build *build, const struct state *state) {
     char content[SHA256_HEX_SIZE];
     copy->from = COPY_FROM_LAYERS;
     copy->layers = state_dirs(build->flight.store, state);
+    copy->grafts = state_grafts(build->flight.store, state);
     state_hash(&(struct state){.layers = state->layers, .host = state->host}, sum);
     add_all(sum, copy->sources);
     sha256_hex(sum, content);

@@ -48,22 +48,29 @@ static void place_of_root(const struct tree *tree, struct place *ret_place) {
 
 /* One step down: *ret_node is the uppermost of that name, `place` becomes the directories that it is made of.
  */
-static void step(struct place *place, struct span name, struct tree_node *ret_node) {
-    struct place below = {.dirs = mem_array(place->count + 1, sizeof *below.dirs)};
+static void step(struct place *place, struct span name, const char *graft, struct tree_node *ret_node) {
+    struct place below = {.dirs = mem_array(place->count + 2, sizeof *below.dirs)};
     *ret_node = (struct tree_node){.kind = TREE_ABSENT};
-    for (size_t i = 0; i < place->count; i++) {
+    bool cut = false;
+    for (size_t i = 0; i < place->count && !cut; i++) {
         struct stat at;
         scoped_string char *path = mem_printf("%s/" SPAN_FORMAT, place->dirs[i], SPAN_ARGS(name));
         if (lstat(path, &at)) continue;
+        cut = !S_ISDIR(at.st_mode) || opaque(path);
         if (within_is_whiteout(&at)) break;
         if (below.count == 0) *ret_node = (struct tree_node){kind_of(&at), at, mem_string(path)};
-        if (!S_ISDIR(at.st_mode)) break;
-        bool last = opaque(path);
-        below.dirs[below.count++] = take(path);
-        if (last) break;
+        if (S_ISDIR(at.st_mode)) below.dirs[below.count++] = take(path);
     }
+    if (graft && !cut) below.dirs[below.count++] = mem_string(graft);
     place_done(place);
     *place = below;
+}
+
+/* The graft at the first `size` bytes of a clean path; NULL: none. */
+static const char *graft_at(const struct tree *tree, const char *clean, size_t size) {
+    for (char *const *graft = tree->grafts; graft && *graft; graft++)
+        if (strlen(*graft) == size + 1 && strncmp(*graft + 1, clean, size) == 0) return *graft;
+    return NULL;
 }
 
 static void walk(const struct tree *tree, const char *clean, struct tree_node *ret_node,
@@ -78,7 +85,7 @@ static void walk(const struct tree *tree, const char *clean, struct tree_node *r
     while (rest.data && *clean && ret_node->kind == TREE_DIRECTORY) {
         struct span name = span_cut(&rest, '/');
         tree_node_done(ret_node);
-        step(ret_place, name, ret_node);
+        step(ret_place, name, graft_at(tree, clean, (size_t)(name.data + name.size - clean)), ret_node);
     }
     if (!rest.data || !*clean) return;
     tree_node_done(ret_node); /* something is left to walk, but there is no directory */

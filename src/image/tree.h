@@ -5,6 +5,7 @@
 struct tree {
     char *const *dirs; /* layers' directories, top first; borrowed */
     size_t count;
+    char *const *grafts; /* directories of this machine below the layers at the same path; NULL: none. Borrowed */
 };
 enum tree_kind { TREE_ABSENT, TREE_DIRECTORY, TREE_FILE, TREE_LINK, TREE_OTHER };
 struct tree_node {

@@ -212,6 +212,7 @@ static struct error *create(struct local *local, const struct core_function *ask
             .function = function,
             .layers = (const char *const *)root.layers.layer,
             .layer_count = root.layers.count,
+            .grafts = (const char *const *)root.layers.grafts,
             .mounts = root.mounts,
             .mount_count = root.mount_count,
         };

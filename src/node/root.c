@@ -102,6 +102,7 @@ struct error *root_make(struct image_store *images, struct core_function *functi
     if (image.count > 0) {
         for (size_t i = 0; i < image.count; i++) layer_add(&overlay, take(image.layer[i]));
         ret_root->layers = overlay;
+        ret_root->layers.grafts = take(image.grafts);
     } else {
         for (size_t i = 0; i < overlay.count; i++)
             bind_below(ret_root, overlay.layer, overlay.count, i, "", 0);

@@ -141,6 +141,7 @@ static void create(struct step *step, const struct image_step *wanted) {
         .function = function,
         .layers = (const char *const *)wanted->layers->layer,
         .layer_count = wanted->layers->count,
+        .grafts = (const char *const *)wanted->layers->grafts,
         .upper = wanted->upper,
         .plain_env = true,
         .mounts = mounts,
@@ -160,7 +161,9 @@ static void *step_run(void *owner, const struct image_step *wanted, const struct
     snprintf(step->name, sizeof step->name, "step-%llu", (unsigned long long)node->next_step);
     list_append(&node->steps, &step->node_entry);
     struct logs_query query = query_of(step);
-    step->failure = logs_follow_start(node->loop, &query, on_line, step, &step->follow);
+    scoped_string char *logs = mem_printf("%s/" STEP_APP "/%s", node->logs_dir, step->name);
+    step->failure = dir_make(logs, 0755); /* so that its first line is seen */
+    if (!step->failure) step->failure = logs_follow_start(node->loop, &query, on_line, step, &step->follow);
     if (step->failure)
         io_defer(node->loop, on_failed, step);
     else
