@@ -37,7 +37,7 @@ struct apply {
 static bool line_of(const struct tree *tree, const char *path, unsigned key, const char *wanted,
                     unsigned *ret_first, unsigned *ret_second) {
     scoped_text struct text text = {0};
-    scoped(error) struct error *error = tree_read(tree, path, PASSWD_BYTES_MAX, &text);
+    scoped(error) struct error *error = overlay_read(tree, path, PASSWD_BYTES_MAX, &text);
     struct span rest = text_span(&text);
     while (!error && rest.data) {
         struct span line = span_cut(&rest, '\n'), fields[4];
@@ -97,10 +97,10 @@ static struct error *directory_ensure(struct apply *apply, const char *clean, ui
     if (mkdirat(parent, name, 0700)) return error_errno(errno, "make directory /%s", clean);
     scoped_fd int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     struct tree_node node;
-    tree_look(&apply->onto, clean, &node);
+    overlay_look(&apply->onto, clean, &node);
     bool known = node.kind == TREE_DIRECTORY, other = node.kind != TREE_DIRECTORY && node.kind != TREE_ABSENT;
     struct stat lower = node.at;
-    tree_node_done(&node);
+    overlay_node_done(&node);
     if (other) return BAD("/%s is no directory in the image", clean);
     int failed = fd < 0 || dress(fd, known ? lower.st_uid : uid, known ? lower.st_gid : gid,
                                  known ? lower.st_mode & 07777 : 0755);
@@ -114,12 +114,12 @@ static struct error *directory_ensure(struct apply *apply, const char *clean, ui
 /* Where a name in the image really lies when it is a link to a directory. */
 static struct error *follow(struct apply *apply, char **clean) {
     struct tree_node node;
-    tree_look(&apply->onto, *clean, &node);
+    overlay_look(&apply->onto, *clean, &node);
     bool link = node.kind == TREE_LINK;
-    tree_node_done(&node);
+    overlay_node_done(&node);
     if (!link) return NULL;
     char *real;
-    TRY_PLAIN(tree_resolve(&apply->onto, *clean, &real));
+    TRY_PLAIN(overlay_resolve(&apply->onto, *clean, &real));
     free(*clean);
     *clean = real;
     return NULL;
@@ -229,9 +229,9 @@ static struct error *directory_apply(struct apply *apply, const struct copy_item
     owner_of(apply, item, &uid, &gid);
     TRY_PLAIN(follow(apply, place));
     struct tree_node node;
-    tree_look(&apply->onto, *place, &node);
+    overlay_look(&apply->onto, *place, &node);
     bool fresh = node.kind == TREE_ABSENT;
-    tree_node_done(&node);
+    overlay_node_done(&node);
     scoped_string char *here = mem_printf("%s/%s", apply->upper, *place);
     bool made = file_exists(here);
     TRY_PLAIN(directory_ensure(apply, *place, uid, gid));
@@ -246,9 +246,9 @@ static struct error *file_apply(struct apply *apply, const struct copy_item *ite
     int parent;
     const char *name;
     struct stat at;
-    tree_look(&apply->onto, place, &node);
+    overlay_look(&apply->onto, place, &node);
     bool directory = node.kind == TREE_DIRECTORY;
-    tree_node_done(&node);
+    overlay_node_done(&node);
     if (directory || !*place) return BAD("/%s is a directory in the image", place);
     const char *slash = strrchr(place, '/');
     scoped_string char *above = mem_string_n(place, slash ? (size_t)(slash - place) : 0);
@@ -275,11 +275,11 @@ static struct error *item_apply(struct apply *apply, const struct copy_item *ite
 /* One file to a name that is no directory so far is that name itself. */
 static struct error *base_find(struct apply *apply, char **ret_base) {
     struct copy *copy = apply->copy;
-    TRY_PLAIN(tree_resolve(&apply->onto, copy->to, ret_base));
+    TRY_PLAIN(overlay_resolve(&apply->onto, copy->to, ret_base));
     struct tree_node node;
-    tree_look(&apply->onto, *ret_base, &node);
+    overlay_look(&apply->onto, *ret_base, &node);
     enum tree_kind kind = node.kind;
-    tree_node_done(&node);
+    overlay_node_done(&node);
     if (kind == TREE_DIRECTORY || !**ret_base) copy->into = true;
     if (copy->into && kind != TREE_DIRECTORY && kind != TREE_ABSENT)
         return BAD("%s is no directory in the image", copy->to);
@@ -315,7 +315,8 @@ static struct error *apply_all(struct apply *apply) {
 }
 
 struct error *copy_apply(struct copy *copy, const char *upper) {
-    struct apply apply = {.copy = copy, .onto = {copy->onto, words_count(copy->onto), copy->onto_grafts}, .upper = upper};
+    struct apply apply = {
+        .copy = copy, .onto = {copy->onto, words_count(copy->onto), copy->onto_grafts}, .upper = upper};
     scoped(within) struct within *within = NULL;
     TRY_PLAIN(within_open(upper, &within));
     apply.within = within;
@@ -327,14 +328,15 @@ struct error *copy_apply(struct copy *copy, const char *upper) {
     return error;
 }
 
-struct error *copy_make_directory(const struct tree *onto, const char *upper, const char *path, const char *owner) {
+struct error *copy_make_directory(const struct tree *onto, const char *upper, const char *path,
+                                  const char *owner) {
     struct apply apply = {.onto = *onto, .upper = upper};
     scoped(within) struct within *within = NULL;
     scoped_string char *clean = NULL;
     if (owner) TRY_PLAIN(copy_owner(&apply.onto, owner, &apply.uid, &apply.gid));
     TRY_PLAIN(within_open(upper, &within));
     apply.within = within;
-    TRY_PLAIN(tree_resolve(&apply.onto, path, &clean));
+    TRY_PLAIN(overlay_resolve(&apply.onto, path, &clean));
     return directory_ensure(&apply, clean, apply.uid, apply.gid);
 }
 

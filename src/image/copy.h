@@ -9,13 +9,14 @@ struct copy {
     enum copy_from from;
     char *directory;          /* a context that is a directory; NULL: `files` */
     struct copy_files *files; /* a context that is a list; shared */
-    char **layers, **grafts;    /* FROM_LAYERS: the same of the image that is copied from */
+    char **layers, **grafts;  /* FROM_LAYERS: the same of the image that is copied from */
     char *text;               /* FROM_TEXT: a file of this content, named by the only source */
     char **sources;           /* patterns; owned */
     char *to;                 /* absolute; a / at the end means a directory */
     char *chown, *chmod;      /* NULL: as it is */
     bool add;                 /* tars are unpacked */
-    char **onto, **onto_grafts; /* the image so far: directories, top first, and what lies below (see tree.h) */
+    char **onto,
+        **onto_grafts; /* the image so far: directories, top first, and what lies below (see tree.h) */
     const atomic_bool *cancelled;
     struct copy_item *items; /* made by copy_gather */
     size_t item_count, item_capacity;

@@ -1,5 +1,6 @@
-/* A layer that a caller fills himself: a draft on top of an image, given to a container as its upper, and in the end committed under a
- * key of the caller's, so that he finds it again. What is never committed goes with the draft. */
+/* A layer that a caller fills himself: a draft on top of an image, given to a container as its upper, and in
+ * the end committed under a key of the caller's, so that he finds it again. What is never committed goes with
+ * the draft. */
 #include "step.h"
 
 #include <stdlib.h>
@@ -55,6 +56,7 @@ struct error *image_draft_new(struct image_store *store, const char *base, struc
     }
     flight_init(&draft->flight, store, NULL, draft_cancel, draft_free);
     draft->flight.holds = words_copy(state.layers);
+    draft->flight.passive = true;
     *ret_draft = draft;
     return NULL;
 }
@@ -129,8 +131,8 @@ static void on_committed(struct io_work *work) {
     flight_end(&commit->flight, error, error ? NULL : mem_string(commit->id));
 }
 
-struct image_job *image_draft_commit(struct image_draft *taken_draft, const char *key, const struct image_events *events,
-                                     void *owner) {
+struct image_job *image_draft_commit(struct image_draft *taken_draft, const char *key,
+                                     const struct image_events *events, void *owner) {
     struct image_store *store = taken_draft->flight.store;
     struct commit *commit = NEW(struct commit);
     flight_init(&commit->flight, store, NULL, commit_cancel, commit_free);
@@ -147,8 +149,8 @@ struct image_job *image_draft_commit(struct image_draft *taken_draft, const char
         commit->cache_file = built_path(store, full);
     }
     words_add(&taken_draft->state.layers, commit->layer);
-    commit->record = image_record_text(&taken_draft->state.config, taken_draft->state.layers, taken_draft->state.host, "built",
-                                       commit->id);
+    commit->record = image_record_text(&taken_draft->state.config, taken_draft->state.layers,
+                                       taken_draft->state.host, "built", commit->id);
     commit->work = (struct io_work){.work = commit_work, .done = on_committed, .owner = commit};
     io_work_start(store->loop, &commit->work);
     return flight_join_outside(&commit->flight, events, owner);

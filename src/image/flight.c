@@ -45,6 +45,7 @@ static void flight_free(struct flight *flight) {
     words_free(take(flight->holds));
     text_done(&flight->said);
     flight->free(flight);
+    flights_look(store);
     images_unref(store);
 }
 
@@ -159,6 +160,14 @@ void image_job_cancel(struct image_job *job) {
     if (!list_empty(&flight->jobs) || flight->ended) return;
     free(take(flight->key)); /* who asks from now on begins anew */
     flight->cancel(flight);
+}
+
+void flights_look(struct image_store *store) {
+    LIST_EACH(node, &store->flights)
+    if (!CONTAINER_OF(node, struct flight, node)->passive) return;
+    void (*stopped)(void *owner) = store->stopped;
+    store->stopped = NULL;
+    if (stopped) stopped(store->stopped_owner);
 }
 
 void flights_drop(struct image_store *store) {

@@ -172,7 +172,7 @@ static char **files_list(struct origin *origin, const char *clean) {
 
 static void layers_look(struct origin *origin, const char *clean, struct found *ret_found) {
     struct tree_node node;
-    tree_look(&origin->tree, clean, &node);
+    overlay_look(&origin->tree, clean, &node);
     *ret_found = (struct found){.kind = TREE_ABSENT};
     if (node.kind != TREE_ABSENT) *ret_found = found_of(&node.at);
     ret_found->kind = node.kind;
@@ -181,7 +181,7 @@ static void layers_look(struct origin *origin, const char *clean, struct found *
 }
 
 static char **layers_list(struct origin *origin, const char *clean) {
-    return tree_list(&origin->tree, clean);
+    return overlay_list(&origin->tree, clean);
 }
 
 /* ---- gathering ---- */
@@ -290,7 +290,7 @@ static struct error *source_gather(struct copy *copy, struct origin *origin, con
     if (!has_wildcard(clean)) {
         if (copy->from == COPY_FROM_LAYERS) { /* through links of the image; of a context links are content */
             char *real;
-            TRY_PLAIN(tree_resolve(&origin->tree, clean, &real));
+            TRY_PLAIN(overlay_resolve(&origin->tree, clean, &real));
             free(clean);
             clean = real;
         }

@@ -1,8 +1,9 @@
 /* host: what lies below an image that is made on top of this machine's own programs.
  *
- * /usr and its like are grafts: mounted as they are, below the layers. The rest is a small directory made here, with what `image: host`
- * shows too: links as the machine has them, an /etc of the few files that programs look for, empty directories. Nothing else of the
- * machine is in it, and of its certificates no private keys. */
+ * /usr and its like are grafts: mounted as they are, below the layers. The rest is a small directory made
+ * here, with what `image: host` shows too: links as the machine has them, an /etc of the few files that
+ * programs look for, empty directories. Nothing else of the machine is in it, and of its certificates no
+ * private keys. */
 #include "inside.h"
 
 #include <dirent.h>
@@ -15,8 +16,9 @@
 enum { FILE_BYTES_MAX = 4 << 20 };
 
 static const char *const tops[] = {"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt"};
-static const char *const etcs[] = {"/etc/ld.so.conf.d",   "/etc/alternatives",          "/etc/ssl/certs",
-                                   "/etc/pki/tls/certs",  "/etc/pki/ca-trust/extracted", "/etc/crypto-policies"};
+static const char *const etcs[] = {
+    "/etc/ld.so.conf.d",  "/etc/alternatives",           "/etc/ssl/certs",
+    "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted", "/etc/crypto-policies"};
 
 static bool is_directory(const char *path) {
     struct stat at;
@@ -59,15 +61,16 @@ static struct error *bring_file(const char *directory, const char *path) {
 }
 
 static struct error *make_etc(const char *directory) {
-    static const char *const from_here[] = {"/etc/ld.so.cache",        "/etc/ld.so.conf",      "/etc/ssl/openssl.cnf",
-                                            "/etc/ssl/cert.pem",       "/etc/pki/tls/cert.pem", "/etc/pki/tls/openssl.cnf",
-                                            "/etc/localtime",          "/etc/services",        "/etc/protocols",
-                                            "/etc/mime.types",         "/etc/os-release",      "/etc/debian_version"};
+    static const char *const from_here[] = {
+        "/etc/ld.so.cache",      "/etc/ld.so.conf",          "/etc/ssl/openssl.cnf", "/etc/ssl/cert.pem",
+        "/etc/pki/tls/cert.pem", "/etc/pki/tls/openssl.cnf", "/etc/localtime",       "/etc/services",
+        "/etc/protocols",        "/etc/mime.types",          "/etc/os-release",      "/etc/debian_version"};
     static const char *const files[][2] = {
         {"/etc/passwd", "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n"
                         "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"},
         {"/etc/group", "root:x:0:\ndaemon:x:1:\ntty:x:5:\nnogroup:x:65534:\n"},
-        {"/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"},
+        {"/etc/nsswitch.conf",
+         "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"},
         {"/etc/hosts", ""},
         {"/etc/resolv.conf", ""},
     };
@@ -78,7 +81,8 @@ static struct error *make_etc(const char *directory) {
     }
     for (size_t i = 0; i < COUNT(from_here); i++) {
         const char *slash = strrchr(from_here[i], '/');
-        scoped_string char *above = mem_printf("%s%.*s", directory, (int)(slash - from_here[i]), from_here[i]);
+        scoped_string char *above =
+            mem_printf("%s%.*s", directory, (int)(slash - from_here[i]), from_here[i]);
         if (!file_exists(from_here[i])) continue;
         TRY_PLAIN(dir_make(above, 0755));
         TRY_PLAIN(bring_file(directory, from_here[i]));
@@ -87,7 +91,8 @@ static struct error *make_etc(const char *directory) {
 }
 
 static struct error *fill(const char *directory) {
-    static const char *const empty[] = {"/etc", "/proc", "/sys", "/dev", "/var", "/home", "/mnt", "/srv", "/run"};
+    static const char *const empty[] = {"/etc",  "/proc", "/sys", "/dev", "/var",
+                                        "/home", "/mnt",  "/srv", "/run"};
     static const struct {
         const char *path;
         mode_t mode;

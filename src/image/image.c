@@ -59,8 +59,8 @@ static struct error *clear_away(struct image_store *store) {
 }
 
 static struct error *open_all(struct image_store *store, const struct image_options *options) {
-    static const char *const kinds[] = {"layers", "images", "cache", "uses",
-                                        "pulls",  "tmp",    "trash", "empty", "host"};
+    static const char *const kinds[] = {"layers", "images", "cache", "uses", "pulls",
+                                        "tmp",    "trash",  "empty", "host"};
     for (size_t i = 0; i < COUNT(kinds); i++) {
         scoped_string char *path = images_path(store, kinds[i], NULL);
         TRY_PLAIN(dir_make(path, strcmp(kinds[i], "empty") == 0 ? 0755 : 0700));
@@ -126,8 +126,24 @@ void images_unref(struct image_store *store) {
     free(store);
 }
 
+static void on_stop(void *owner) {
+    struct image_store *store = owner;
+    flights_look(store);
+    images_unref(store);
+}
+
+void image_store_stop(struct image_store *store, void (*done)(void *owner), void *owner) {
+    store->closing = true;
+    store->stopped = done;
+    store->stopped_owner = owner;
+    store->references++;
+    flights_drop(store);
+    io_defer(store->loop, on_stop, store);
+}
+
 void image_store_free(struct image_store *store) {
     if (!store) return;
+    store->stopped = NULL;
     store->closing = true;
     flights_drop(store);
     images_unref(store);

@@ -92,6 +92,8 @@ struct image_options {
 /* What a killed daemon left half made is cleared away. */
 must_check struct error *image_store_open(const struct image_options *options,
                                           struct image_store **ret_store);
+/* Ends what is under way, untold; `done` when nothing of it runs any more. For an end that leaves nothing. */
+void image_store_stop(struct image_store *store, void (*done)(void *owner), void *owner);
 void image_store_free(struct image_store *store); /* jobs end untold */
 DEFINE_SCOPED(image_store)
 
@@ -101,11 +103,11 @@ DEFINE_SCOPED(image_store)
 const struct image *image_find(struct image_store *store, const char *name);
 /* What a container needs. Owned strings. */
 struct image_layers {
-    char **layer;               /* directories, top first */
-    size_t count;               /* 0: the host image as it is */
-    char **grafts; /* NULL-terminated: directories of this machine that lie below the layers at the same path, where
-                      the image is made on top of `host`; NULL: none */
-    char *id;                   /* NULL: `host` or a directory */
+    char **layer;  /* directories, top first */
+    size_t count;  /* 0: the host image as it is */
+    char **grafts; /* NULL-terminated: directories of this machine that lie below the layers at the same path,
+                      where the image is made on top of `host`; NULL: none */
+    char *id;      /* NULL: `host` or a directory */
     struct image_config config; /* a copy */
 };
 /* NOT_FOUND: the text says how to get it. */
@@ -212,8 +214,9 @@ struct image_usage {
     uint64_t quota_bytes;
 };
 struct image_usage image_usage(struct image_store *store);
-/* Takes away what no name, container or job needs. `needed` (NULL-terminated): only these names stay, with those
- * that they are aliases of; NULL: all do. Returns the bytes that come back; the deleting goes on on a worker. */
+/* Takes away what no name, container or job needs. `needed` (NULL-terminated): only these names stay, with
+ * those that they are aliases of; NULL: all do. Returns the bytes that come back; the deleting goes on on a
+ * worker. */
 uint64_t image_prune(struct image_store *store, const char *const *needed);
 /* `done` when all that was said so far of names is on the disk. */
 void image_sync(struct image_store *store, void (*done)(void *owner, struct error *error), void *owner);

@@ -54,8 +54,10 @@ struct image_store {
     struct saver *saver;
     struct machine *machine;
     char *host, **grafts; /* what lies below images on top of `host` */
-    unsigned references; /* work in flight, and the owner's */
+    unsigned references;  /* work in flight, and the owner's */
     bool closing;
+    void (*stopped)(void *owner);
+    void *stopped_owner;
 };
 char *images_path(const struct image_store *store, const char *kind,
                   const char *name); /* DIR/KIND/NAME; name NULL: DIR/KIND */
@@ -74,6 +76,7 @@ struct flight {
     char *result;
     char **holds; /* layers that it stands on: image_prune leaves them. NULL-terminated, its own */
     bool pulls;   /* it uses DIR/pulls */
+    bool passive; /* a draft: nothing runs */
     void (*cancel)(
         struct flight *flight); /* nobody waits any more; it must still come to flight_end, now or later */
     void (*free)(struct flight *flight); /* of what is around it; not of the flight's own fields */
@@ -101,6 +104,8 @@ void flight_say_span(struct flight *flight, struct span line);
  * error. */
 void flight_end(struct flight *flight, struct error *taken_error, char *taken_result);
 void flights_drop(struct image_store *store); /* at the end: nobody is told */
+void flights_look(
+    struct image_store *store); /* tells image_store_stop's caller when nothing flies any more */
 
 /* ---- layers.c: for workers ---- */
 /* DRAFT/u becomes LAYERS/ID, whole and on the disk, or not at all; there already: ours is dropped. */

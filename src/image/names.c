@@ -110,7 +110,7 @@ static void on_saved(struct io_work *work) {
     while (!list_empty(&saver->served)) {
         struct waiter *waiter = CONTAINER_OF(saver->served.next, struct waiter, node);
         list_remove(&waiter->node);
-        if (waiter->done && !store->closing) waiter->done(waiter->owner, error_copy(error));
+        if (waiter->done) waiter->done(waiter->owner, error_copy(error));
         free(waiter);
     }
     if (!list_empty(&saver->waiting)) save_next(saver);

@@ -118,8 +118,9 @@ static struct error *write_and_seal(struct step *step) {
         if (!step->copy->items) TRY_PLAIN(copy_gather(step->copy, false, sum));
         TRY_PLAIN(copy_apply(step->copy, upper));
     } else if (step->kind == STEP_DIRECTORY) {
-        TRY_PLAIN(copy_make_directory(&(struct tree){step->lower, words_count(step->lower), step->onto.grafts}, upper,
-                                      step->directory, step->owner));
+        TRY_PLAIN(
+            copy_make_directory(&(struct tree){step->lower, words_count(step->lower), step->onto.grafts},
+                                upper, step->directory, step->owner));
     } else {
         draft_clean(step->draft, step->lower, words_count(step->lower));
     }
@@ -326,8 +327,8 @@ struct flight *step_flight(struct image_store *store, const struct step_wanted *
     step->cache_file = built_path(store, wanted->key);
     step->lower = state_dirs(store, wanted->onto);
     step->onto = (struct image_layers){.layer = words_copy(step->lower),
-                                        .count = words_count(step->lower),
-                                        .grafts = state_grafts(store, wanted->onto)};
+                                       .count = words_count(step->lower),
+                                       .grafts = state_grafts(store, wanted->onto)};
     step->copy = wanted->copy;
     if (step->copy) step->copy->cancelled = &step->stop;
     step->directory = mem_string(wanted->directory);

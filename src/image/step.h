@@ -10,7 +10,7 @@ struct state {     /* an image being built */
 };
 void state_copy(const struct state *from, struct state *ret_to);
 void state_done(struct state *state);
-char **state_dirs(const struct image_store *store, const struct state *state); /* top first; owned */
+char **state_dirs(const struct image_store *store, const struct state *state);   /* top first; owned */
 char **state_grafts(const struct image_store *store, const struct state *state); /* owned; NULL: none */
 must_check struct error *state_of_image(struct image_store *store, const char *id, struct state *ret_state);
 /* What a step's result depends on, so far: layers and what of the configuration steps see. */

@@ -219,10 +219,10 @@ struct error *steps_workdir(struct build *build, const struct instruction *instr
     char **dirs = state_dirs(build->flight.store, &stage->state);
     struct tree tree = {dirs, words_count(dirs), stage->state.host ? build->flight.store->grafts : NULL};
     struct tree_node node = {0};
-    struct error *error = tree_resolve(&tree, clean, &real);
-    if (!error) tree_look(&tree, real, &node);
+    struct error *error = overlay_resolve(&tree, clean, &real);
+    if (!error) overlay_look(&tree, real, &node);
     enum tree_kind kind = node.kind;
-    tree_node_done(&node);
+    overlay_node_done(&node);
     words_free(dirs);
     if (error || kind == TREE_DIRECTORY) return error;
     if (kind != TREE_ABSENT) return BAD("WORKDIR: /%s is no directory in the image", clean);

@@ -84,22 +84,22 @@ static void walk(const struct tree *tree, const char *clean, struct tree_node *r
     }
     while (rest.data && *clean && ret_node->kind == TREE_DIRECTORY) {
         struct span name = span_cut(&rest, '/');
-        tree_node_done(ret_node);
+        overlay_node_done(ret_node);
         step(ret_place, name, graft_at(tree, clean, (size_t)(name.data + name.size - clean)), ret_node);
     }
     if (!rest.data || !*clean) return;
-    tree_node_done(ret_node); /* something is left to walk, but there is no directory */
+    overlay_node_done(ret_node); /* something is left to walk, but there is no directory */
     *ret_node = (struct tree_node){.kind = TREE_ABSENT};
     place_done(ret_place);
 }
 
-void tree_look(const struct tree *tree, const char *clean, struct tree_node *ret_node) {
+void overlay_look(const struct tree *tree, const char *clean, struct tree_node *ret_node) {
     struct place place;
     walk(tree, clean, ret_node, &place);
     place_done(&place);
 }
 
-void tree_node_done(struct tree_node *node) {
+void overlay_node_done(struct tree_node *node) {
     free(node->path);
     *node = (struct tree_node){0};
 }
@@ -118,7 +118,7 @@ static char *above(const char *clean) {
 }
 
 /* ".." at the root stays there, as in every root. */
-struct error *tree_resolve(const struct tree *tree, const char *path, char **ret_clean) {
+struct error *overlay_resolve(const struct tree *tree, const char *path, char **ret_clean) {
     scoped_string char *done = mem_string(""), *todo = mem_string(path);
     for (int links = 0; *todo;) {
         struct span rest = span_of(todo), name = span_cut(&rest, '/');
@@ -129,9 +129,9 @@ struct error *tree_resolve(const struct tree *tree, const char *path, char **ret
         } else if (name.size > 0 && !span_is(name, ".")) {
             struct tree_node node;
             next = mem_printf("%s%s" SPAN_FORMAT, done, *done ? "/" : "", SPAN_ARGS(name));
-            tree_look(tree, next, &node);
+            overlay_look(tree, next, &node);
             scoped_string char *to = node.kind == TREE_LINK ? read_link(node.path) : NULL;
-            tree_node_done(&node);
+            overlay_node_done(&node);
             if (to) {
                 free(next);
                 if (++links > LINKS_MAX)
@@ -175,13 +175,13 @@ static void list_one(const char *path, struct map *seen) {
     if (directory) closedir(directory);
 }
 
-char **tree_list(const struct tree *tree, const char *clean) {
+char **overlay_list(const struct tree *tree, const char *clean) {
     scoped(map) struct map *seen = map_new();
     struct tree_node node;
     struct place place;
     walk(tree, clean, &node, &place);
     for (size_t i = 0; i < place.count; i++) list_one(place.dirs[i], seen);
-    tree_node_done(&node);
+    overlay_node_done(&node);
     place_done(&place);
     char **names = mem_array(map_count(seen) + 1, sizeof *names);
     size_t count = 0;
@@ -193,14 +193,14 @@ char **tree_list(const struct tree *tree, const char *clean) {
     return names;
 }
 
-struct error *tree_read(const struct tree *tree, const char *path, size_t limit_bytes,
-                        struct text *ret_text) {
+struct error *overlay_read(const struct tree *tree, const char *path, size_t limit_bytes,
+                           struct text *ret_text) {
     scoped_string char *clean = NULL;
     struct tree_node node;
-    TRY_PLAIN(tree_resolve(tree, path, &clean));
-    tree_look(tree, clean, &node);
+    TRY_PLAIN(overlay_resolve(tree, path, &clean));
+    overlay_look(tree, clean, &node);
     struct error *error = node.kind == TREE_FILE ? file_read(node.path, limit_bytes, ret_text)
                                                  : error_new(ERROR_NOT_FOUND, "there is no file /%s", clean);
-    tree_node_done(&node);
+    overlay_node_done(&node);
     return error;
 }

@@ -1,9 +1,10 @@
 /* layers: an image's layers as the container's root.
  *
- * BOX/rootfs is an overlay of the layers over an upper. Layers are named by links in BOX/l and the mount is made from BOX, because the
- * mount's options must fit in one page. What nobody keeps is written to BOX/upper, or, in a root that is read-only, to a tmpfs: it holds
- * mount points only. An image on top of this machine's own programs has grafts: /usr and others, each an overlay of its own on the same
- * directory of the layers, with the machine's below; the root overlay itself does not see across mounts. */
+ * BOX/rootfs is an overlay of the layers over an upper. Layers are named by links in BOX/l and the mount is
+ * made from BOX, because the mount's options must fit in one page. What nobody keeps is written to BOX/upper,
+ * or, in a root that is read-only, to a tmpfs: it holds mount points only. An image on top of this machine's
+ * own programs has grafts: /usr and others, each an overlay of its own on the same directory of the layers,
+ * with the machine's below; the root overlay itself does not see across mounts. */
 #include "init.h"
 
 #include <errno.h>
@@ -33,9 +34,10 @@ static void add(struct options *options, const char *format, ...) {
     va_end(args);
 }
 
-/* What is written is fresh: thrown away, or brought to the disk as a whole later. Nothing in it is worth an fsync, and a copy-up costs
- * 0.1 ms instead of 4. */
-static int mount_overlay(struct options *options, const char *upper, const char *work, const char *below, const char *to) {
+/* What is written is fresh: thrown away, or brought to the disk as a whole later. Nothing in it is worth an
+ * fsync, and a copy-up costs 0.1 ms instead of 4. */
+static int mount_overlay(struct options *options, const char *upper, const char *work, const char *below,
+                         const char *to) {
     add(options, ",upperdir=%s/u%s,workdir=%s", upper, below, work);
     size_t plain = options->used;
     add(options, ",volatile");
@@ -89,7 +91,8 @@ static int mount_graft(const struct layers *layers, const char *upper, size_t in
     const char *graft = layers->grafts[index];
     struct options options = {.used = 0};
     char work[48], base[16], to[512];
-    if (!add_layers(layers, graft, &options)) return 0; /* a layer took the whole of it away: the root shows what is left */
+    if (!add_layers(layers, graft, &options))
+        return 0; /* a layer took the whole of it away: the root shows what is left */
     snprintf(work, sizeof work, "%s/w/%zu", upper, index);
     snprintf(base, sizeof base, "%s/u", upper);
     snprintf(to, sizeof to, "rootfs%s", graft);
@@ -122,7 +125,8 @@ int rootfs_layers(const char *box, const struct layers *layers, const char *init
         return complain("%s: %s", box, strerror(errno));
     for (size_t i = 0; i < layers->count; i++) {
         snprintf(path, sizeof path, "l/%zu", i);
-        if (symlink(layers->layers[i], path)) return complain("link %s: %s", layers->layers[i], strerror(errno));
+        if (symlink(layers->layers[i], path))
+            return complain("link %s: %s", layers->layers[i], strerror(errno));
     }
     if (make_upper(layers, upper)) return -1;
     for (size_t i = 0; i < layers->graft_count; i++) /* before the root's overlay has the upper for itself */
