@@ -55,7 +55,14 @@ static void route(struct api *api, struct http_exchange *exchange) {
                      SPAN("{\"error\":\"this path has another method\",\"code\":\"UNIMPLEMENTED\"}\n"));
         return;
     }
-    const struct span apps = SPAN("/v1/apps/");
+    const struct span apps = SPAN("/v1/apps/"), images = SPAN("/v1/images");
+    if (span_starts(path, images.data)) {
+        struct span rest = {path.data + images.size, path.size - images.size};
+        bool below = rest.size > 0 && rest.data[0] == '/';
+        if (below) rest = (struct span){rest.data + 1, rest.size - 1};
+        if ((!below && rest.size > 0) || !images_handle(api, exchange, rest)) http_respond_error(exchange, no_route(exchange));
+        return;
+    }
     if (span_is(path, "/v1/ps") && span_is(method, "GET"))
         http_respond_json(exchange, 200, ps_all(api));
     else if (span_starts(path, apps.data))
@@ -86,6 +93,7 @@ struct api *api_new(const struct api_options *options) {
         .loop = options->loop,
         .pool = options->pool,
         .store = options->store,
+        .images = options->images,
         .version = mem_string(options->version ? options->version : "unknown"),
         .state_dir = mem_string(options->state_dir),
         .runtime_dir = mem_string(options->runtime_dir),
@@ -94,7 +102,7 @@ struct api *api_new(const struct api_options *options) {
         .domain = mem_string(options->domain ? options->domain : "localhost"),
     };
     struct list *const lists[] = {&api->token_files, &api->deploys, &api->wakes, &api->listeners,
-                                  &api->followers};
+                                  &api->followers,   &api->preparing, &api->image_works};
     for (size_t i = 0; i < COUNT(lists); i++) list_init(lists[i]);
     api->server = http_server_new(
         &(struct http_server_options){.loop = api->loop, .on_request = on_request, .owner = api});
@@ -120,6 +128,7 @@ void api_free(struct api *api) {
     /* Streams first: they look at the pool whenever the server lets them go. */
     events_forget(api);
     logs_forget(api);
+    images_forget(api);
     http_server_free(api->server);
     deploys_forget(api);
     wakes_forget(api);

@@ -7,7 +7,9 @@
  *   GET    /v1/version                        GET    /v1/ps       GET /v1/events (a line of ps at each
  * change) PUT    /v1/apps {yaml, file_name, env}    DELETE /v1/apps/APP POST
  * /v1/apps/APP/{wake,doze,sleep,stop}[?function=F] GET    /v1/logs?app=A&function=F&since=MS&last=N&follow=1
- * GET /metrics */
+ * GET    /v1/images                         POST   /v1/images/{pull,import,build,alias,remove,prune} {...}
+ * GET /metrics
+ * PUT /v1/apps?lines=1 and the images' POST answer with lines {"line": ...} while they work, the answer last. */
 #pragma once
 #include "identity.h"
 #include "pool.h"
@@ -18,6 +20,7 @@ struct api_options {
     struct io_loop *loop;
     struct pool *pool;
     struct store *store;
+    struct image_store *images;
     struct identity *identity; /* whose tokens it makes and revokes */
     const char *version;
     const char *state_dir; /* `api-token` lies in it, 0600; made at the first TCP address */

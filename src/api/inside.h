@@ -15,11 +15,14 @@ struct api {
     struct io_loop *loop;
     struct pool *pool;
     struct store *store;
+    struct image_store *images;
     char *version, *state_dir, *runtime_dir, *logs_dir, *gateway, *domain;
     struct http_server *server;
     char *token;             /* NULL: no TCP address yet */
     struct list token_files; /* in runtime_dir, to be taken away at the end */
     struct list deploys;     /* the first is at work */
+    struct list preparing;   /* deploys whose images are being brought */
+    struct list image_works;
     struct list wakes;
     struct list listeners; /* of events */
     struct list followers; /* of logs */
@@ -46,6 +49,19 @@ const char *query_value(struct http_exchange *exchange, const char *name);
 must_check struct error *query_u64(struct http_exchange *exchange, const char *name, uint64_t absent,
                                    uint64_t *ret);
 
+/* ---- lines.c: an answer with lines of progress before it ---- */
+struct lines {
+    struct http_exchange *exchange; /* NULL: the client is gone, or all was answered */
+    bool wanted, begun, choked;
+    size_t missed;
+    void (*drained)(struct http_exchange *exchange); /* calls lines_drained */
+};
+void lines_init(struct lines *lines, struct http_exchange *exchange, bool wanted);
+void lines_say(struct lines *lines, struct span text);
+void lines_drained(struct lines *lines);
+void lines_answer(struct lines *lines, json_t *taken_json); /* the end */
+void lines_refuse(struct lines *lines, struct error *taken_error);
+
 /* ---- ps.c ---- */
 json_t *ps_all(struct api *api);
 json_t *ps_app(struct api *api, const char *app); /* {"app", "functions": [...]} */
@@ -56,6 +72,9 @@ char *function_url(struct api *api, const struct pool_function *function, bool p
 void deploy_handle(struct api *api, struct http_exchange *exchange);
 void remove_handle(struct api *api, struct http_exchange *exchange, const char *app);
 void deploys_forget(struct api *api);
+/* `rest`: behind /v1/images/, empty for that itself. False: no such route. */
+bool images_handle(struct api *api, struct http_exchange *exchange, struct span rest);
+void images_forget(struct api *api);
 void verb_handle(struct api *api, struct http_exchange *exchange, const char *app, const char *verb);
 void wakes_forget(struct api *api);
 void logs_handle(struct api *api, struct http_exchange *exchange);

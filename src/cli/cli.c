@@ -71,6 +71,6 @@ int cli_main(int argc, char **argv, const struct cli_hooks *hooks) {
         signal(SIGPIPE, SIG_IGN); /* a daemon that hangs up is an error to tell, no death */
     int status = flushed(run(&command));
     place_done(&command.place);
-    free(command.words);
+    free(command.words), free(command.options.args);
     return status;
 }

@@ -16,9 +16,19 @@ enum option {
     OPTION_LAST = 8,
     OPTION_TEXT = 16,
     OPTION_NO_WAIT = 32,
+    OPTION_ALL = 64,
+    OPTION_AGAIN = 128,
+    OPTION_FORCE = 256,
+    OPTION_NAME = 512,
+    OPTION_DOCKERFILE = 1024,
+    OPTION_BUILD_ARG = 2048,
+    OPTION_TARGET = 4096,
 };
 struct options {
-    bool json, follow, text, no_wait;
+    bool json, follow, text, no_wait, all, again, force;
+    const char *name, *dockerfile, *target; /* NULL: not told */
+    const char **args; /* of --build-arg */
+    size_t arg_count;
     bool help;        /* --help: nothing else counts */
     int64_t since_ms; /* wall; -1: not told */
     int64_t last;     /* -1: not told */
@@ -48,7 +58,7 @@ struct command {
     bool reader_left;    /* of our standard output, while a stream came */
 };
 
-enum words_kind { WORDS_NONE, WORDS_APPS, WORDS_FUNCTIONS, WORDS_FILES, WORDS_VERBS, WORDS_SHELLS };
+enum words_kind { WORDS_NONE, WORDS_APPS, WORDS_FUNCTIONS, WORDS_FILES, WORDS_VERBS, WORDS_SHELLS, WORDS_IMAGES };
 struct verb {
     const char *name;
     const char *operands; /* "APP[.FUNCTION]..." */
@@ -133,5 +143,6 @@ int down_run(struct command *command);
 int app_run(struct command *command); /* wake, doze, sleep, stop */
 int logs_run(struct command *command);
 int top_run(struct command *command);
+int image_run(struct command *command);
 int completion_run(struct command *command); /* the shell's script */
 int complete_run(struct command *command);   /* what may stand at the cursor */

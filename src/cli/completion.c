@@ -99,6 +99,11 @@ static void offer_verbs(const char *prefix) {
         if (!verbs[i].hidden) offer(verbs[i].name, prefix);
 }
 
+static void offer_image_words(const char *prefix) {
+    static const char *const words[] = {"ls", "pull", "build", "import", "alias", "rm", "prune"};
+    for (size_t i = 0; i < COUNT(words); i++) offer(words[i], prefix);
+}
+
 int complete_run(struct command *command) {
     if (command->argc < 2) return STATUS_USAGE;
     const char *prefix = command->argv[command->argc - 1];
@@ -121,6 +126,12 @@ int complete_run(struct command *command) {
     case WORDS_FILES: puts(":files"); break;
     case WORDS_VERBS:
         if (more) offer_verbs(prefix);
+        break;
+    case WORDS_IMAGES:
+        if (command->argc == 3)
+            offer_image_words(prefix);
+        else
+            puts(":files");
         break;
     case WORDS_SHELLS:
         if (more) offer("bash", prefix);

@@ -8,6 +8,13 @@ const struct option_row option_rows[] = {
     {"--last", 'n', "N", "only the last N lines (1000 where --since is not told)", OPTION_LAST},
     {"--text", 0, NULL, "only what was written, without its time and source", OPTION_TEXT},
     {"--no-wait", 0, NULL, "come back at once, not when it is awake", OPTION_NO_WAIT},
+    {"--all", 0, NULL, "prune: also images that have a name but no app", OPTION_ALL},
+    {"--again", 0, NULL, "pull: also what is here already; a tag may mean something newer", OPTION_AGAIN},
+    {"--force", 0, NULL, "build: every step anew, nothing from the cache", OPTION_FORCE},
+    {"--name", 't', "NAME", "build: what the image is called", OPTION_NAME},
+    {"--dockerfile", 0, "FILE", "build: instead of DIRECTORY/Dockerfile", OPTION_DOCKERFILE},
+    {"--build-arg", 0, "NAME=VALUE", "build: for an ARG; without =VALUE from your environment", OPTION_BUILD_ARG},
+    {"--target", 0, "STAGE", "build: up to that stage", OPTION_TARGET},
 };
 const size_t option_row_count = COUNT(option_rows);
 
@@ -19,6 +26,16 @@ static struct error *set(struct options *options, const struct option_row *row, 
     case OPTION_FOLLOW: options->follow = true; break;
     case OPTION_TEXT: options->text = true; break;
     case OPTION_NO_WAIT: options->no_wait = true; break;
+    case OPTION_ALL: options->all = true; break;
+    case OPTION_AGAIN: options->again = true; break;
+    case OPTION_FORCE: options->force = true; break;
+    case OPTION_NAME: options->name = value; break;
+    case OPTION_DOCKERFILE: options->dockerfile = value; break;
+    case OPTION_TARGET: options->target = value; break;
+    case OPTION_BUILD_ARG:
+        options->args = mem_grow(options->args, options->arg_count + 1, sizeof *options->args);
+        options->args[options->arg_count++] = value;
+        break;
     case OPTION_SINCE:
         if (words_to_ms(value, &ago_ms)) {
             options->since_ms = clock_wall_ms() - ago_ms;

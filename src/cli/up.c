@@ -6,6 +6,7 @@
 
 #include "app.h"
 #include "command.h"
+#include "lines.h"
 
 #define FILE_BYTES_MAX (4 * 1024 * 1024) /* the daemon's own limit is lower, and told by it */
 #define ANSWER_TIMEOUT_MS 120000         /* a commit on a slow disk */
@@ -113,9 +114,14 @@ int up_run(struct command *command) {
         scoped_json json_t *json = NULL;
         const char *path = command->words[i];
         struct error *error = body_of(path, &body);
-        const struct question question = {
-            .method = "PUT", .target = "/v1/apps", .body = span_of(body), .timeout_ms = ANSWER_TIMEOUT_MS};
-        if (!error) error = ask(command, &question, &json);
+        struct progress progress = {0}; /* an image that is not here is pulled first, for as long as that takes */
+        const struct question question = {.method = "PUT",
+                                          .target = "/v1/apps?lines=1",
+                                          .body = span_of(body),
+                                          .line = progress_line,
+                                          .owner = &progress};
+        if (!error) error = ask(command, &question, NULL);
+        if (!error) error = progress_end(&progress, &json);
         if (error) return fail_up(command, path, error);
         if (command->options.json)
             print_json(json);

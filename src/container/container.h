@@ -41,6 +41,11 @@ struct container_spec {
     const char *const
         *layers; /* directories, top first; none: the host image (this machine's /usr etc., read-only) */
     size_t layer_count;
+    const char *const *grafts; /* NULL-terminated: directories of this machine that lie below the layers at the
+                                  same path; NULL: none */
+    const char *upper; /* a directory in whose u and w the overlay writes, and that stays; NULL: a fresh one, gone with the
+                          container. With layers and a writable root only */
+    bool plain_env;    /* the function's environment as it is, nothing of ours added */
     const struct container_mount *mounts;
     size_t mount_count;
 };

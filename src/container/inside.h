@@ -99,10 +99,12 @@ struct container {
     struct core_function *function;
     char **layers;
     size_t layer_count;
+    char **grafts; /* NULL-terminated */
+    char *upper;
     struct container_mount *mounts;
     size_t mount_count;
     struct slot *slot;
-    bool start, was_ready, frozen, freed, kill_wanted;
+    bool plain_env, start, was_ready, frozen, freed, kill_wanted;
     int64_t started_wall_ms;
     int pid, pidfd, netns_fd, ready_fd;
     uint32_t network_index; /* 0: no way out */

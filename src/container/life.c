@@ -45,6 +45,12 @@ struct container *container_create(struct container_host *host, const struct con
     container->layers = mem_array(spec->layer_count + 1, sizeof *container->layers);
     for (size_t i = 0; i < spec->layer_count; i++) container->layers[i] = mem_string(spec->layers[i]);
     container->layer_count = spec->layer_count;
+    size_t grafts = 0;
+    while (spec->grafts && spec->grafts[grafts]) grafts++;
+    container->grafts = mem_array(grafts + 1, sizeof *container->grafts);
+    for (size_t i = 0; i < grafts; i++) container->grafts[i] = mem_string(spec->grafts[i]);
+    container->upper = mem_string(spec->upper);
+    container->plain_env = spec->plain_env;
     container->mounts = mem_array(spec->mount_count + 1, sizeof *container->mounts);
     for (size_t i = 0; i < spec->mount_count; i++)
         container->mounts[i] =
@@ -73,7 +79,8 @@ void life_free(struct container *container) {
     for (size_t i = 0; i < container->layer_count; i++) free(container->layers[i]);
     for (size_t i = 0; i < container->mount_count; i++)
         free((char *)container->mounts[i].source), free((char *)container->mounts[i].destination);
-    free(container->layers), free(container->mounts);
+    for (char **graft = container->grafts; graft && *graft; graft++) free(*graft);
+    free(container->grafts), free(container->layers), free(container->mounts), free(container->upper);
     error_free(container->end.error);
     free(container);
     host_unref(host);

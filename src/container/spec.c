@@ -80,8 +80,7 @@ static json_t *mounts_of(const struct container *container) {
     return mounts;
 }
 
-static json_t *environment(const struct core_function *function, const char *id) {
-    json_t *env = json_array();
+static void add_own_environment(json_t *env, const struct core_function *function, const char *id) {
     json_array_append_new(env, json_string("PATH=" PATH));
     json_array_append_new(env, json_string("LANG=C.UTF-8"));
     json_array_append_new(env,
@@ -90,6 +89,12 @@ static json_t *environment(const struct core_function *function, const char *id)
     json_array_append_new(env, json_sprintf("CATNAP_FUNCTION=%s", function->name));
     json_array_append_new(env, json_sprintf("CATNAP_CONTAINER=%s", id));
     if (function->port) json_array_append_new(env, json_sprintf("PORT=%u", function->port));
+}
+
+static json_t *environment(const struct container *container) {
+    const struct core_function *function = container->function;
+    json_t *env = json_array();
+    if (!container->plain_env) add_own_environment(env, function, container->id);
     for (size_t i = 0; i < function->env_count; i++) { /* the last of a name is the one that counts */
         for (size_t at = json_array_size(env); at-- > 0;) {
             const char *old = json_string_value(json_array_get(env, at));
@@ -149,7 +154,7 @@ static json_t *limits(void) {
 static json_t *process_of(const struct container *container) {
     const struct core_function *function = container->function;
     return json_pack("{s:b, s:{s:i, s:i}, s:o, s:o, s:s, s:o, s:o, s:b}", "terminal", 0, "user", "uid", 0,
-                     "gid", 0, "args", arguments(container), "env", environment(function, container->id),
+                     "gid", 0, "args", arguments(container), "env", environment(container),
                      "cwd", function->workdir ? function->workdir : "/", "capabilities", capabilities(),
                      "rlimits", limits(), "noNewPrivileges", 1);
 }
@@ -222,7 +227,9 @@ void spec_job(const struct container *container, struct text *job) {
     scoped_string char *pid = slot_file(container->slot, "pid");
     add_item(job, "logs=", logs);
     for (size_t i = 0; i < container->layer_count; i++) add_item(job, "layer=", container->layers[i]);
+    for (char **graft = container->grafts; graft && *graft; graft++) add_item(job, "graft=", *graft);
     if (container->function->writable_rootfs) add_item(job, "writable", "");
+    if (container->upper) add_item(job, "upper=", container->upper);
     add_item(job, "hostname=", container->function->name);
     if (container->network_index) network_job(host, container->network_index, job);
     add_item(job, "exec", "");

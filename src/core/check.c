@@ -54,10 +54,13 @@ static struct error *check_image(const char *image) {
     return NULL;
 }
 
-static struct error *check_command(char *const *command) {
+/* An image of a registry may name its program itself. */
+static struct error *check_command(char *const *command, const char *image) {
     size_t size_bytes = 0;
-    if (!command || !command[0])
+    if (!command || !command[0]) {
+        if (image[0] != '/' && strcmp(image, "host") != 0) return NULL;
         return BAD("command: missing; e.g. command: [python3, -m, http.server, \"8000\"]");
+    }
     if (!command[0][0]) return BAD("command: its first word is empty; it names the program");
     for (size_t i = 0; command[i]; i++) size_bytes += strlen(command[i]) + 1;
     if (size_bytes > COMMAND_BYTES_MAX)
@@ -184,7 +187,7 @@ struct error *core_function_check(const struct core_function *function) {
     TRY_PLAIN(core_name_check("app", function->app));
     TRY_PLAIN(core_name_check("functions", function->name));
     TRY_PLAIN(check_image(function->image));
-    TRY_PLAIN(check_command(function->command));
+    TRY_PLAIN(check_command(function->command, function->image));
     TRY_PLAIN(check_env(function));
     if (function->workdir) TRY_PLAIN(check_path("workdir", function->workdir));
     TRY_PLAIN(check_user(function->user));

@@ -35,6 +35,9 @@ const char config_usage[] =
     "                  backoff_first backoff_max log_file_size leave_containers no_auth pythons\n"
     "of the gateway:   head_size (64KiB) body_size (no limit) connections_max head_timeout (30s)\n"
     "                  idle_timeout (75s) body_timeout (60s) write_timeout (60s) comments_every (15s)\n"
+    "                  registry_auth image_disk pull_stall, and maps: mirrors (docker.io: "
+    "http://127.0.0.1:5000)\n"
+    "                  and aliases (tabbyml/tabby: NAME, sha256:ID, host)\n"
     "example: catnap serve --state /srv/catnap --gateway 0.0.0.0:80\n";
 
 static void replace(char **field, const char *value) {
@@ -63,9 +66,15 @@ static struct error *set(struct config *config, const char *key, const char *val
         const char *key;
         char **field;
     } strings[] = {
-        {"user", &config->user},       {"domain", &config->domain},   {"runtime", &config->runtime},
-        {"gateway", &config->gateway}, {"api", &config->api},         {"state", &config->state_dir},
-        {"modal", &config->modal},     {"pythons", &config->pythons},
+        {"user", &config->user},
+        {"domain", &config->domain},
+        {"runtime", &config->runtime},
+        {"gateway", &config->gateway},
+        {"api", &config->api},
+        {"state", &config->state_dir},
+        {"modal", &config->modal},
+        {"pythons", &config->pythons},
+        {"registry_auth", &config->registry_auth},
     };
     for (size_t i = 0; i < COUNT(strings); i++) {
         if (strcmp(key, strings[i].key) != 0) continue;
@@ -79,12 +88,41 @@ static struct error *set(struct config *config, const char *key, const char *val
     if (strcmp(key, "backoff_first") == 0) return core_duration_parse(value, &config->backoff_first_ms);
     if (strcmp(key, "backoff_max") == 0) return core_duration_parse(value, &config->backoff_max_ms);
     if (strcmp(key, "log_file_size") == 0) return core_size_parse(value, &config->log_file_bytes);
+    if (strcmp(key, "image_disk") == 0) return core_size_parse(value, &config->image_bytes);
+    if (strcmp(key, "pull_stall") == 0) return core_duration_parse(value, &config->pull_stall_ms);
     if (strcmp(key, "leave_containers") == 0) return boolean(value, &config->leave_containers);
     if (strcmp(key, "no_auth") == 0) return boolean(value, &config->no_auth);
     bool known = false;
     struct error *error = config_limit_set(config, key, value, &known);
     return known ? error
                  : error_new(ERROR_INVALID_ARGUMENT, "unknown key (known: see `catnap serve --help`)");
+}
+
+/* `mirrors` and `aliases`: a map each; several mirrors of one registry stand in one text, with blanks
+ * between. */
+static struct error *set_map(struct config *config, const char *key, yaml_document_t *document,
+                             const yaml_node_t *map) {
+    bool mirrors = strcmp(key, "mirrors") == 0;
+    struct config_pair **pairs = mirrors ? &config->mirrors : &config->aliases;
+    size_t *count = mirrors ? &config->mirror_count : &config->alias_count;
+    if (!mirrors && strcmp(key, "aliases") != 0)
+        return error_new(ERROR_INVALID_ARGUMENT, "expected one value");
+    for (yaml_node_pair_t *pair = map->data.mapping.pairs.start; pair < map->data.mapping.pairs.top; pair++) {
+        const yaml_node_t *name = yaml_document_get_node(document, pair->key);
+        const yaml_node_t *value = yaml_document_get_node(document, pair->value);
+        if (name->type != YAML_SCALAR_NODE || value->type != YAML_SCALAR_NODE)
+            return error_new(ERROR_INVALID_ARGUMENT, "expected `name: value`");
+        struct span rest = span_of((const char *)value->data.scalar.value);
+        while (rest.data) {
+            struct span one = span_trim(mirrors ? span_cut(&rest, ' ') : rest);
+            if (!mirrors) rest.data = NULL;
+            if (one.size == 0) continue;
+            *pairs = mem_grow(*pairs, *count + 1, sizeof **pairs);
+            (*pairs)[(*count)++] =
+                (struct config_pair){mem_string((const char *)name->data.scalar.value), span_string(one)};
+        }
+    }
+    return NULL;
 }
 
 static struct error *set_pairs(struct config *config, const char *path, yaml_document_t *document) {
@@ -97,6 +135,11 @@ static struct error *set_pairs(struct config *config, const char *path, yaml_doc
         const yaml_node_t *key = yaml_document_get_node(document, pair->key);
         const yaml_node_t *value = yaml_document_get_node(document, pair->value);
         unsigned long line = key->start_mark.line + 1;
+        if (key->type == YAML_SCALAR_NODE && value->type == YAML_MAPPING_NODE) {
+            const char *name = (const char *)key->data.scalar.value;
+            TRY(set_map(config, name, document, value), "%s:%lu: %s", path, line, name);
+            continue;
+        }
         if (key->type != YAML_SCALAR_NODE || value->type != YAML_SCALAR_NODE)
             return error_new(ERROR_INVALID_ARGUMENT, "%s:%lu: expected `key: value`", path, line);
         TRY(set(config, (const char *)key->data.scalar.value, (const char *)value->data.scalar.value),
@@ -247,9 +290,15 @@ struct error *config_read(int argc, char **argv, struct config *ret_config, bool
 }
 
 void config_done(struct config *config) {
-    char *strings[] = {config->state_dir, config->run_dir, config->gateway,   config->api,   config->user,
-                       config->domain,    config->runtime, config->init_path, config->modal, config->pythons};
+    char *strings[] = {config->state_dir, config->run_dir, config->gateway,      config->api,
+                       config->user,      config->domain,  config->runtime,      config->init_path,
+                       config->modal,     config->pythons, config->registry_auth};
     for (size_t i = 0; i < COUNT(strings); i++) free(strings[i]);
+    for (size_t i = 0; i < config->mirror_count; i++)
+        free(config->mirrors[i].name), free(config->mirrors[i].value);
+    for (size_t i = 0; i < config->alias_count; i++)
+        free(config->aliases[i].name), free(config->aliases[i].value);
+    free(config->mirrors), free(config->aliases);
     for (size_t i = 0; i < config->up_count; i++) free(config->up[i]);
     free(config->up);
     *config = (struct config){0};

@@ -2,6 +2,9 @@
 #pragma once
 #include "http.h"
 
+struct config_pair {
+    char *name, *value;
+};
 struct config {
     char *state_dir;
     char *run_dir;   /* bundles, sockets; on a tmpfs where there is one */
@@ -19,11 +22,16 @@ struct config {
     uint32_t containers_max, primed_max, launchers;
     int64_t reclaim_after_ms, backoff_first_ms, backoff_max_ms;
     uint64_t log_file_bytes;
-    struct http_limits limits; /* of the gateway; 0 in it: http's own defaults */
-    uint64_t body_bytes;       /* longest request body; 0: no limit */
-    int64_t comments_every_ms; /* see gateway.h; 0: its default */
-    bool leave_containers;     /* at the end: they go on, for the next daemon to adopt */
-    bool line_is_wrong; /* where config_read failed: by the command line, not by the file or the machine */
+    struct http_limits limits;             /* of the gateway; 0 in it: http's own defaults */
+    uint64_t body_bytes;                   /* longest request body; 0: no limit */
+    int64_t comments_every_ms;             /* see gateway.h; 0: its default */
+    struct config_pair *mirrors, *aliases; /* of images: registry to mirror, name to what it means */
+    size_t mirror_count, alias_count;
+    char *registry_auth;  /* a file of containers-auth.json(5); NULL: skopeo's default */
+    uint64_t image_bytes; /* all layers together; 0: no limit */
+    int64_t pull_stall_ms;
+    bool leave_containers; /* at the end: they go on, for the next daemon to adopt */
+    bool line_is_wrong;    /* where config_read failed: by the command line, not by the file or the machine */
 };
 
 /* Arguments of `serve`. INVALID_ARGUMENT says what was wrong; *ret_help: asked for help, config stays empty.

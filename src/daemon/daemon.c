@@ -11,6 +11,7 @@
 #include "container.h"
 #include "gateway.h"
 #include "identity.h"
+#include "image.h"
 #include "modal.h"
 #include "node.h"
 #include "pool.h"
@@ -26,6 +27,7 @@
 #define CATNAP_VERSION "0"
 #endif
 #define CONTAINER_NUMBERS 1000000000u /* for one life of the daemon */
+#define STEP_NUMBERS 10000000u        /* of containers in which images are built */
 #define MANIFEST_LIMIT (1024 * 1024)
 #define URL_MARK "{url}"
 #define MODAL_ADDRESS "127.0.0.1:7071" /* where nothing else is said and nobody has it */
@@ -38,6 +40,7 @@ struct daemon {
     struct container_host *host;
     struct volumes *volumes;
     struct node *node;
+    struct image_store *images;
     struct pool *pool;
     struct api *api;
     struct gateway *gateway;
@@ -63,6 +66,37 @@ static void on_app(void *owner, struct core_app *taken_app) {
     log_error("daemon", "app %s is not served: %s", app->name, text);
 }
 
+static struct image_pair *image_pairs(const struct config_pair *pairs, size_t count) {
+    struct image_pair *result = mem_array(count + 1, sizeof *result);
+    for (size_t i = 0; i < count; i++) result[i] = (struct image_pair){pairs[i].name, pairs[i].value};
+    return result;
+}
+
+static struct error *images_open(struct daemon *daemon) {
+    const struct config *config = &daemon->config;
+    scoped_string char *dir = path_join(config->state_dir, "images");
+    struct image_pair *mirrors = image_pairs(config->mirrors, config->mirror_count);
+    struct image_pair *aliases = image_pairs(config->aliases, config->alias_count);
+    struct error *error = image_store_open(
+        &(struct image_options){
+            .loop = daemon->loop,
+            .dir = dir,
+            .store = daemon->store,
+            .runner = node_image_runner(daemon->node),
+            .mirrors = mirrors,
+            .mirror_count = config->mirror_count,
+            .aliases = aliases,
+            .alias_count = config->alias_count,
+            .auth_file = config->registry_auth,
+            .quota_bytes = config->image_bytes,
+            .stall_ms = config->pull_stall_ms,
+        },
+        &daemon->images);
+    free(mirrors), free(aliases);
+    if (!error) node_images_set(daemon->node, daemon->images);
+    return error;
+}
+
 static struct error *machine_open(struct daemon *daemon) {
     const struct config *config = &daemon->config;
     const char *run_name = strrchr(config->run_dir, '/') + 1; /* "catnap-1a2b3c4d": the group's name too */
@@ -77,6 +111,8 @@ static struct error *machine_open(struct daemon *daemon) {
         .launchers = config->launchers,
         .log_file_bytes = config->log_file_bytes,
     };
+    uint64_t steps;
+    TRY_PLAIN(store_numbers(daemon->store, STEP_NUMBERS, &steps));
     TRY_PLAIN(container_host_open(&options, &daemon->host));
     scoped_string char *volumes = path_join(config->state_dir, "volumes");
     TRY_PLAIN(
@@ -87,8 +123,9 @@ static struct error *machine_open(struct daemon *daemon) {
         .host = daemon->host,
         .volumes = daemon->volumes,
         .logs_dir = daemon->logs_dir,
+        .step_numbers = steps,
     });
-    return NULL;
+    return images_open(daemon);
 }
 
 static struct error *pool_open(struct daemon *daemon) {
@@ -153,6 +190,7 @@ static struct error *doors_open(struct daemon *daemon) {
         .pool = daemon->pool,
         .store = daemon->store,
         .identity = daemon->identity,
+        .images = daemon->images,
         .version = CATNAP_VERSION,
         .state_dir = config->state_dir,
         .runtime_dir = config->run_dir,
@@ -172,9 +210,14 @@ static struct error *doors_open(struct daemon *daemon) {
 
 /* ---- the end ---- */
 
-static void on_all_stopped(void *owner) {
+static void on_images_stopped(void *owner) {
     struct daemon *daemon = owner;
     io_loop_stop(daemon->loop);
+}
+
+static void on_all_stopped(void *owner) {
+    struct daemon *daemon = owner;
+    image_store_stop(daemon->images, on_images_stopped, daemon);
 }
 
 static void end(struct daemon *daemon, int status) {
@@ -183,7 +226,10 @@ static void end(struct daemon *daemon, int status) {
     modal_close(daemon->modal);
     gateway_free(take(daemon->gateway));
     if (!daemon->pool || daemon->config.leave_containers) {
-        io_loop_stop(daemon->loop);
+        if (daemon->images)
+            image_store_stop(daemon->images, on_images_stopped, daemon);
+        else
+            io_loop_stop(daemon->loop);
         return;
     }
     pool_stop_all(daemon->pool, on_all_stopped, daemon);
@@ -282,6 +328,7 @@ static void close_all(struct daemon *daemon) {
     gateway_free(daemon->gateway);
     modal_free(daemon->modal);
     pool_free(daemon->pool);
+    image_store_free(daemon->images);
     node_free(daemon->node);
     container_host_free(daemon->host);
     identity_free(daemon->identity);

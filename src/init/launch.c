@@ -8,8 +8,8 @@
  * with the daemon: the socket says so.
  *
  * The job: strings, each ended by NUL. "logs=DIR", "layer=DIR"... (top first; none: the host image),
- * "writable", "hostname=NAME", "veth=HOST_NAME HOST_IP OWN_IP" (addresses as numbers), then "exec" and the
- * runtime's arguments. */
+ * "graft=DIR"... (see layers.c), "writable", "upper=DIR" (kept, instead of one in the box), "hostname=NAME", "veth=HOST_NAME HOST_IP OWN_IP"
+ * (addresses as numbers), then "exec" and the runtime's arguments. */
 #include "init.h"
 
 #include <errno.h>
@@ -24,7 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SOCKET_FD = 3, JOB_MAX = 128 * 1024, LAYERS_MAX = 256, ARGUMENTS_MAX = 64 };
+enum { SOCKET_FD = 3, JOB_MAX = 128 * 1024, ARGUMENTS_MAX = 64 };
 
 struct launch {
     const char *box, *init, *hide;
@@ -32,9 +32,7 @@ struct launch {
 };
 struct job {
     const char *logs, *hostname, *veth;
-    char *layers[LAYERS_MAX];
-    size_t layer_count;
-    bool writable;
+    struct layers layers;
     char *argv[ARGUMENTS_MAX + 1];
 };
 
@@ -77,11 +75,16 @@ static int parse_job(char *text, size_t size, struct job *job) {
             job->hostname = value;
         } else if ((value = value_of(item, "veth"))) {
             job->veth = value;
+        } else if ((value = value_of(item, "upper"))) {
+            job->layers.kept = value;
         } else if (value_of(item, "layer")) {
-            if (job->layer_count == LAYERS_MAX) return complain("more than %d layers", LAYERS_MAX);
-            job->layers[job->layer_count++] = item + strlen("layer=");
+            if (job->layers.count == LAYERS_MAX) return complain("more than %d layers", LAYERS_MAX);
+            job->layers.layers[job->layers.count++] = item + strlen("layer=");
+        } else if (value_of(item, "graft")) {
+            if (job->layers.graft_count == GRAFTS_MAX) return complain("more than %d grafts", GRAFTS_MAX);
+            job->layers.grafts[job->layers.graft_count++] = item + strlen("graft=");
         } else if (strcmp(item, "writable") == 0) {
-            job->writable = true;
+            job->layers.writable = true;
         } else if (strcmp(item, "exec") == 0) {
             in_arguments = true;
         }
@@ -110,9 +113,7 @@ static int to_fd(const char *path, int flags, int wanted) {
 }
 
 static int carry_out(struct launch *launch, struct job *job) {
-    if (job->layer_count > 0 &&
-        rootfs_layers(launch->box, job->layers, job->layer_count, job->writable, launch->init))
-        return -1;
+    if (job->layers.count > 0 && rootfs_layers(launch->box, &job->layers, launch->init)) return -1;
     if (job->hostname && sethostname(job->hostname, strlen(job->hostname)))
         return complain("hostname: %s", strerror(errno));
     if (job->veth && make_veth(launch, job->veth)) return -1;

@@ -2,9 +2,8 @@
  *
  * BOX/host: this machine's own programs and libraries, read-only, in a fresh tmpfs: /usr as it is, /bin and
  * the like as the machine has them, an /etc of the few files that programs and the dynamic linker look for,
- * private /tmp, /var/tmp, /run and /root. Nothing else of the machine is in it. BOX/rootfs: an overlay of an
- * image's layers over a fresh upper. Layers are named by links in BOX/l and the mount is made from BOX,
- * because the mount's options must fit in one page. */
+ * private /tmp, /var/tmp, /run and /root. Nothing else of the machine is in it. Images
+ * with layers: layers.c. */
 #include "init.h"
 
 #include <dirent.h>
@@ -16,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int make_dir(const char *path, mode_t mode) {
+int rootfs_dir(const char *path, mode_t mode) {
     if (mkdir(path, mode) && errno != EEXIST) return complain("make %s: %s", path, strerror(errno));
     return 0;
 }
@@ -51,11 +50,11 @@ static int bring(const char *path) {
                                                              : 0;
     }
     if (!S_ISDIR(status.st_mode)) return bind_file(path, path + 1);
-    return make_dir(path + 1, 0755) ? -1 : bind(path, path + 1);
+    return rootfs_dir(path + 1, 0755) ? -1 : bind(path, path + 1);
 }
 
 static int private_dir(const char *path, const char *options) {
-    if (make_dir(path, 0755)) return -1;
+    if (rootfs_dir(path, 0755)) return -1;
     if (mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, options))
         return complain("tmpfs on %s: %s", path, strerror(errno));
     return 0;
@@ -64,7 +63,7 @@ static int private_dir(const char *path, const char *options) {
 /* What is in it, each by itself: in the directory itself there is room for mount points. */
 static int bring_entries(const char *path) {
     DIR *directory = opendir(path);
-    int result = make_dir(path + 1, 0755);
+    int result = rootfs_dir(path + 1, 0755);
     for (struct dirent *entry; directory && result == 0 && (entry = readdir(directory));) {
         char inside[300];
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
@@ -122,7 +121,7 @@ static int make_etc(void) {
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         char here[32];
         snprintf(here, sizeof here, "/%s", folders[i]);
-        if (access(here, F_OK) == 0 && make_dir(folders[i], 0755)) return -1;
+        if (access(here, F_OK) == 0 && rootfs_dir(folders[i], 0755)) return -1;
     }
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         if (write_file(AT_FDCWD, files[i][0], files[i][1], O_CREAT | O_TRUNC))
@@ -132,66 +131,26 @@ static int make_etc(void) {
     return bring_pythons();
 }
 
-static int bring_init(const char *init) {
-    if (make_dir(".catnap", 0755)) return -1;
+int rootfs_bring_init(const char *init) {
+    if (rootfs_dir(".catnap", 0755)) return -1;
     return bind_file(init, ".catnap/init");
 }
 
 int rootfs_host(const char *box, const char *init) {
     static const char *const from_here[] = {"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"};
     static const char *const empty[] = {"proc", "sys", "dev", "var", "home", "mnt", "srv"};
-    if (chdir(box) || make_dir("host", 0755)) return complain("%s: %s", box, strerror(errno));
+    if (chdir(box) || rootfs_dir("host", 0755)) return complain("%s: %s", box, strerror(errno));
     if (mount("tmpfs", "host", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755"))
         return complain("tmpfs for the root: %s", strerror(errno));
     if (chdir("host")) return complain("enter the root: %s", strerror(errno));
     for (size_t i = 0; i < sizeof from_here / sizeof *from_here; i++)
         if (bring(from_here[i])) return -1;
     for (size_t i = 0; i < sizeof empty / sizeof *empty; i++)
-        if (make_dir(empty[i], 0755)) return -1;
+        if (rootfs_dir(empty[i], 0755)) return -1;
     if (bring_entries("/opt")) return -1;
     if (private_dir("tmp", "mode=1777") || private_dir("var/tmp", "mode=1777") ||
         private_dir("run", "mode=755") || private_dir("root", "mode=700"))
         return -1;
-    if (make_etc() || bring_init(init)) return -1;
-    return chdir(box) ? complain("%s: %s", box, strerror(errno)) : 0;
-}
-
-static int mount_overlay(size_t count, const char *upper) {
-    char options[4096];
-    size_t used = (size_t)snprintf(options, sizeof options, "lowerdir=l/0");
-    for (size_t i = 1; i < count; i++)
-        used += (size_t)snprintf(options + used, sizeof options - used, ":l/%zu", i);
-    used +=
-        (size_t)snprintf(options + used, sizeof options - used, ",upperdir=%s/u,workdir=%s/w", upper, upper);
-    size_t plain = used;
-    /* The upper is fresh and thrown away: nothing in it is worth an fsync, and a copy-up costs 0.1 ms instead
-     * of 4. */
-    snprintf(options + used, sizeof options - used, ",volatile");
-    if (mount("overlay", "rootfs", "overlay", MS_NOSUID | MS_NODEV, options) == 0) return 0;
-    options[plain] = '\0';
-    if (mount("overlay", "rootfs", "overlay", MS_NOSUID | MS_NODEV, options) == 0) return 0;
-    return complain("mount the image's %zu layers: %s", count, strerror(errno));
-}
-
-int rootfs_layers(const char *box, char *const *layers, size_t count, bool writable, const char *init) {
-    const char *upper = writable ? "upper" : "over";
-    char path[64];
-    struct stat top;
-    if (chdir(box) || make_dir("l", 0755) || make_dir("rootfs", 0755) || make_dir(upper, 0755))
-        return complain("%s: %s", box, strerror(errno));
-    for (size_t i = 0; i < count; i++) {
-        snprintf(path, sizeof path, "l/%zu", i);
-        if (symlink(layers[i], path)) return complain("link %s: %s", layers[i], strerror(errno));
-    }
-    if (stat("l/0", &top)) return complain("layer %s: %s", layers[0], strerror(errno));
-    /* Mount points only, then: in memory, gone with the container. */
-    if (!writable && mount("tmpfs", upper, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755"))
-        return complain("tmpfs for the upper: %s", strerror(errno));
-    snprintf(path, sizeof path, "%s/w", upper);
-    if (make_dir(path, 0755)) return -1;
-    snprintf(path, sizeof path, "%s/u", upper);
-    if (make_dir(path, 0755) || chmod(path, top.st_mode & 07777) || mount_overlay(count, upper)) return -1;
-    if (chdir("rootfs")) return complain("enter the root: %s", strerror(errno));
-    if (bring_init(init)) return -1;
+    if (make_etc() || rootfs_bring_init(init)) return -1;
     return chdir(box) ? complain("%s: %s", box, strerror(errno)) : 0;
 }

@@ -20,20 +20,8 @@ struct local {
     char *app, *function;
     int stop_signal;
     bool runner, ready;    /* ready: of a runner, heard */
+    bool step;             /* of a build of an earlier daemon: ended, and nobody is told */
     struct error *failure; /* of what came before the container room */
-};
-struct node {
-    struct io_loop *loop;
-    struct container_host *host;
-    struct volumes *volumes;
-    char *logs_dir;
-    struct node_events events;
-    void *owner;
-    const struct node_runner *runner;
-    void *runner_owner;
-    struct table *locals;
-    int pressure_fd; /* -1: the kernel does not tell */
-    struct io_watch *pressure;
 };
 
 /* ---- memory pressure: the kernel's own measure (PSI), told by an event ---- */
@@ -65,8 +53,13 @@ struct node *node_new(const struct node_options *options) {
     node->volumes = options->volumes;
     node->logs_dir = mem_string(options->logs_dir);
     node->locals = table_new();
+    steps_init(node, options->step_numbers);
     pressure_watch(node);
     return node;
+}
+
+void node_images_set(struct node *node, struct image_store *images) {
+    node->images = images;
 }
 
 void node_events_set(struct node *node, const struct node_events *events, void *owner) {
@@ -87,6 +80,7 @@ void node_free(struct node *node) {
     void *value;
     for (size_t i = 0; table_next(node->locals, &i, NULL, &value);) local_free(value);
     table_free(node->locals);
+    steps_free(node);
     io_watch_free(node->pressure);
     if (node->pressure_fd >= 0) close(node->pressure_fd);
     free(node->logs_dir);
@@ -126,6 +120,11 @@ static void tell_end(struct text *text, const struct container_end *end) {
 
 static void tell_exited(struct local *local, const struct container_end *end) {
     struct node *node = local->node;
+    if (local->step) {
+        table_remove(node->locals, local->number);
+        local_free(local);
+        return;
+    }
     scoped_text struct text text = {0};
     tell_end(&text, end);
     char name[24];
@@ -140,6 +139,7 @@ static void tell_exited(struct local *local, const struct container_end *end) {
     table_remove(node->locals, number);
     local_free(local);
     volumes_unmounted(node->volumes);
+    if (node->images) image_unuse(node->images, number);
     node->events.exited(node->owner, number, was_ready, text.data);
 }
 
@@ -176,17 +176,19 @@ static void mount_add(struct root *root, char *taken_source, const char *destina
 static struct error *create(struct local *local, const struct core_function *asked, uint64_t version,
                             bool start) {
     struct node *node = local->node;
-    scoped(core_function) struct core_function *prepared = NULL;
-    const struct core_function *function = asked;
+    scoped(core_function) struct core_function *function = core_function_copy(asked);
     if (asked->runner) {
         if (!node->runner) return error_new(ERROR_FAILED_PRECONDITION, "nobody here runs such functions");
-        function = prepared = core_function_copy(asked);
-        TRY_PLAIN(node->runner->prepare(node->runner_owner, local->number, prepared));
+        TRY_PLAIN(node->runner->prepare(node->runner_owner, local->number, function));
         local->runner = true;
     }
     struct root root;
-    TRY_PLAIN(root_make(function, &root));
+    TRY_PLAIN(root_make(node->images, function, &root));
     struct error *error = NULL;
+    if (root.image_id) image_use(node->images, local->number, root.image_id);
+    if (!function->command[0])
+        error = error_new(ERROR_INVALID_ARGUMENT, "command: missing, and image %s names no program",
+                          function->image);
     for (size_t i = 0; i < function->volume_count && !error; i++) {
         char *source = NULL;
         error = volume_directory(node->volumes, &function->volumes[i], &source);
@@ -199,6 +201,7 @@ static struct error *create(struct local *local, const struct core_function *ask
             .function = function,
             .layers = (const char *const *)root.layers.layer,
             .layer_count = root.layers.count,
+            .grafts = (const char *const *)root.layers.grafts,
             .mounts = root.mounts,
             .mount_count = root.mount_count,
         };
@@ -209,9 +212,14 @@ static struct error *create(struct local *local, const struct core_function *ask
 }
 
 struct error *node_function_check(struct node *node, const struct core_function *function) {
-    struct image_layers layers;
-    TRY(image_resolve(function->image, &layers), "function %s", function->name);
-    image_layers_done(&layers);
+    struct root root;
+    scoped(core_function) struct core_function *copy = core_function_copy(function);
+    TRY(root_make(node->images, copy, &root), "function %s", function->name);
+    root_done(&root);
+    if (!copy->command[0])
+        return error_new(ERROR_INVALID_ARGUMENT,
+                         "function %s: command: missing, and image %s names no program", function->name,
+                         function->image);
     for (size_t i = 0; i < function->volume_count; i++)
         TRY(volume_check(node->volumes, &function->volumes[i]), "function %s", function->name);
     return NULL;
@@ -329,6 +337,11 @@ static void on_found(void *owner, struct container *container, const struct cont
     local->runner = found->runner;
     local->ready = found->ready;
     container_owner_set(container, local);
+    local->step = strcmp(found->app, STEP_APP) == 0;
+    if (local->step) {
+        container_kill(container);
+        return;
+    }
     if (found->runner && adoption->node->runner)
         adoption->node->runner->adopted(adoption->node->runner_owner, found->number, found->app,
                                         found->function);
@@ -344,8 +357,15 @@ static void on_found(void *owner, struct container *container, const struct cont
     adoption->found(adoption->owner, &told);
 }
 
+static bool lives(void *owner, uint64_t container) {
+    const struct node *node = owner;
+    return find(node, container) != NULL;
+}
+
 struct error *node_adopt(struct node *node, void (*found)(void *owner, const struct node_found *found),
                          void *owner) {
     struct adoption adoption = {node, found, owner};
-    return container_host_adopt(node->host, &container_events, &adoption, on_found);
+    TRY_PLAIN(container_host_adopt(node->host, &container_events, &adoption, on_found));
+    image_uses_retain(node->images, lives, node);
+    return NULL;
 }

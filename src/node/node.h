@@ -10,12 +10,16 @@
 struct node;
 struct container_host;
 struct volumes;
+struct image_store;
+struct image_runner;
 
 struct node_options {
     struct io_loop *loop;
     struct container_host *host; /* borrowed */
     struct volumes *volumes;     /* borrowed */
     const char *logs_dir;
+    uint64_t step_numbers; /* the first of the numbers of containers in which steps of builds run; nap has
+                              others */
 };
 struct node_events { /* `container` is nap's number */
     void (*created)(void *owner, uint64_t container);
@@ -31,6 +35,17 @@ struct node *node_new(const struct node_options *options);
 void node_events_set(struct node *node, const struct node_events *events, void *owner);
 void node_free(struct node *node); /* containers stay */
 DEFINE_SCOPED(node)
+/* The images, borrowed; before any container. They need the node first: steps of builds run here. */
+void node_images_set(struct node *node, struct image_store *images);
+const struct image_runner *node_image_runner(struct node *node); /* lives as long as the node */
+
+/* Brings the images of a function here that are not: before node_function_check. `line`: progress; NULL: not
+ * told. `done` once, never from within the call. */
+struct node_prepare;
+struct node_prepare *node_prepare(struct node *node, const struct core_function *function,
+                                  void (*line)(void *owner, struct span text),
+                                  void (*done)(void *owner, struct error *error), void *owner);
+void node_prepare_free(struct node_prepare *prepare); /* nobody is told any more */
 
 /* For functions whose `runner` is set: a room above that prepares each of their containers and hears of them.
  * One. */

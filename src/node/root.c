@@ -59,10 +59,41 @@ static void bind_below(struct root *root, char *const *directories, size_t count
     closedir(directory);
 }
 
-struct error *root_make(const struct core_function *function, struct root *ret_root) {
+/* What the function does not say, its image says; of the environment both count, the function's own last. */
+static void defaults_take(struct core_function *function, const struct image_config *config) {
+    struct core_env *own = function->env;
+    size_t own_count = function->env_count;
+    function->env = NULL;
+    function->env_count = 0;
+    for (char **variable = config->env; variable && *variable; variable++) {
+        struct span value = span_of(*variable), name = span_cut(&value, '=');
+        scoped_string char *name_text = span_string(name);
+        core_function_env_add(function, name_text, value.data ? value.data : "");
+    }
+    for (size_t i = 0; i < own_count; i++) {
+        core_function_env_add(function, own[i].name, own[i].value);
+        free(own[i].name), free(own[i].value);
+    }
+    free(own);
+    if (!function->workdir) function->workdir = mem_string(config->workdir);
+    if (!function->user) function->user = mem_string(config->user);
+    if (function->command[0]) return;
+    size_t count = 0;
+    char **const lists[] = {config->entrypoint, config->cmd};
+    for (size_t i = 0; i < COUNT(lists); i++)
+        for (char **word = lists[i]; word && *word; word++) {
+            function->command = mem_grow(function->command, count + 2, sizeof *function->command);
+            function->command[count++] = mem_string(*word);
+            function->command[count] = NULL;
+        }
+}
+
+struct error *root_make(struct image_store *images, struct core_function *function, struct root *ret_root) {
     *ret_root = (struct root){0};
     struct image_layers image, overlay = {0};
-    TRY_PLAIN(image_resolve(function->image, &image));
+    TRY_PLAIN(image_resolve(images, function->image, &image));
+    defaults_take(function, &image.config);
+    ret_root->image_id = take(image.id);
     struct span rest = span_of(function->overlay);
     while (rest.data) {
         struct span one = span_cut(&rest, ':');
@@ -71,6 +102,7 @@ struct error *root_make(const struct core_function *function, struct root *ret_r
     if (image.count > 0) {
         for (size_t i = 0; i < image.count; i++) layer_add(&overlay, take(image.layer[i]));
         ret_root->layers = overlay;
+        ret_root->layers.grafts = take(image.grafts);
     } else {
         for (size_t i = 0; i < overlay.count; i++)
             bind_below(ret_root, overlay.layer, overlay.count, i, "", 0);
@@ -87,5 +119,6 @@ void root_done(struct root *root) {
         free((char *)root->mounts[i].destination);
     }
     free(root->mounts);
+    free(root->image_id);
     *root = (struct root){0};
 }
