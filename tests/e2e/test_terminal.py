@@ -1,5 +1,5 @@
-"""The command line in a terminal: top on a screen of its own, colours where they are wanted, completion in a real
-bash, pipes whose reader leaves."""
+"""The command line in a terminal: top on a screen of its own, colours where they are wanted, completion in a
+real bash, pipes whose reader leaves."""
 
 import fcntl
 import os
