@@ -391,6 +391,17 @@ def test_a_body_over_the_limit(tcp, tiny, tmp_path):
     assert tcp.ps() == {"apps": []}
 
 
+def test_a_request_over_the_limit_of_the_gateway(make_catnap, tiny, tmp_path):
+    (tmp_path / "catnapd.yaml").write_text("body_size: 1K\n")
+    catnap = make_catnap(extra=["--config", str(tmp_path / "catnapd.yaml")]).start()
+    port = free_port()
+    catnap.up(tiny_yaml(tiny, publish=port))
+    answer = catnap.request(port, "/", "POST", b"x" * 1025)
+    assert answer.status == 413 and "limit" in answer.text
+    assert catnap.state_of("tiny", "web") == "asleep", "nothing is woken for it"
+    assert catnap.request(port, "/", "POST", b"x" * 1024).status == 200
+
+
 @pytest.mark.parametrize(
     "body, said",
     [
