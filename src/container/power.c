@@ -5,7 +5,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -26,9 +25,13 @@ static void send_signal(const struct container *container, int signo) {
 struct error *container_freeze(struct container *container) {
     if (!alive(container))
         return error_new(ERROR_FAILED_PRECONDITION, "container %s is not running", container->id);
+    const struct cgroup_host *groups = &container->host->groups;
+    if (!container->function->doze_signal || !cgroup_can_freeze(groups)) {
+        struct error *failed = cgroup_freeze(groups, container->slot->name, true);
+        container->frozen = !failed;
+        return failed;
+    }
     container->frozen = true;
-    if (!container->function->doze_signal)
-        return cgroup_freeze(&container->host->groups, container->slot->name, true);
     /* The app's own doing comes first; a thaw in between cancels the freezer. */
     send_signal(container, container->function->doze_signal);
     io_timer_arm(container->timer, DOZE_SIGNAL_MS);
@@ -109,17 +112,6 @@ void container_kill(struct container *container) {
     cgroup_kill(&container->host->groups, container->slot->name);
 }
 
-/* A socket belongs to the network namespace in which it was made, wherever it is used. */
-static must_check struct error *foreign_socket(const struct container *container, int family, int *ret_fd) {
-    if (setns(container->netns_fd, CLONE_NEWNET))
-        return error_errno(errno, "enter the network of container %s", container->id);
-    *ret_fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    int failed = errno;
-    if (setns(container->host->own_netns, CLONE_NEWNET))
-        abort(); /* everything after it would run in the wrong network */
-    return *ret_fd >= 0 ? NULL : error_errno(failed, "make a socket in container %s", container->id);
-}
-
 /* Loopback decides within the call; only a full queue of the app's leaves it open, and then the socket's
  * owner waits. */
 static int settled(int fd, const struct sockaddr *address, socklen_t size) {
@@ -144,7 +136,8 @@ struct error *container_connect(struct container *container, uint16_t port, int 
     int failed = 0, on = 1;
     for (size_t i = 0; i < COUNT(addresses); i++) {
         scoped_fd int fd = -1;
-        TRY_PLAIN(foreign_socket(container, addresses[i]->sa_family, &fd));
+        TRY(foreign_socket(container->host, container->netns_fd, addresses[i]->sa_family, &fd),
+            "container %s", container->id);
         failed = settled(fd, addresses[i], sizes[i]);
         if (failed) continue;
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

@@ -163,13 +163,15 @@ static int mount_overlay(size_t count, const char *upper) {
         used += (size_t)snprintf(options + used, sizeof options - used, ":l/%zu", i);
     used +=
         (size_t)snprintf(options + used, sizeof options - used, ",upperdir=%s/u,workdir=%s/w", upper, upper);
-    size_t plain = used;
     /* The upper is fresh and thrown away: nothing in it is worth an fsync, and a copy-up costs 0.1 ms instead
-     * of 4. */
-    snprintf(options + used, sizeof options - used, ",volatile");
-    if (mount("overlay", "rootfs", "overlay", MS_NOSUID | MS_NODEV, options) == 0) return 0;
-    options[plain] = '\0';
-    if (mount("overlay", "rootfs", "overlay", MS_NOSUID | MS_NODEV, options) == 0) return 0;
+     * of 4. In a user namespace whiteouts are marked by attributes that a user may set. Older kernels know
+     * less. */
+    static const char *const wishes[] = {",volatile", ",volatile,userxattr", ",userxattr", ""};
+    for (size_t i = 0; i < sizeof wishes / sizeof *wishes; i++) {
+        snprintf(options + used, sizeof options - used, "%s", wishes[i]);
+        if (mount("overlay", "rootfs", "overlay", MS_NOSUID | MS_NODEV, options) == 0) return 0;
+    }
+    if (errno == ENODEV) return complain("this kernel has no overlay file system: modprobe overlay");
     return complain("mount the image's %zu layers: %s", count, strerror(errno));
 }
 
