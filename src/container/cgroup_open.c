@@ -64,12 +64,12 @@ static bool is_given(const char *group) {
         getxattr(group, "user.delegate", value, sizeof value) == 1)
         return true;
     scoped_string char *procs = path_join(group, "cgroup.procs");
-    return userns_inside() && access(group, W_OK) == 0 && access(procs, W_OK) == 0;
+    return (geteuid() != 0 || userns_inside()) && access(group, W_OK) == 0 && access(procs, W_OK) == 0;
 }
 
 /* Our own group, or the one above it: then we are in a leaf already (systemd's DelegateSubgroup=, or a daemon
  * before us that this one was started by). */
-static char *given_group(struct cgroup_host *groups) {
+char *cgroup_given(struct cgroup_host *groups) {
     scoped_string char *own = take(groups->delegated);
     if (!own || is_given(own)) return take(own);
     char *slash = strrchr(own, '/');
@@ -79,7 +79,7 @@ static char *given_group(struct cgroup_host *groups) {
 
 static must_check struct error *open_unified(const char *name, struct cgroup_host *groups) {
     bool wanted[CGROUP_CONTROLLERS] = {false}, any = false;
-    groups->delegated = given_group(groups);
+    groups->delegated = cgroup_given(groups);
     scoped_string char *top = groups->delegated
                                   ? mem_string(groups->delegated)
                                   : mem_string_n(groups->unified, strlen(groups->unified) - strlen(name) - 1);

@@ -23,6 +23,8 @@ struct cgroup_host {
 /* From the texts of /proc/self/mountinfo and /proc/self/cgroup; touches nothing. */
 void cgroup_find(const char *mountinfo, const char *own, const char *name, struct cgroup_host *ret_groups);
 must_check struct error *cgroup_host_open(const char *name, struct cgroup_host *ret_groups);
+/* The group that was given to this process, ours to divide. Takes groups->delegated. Owned; NULL: none. */
+char *cgroup_given(struct cgroup_host *groups);
 /* Without root all of it may be missing. */
 bool cgroup_can_freeze(const struct cgroup_host *groups);
 void cgroup_host_done(struct cgroup_host *groups);
@@ -94,7 +96,22 @@ void host_no_launcher(struct container_host *host, const char *text);
 /* ---- userns.c ---- */
 bool userns_inside(void);    /* are we root of a user namespace only? */
 bool userns_has_users(void); /* more than one there */
+/* How many more users this one may have in its namespaces: of /etc/subuid, with newuidmap; 0: none. */
+uint64_t userns_range_size(void);
+must_check struct error *userns_map_self(uid_t uid, gid_t gid); /* as the only one */
 bool userns_find_range(const char *subuid, const char *name, unsigned id, uint64_t ret_range[2]);
+
+/* ---- probe.c: for doctor ---- */
+enum probe {
+    PROBE_NAMESPACES,
+    PROBE_OVERLAY,
+    PROBE_NOTIFICATIONS,
+    PROBE_USER_NAMESPACE,
+    PROBE_NFT,
+    PROBE_VETH
+};
+int probe(enum probe what); /* 0, or the errno that it ends with; nothing of it is left */
+char *probe_first_line(const char *const *argv);
 
 /* ---- foreign.c ---- */
 must_check struct error *foreign_socket(struct container_host *host, int netns_fd, int family, int *ret_fd);

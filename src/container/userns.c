@@ -55,6 +55,18 @@ static bool range_of(const char *path, const char *name, unsigned id, uint64_t r
     return !failed && userns_find_range(text.data ? text.data : "", name, id, ret_range);
 }
 
+uint64_t userns_range_size(void) {
+    const struct passwd *entry = getpwuid(geteuid());
+    const char *name = entry ? entry->pw_name : "";
+    scoped_string char *map_users = host_program_find("newuidmap"),
+                       *map_groups = host_program_find("newgidmap");
+    uint64_t users[2], groups[2];
+    if (!map_users || !map_groups || !range_of("/etc/subuid", name, geteuid(), users) ||
+        !range_of("/etc/subgid", name, geteuid(), groups))
+        return 0;
+    return users[1];
+}
+
 /* newuidmap PID 0 ID 1 1 FIRST COUNT; in the helper, so nothing is cleaned up. */
 static bool map_by(const char *program, pid_t pid, unsigned id, const uint64_t range[2]) {
     char numbers[4][24];
@@ -83,7 +95,7 @@ static _Noreturn void help(pid_t pid, uid_t uid, gid_t gid, int go_fd) {
     _exit(good ? 0 : 1);
 }
 
-static must_check struct error *map_self_alone(uid_t uid, gid_t gid) {
+struct error *userns_map_self(uid_t uid, gid_t gid) {
     scoped_string char *users = mem_printf("0 %u 1\n", uid), *groups = mem_printf("0 %u 1\n", gid);
     TRY_PLAIN(file_poke("/proc/self/setgroups", "deny"));
     TRY_PLAIN(file_poke("/proc/self/uid_map", users));
@@ -109,7 +121,7 @@ struct error *container_enter_user_namespace(void) {
                          "Start catnap as root, or allow them (catnap doctor says how)");
     bool told = write(go_fd, "g", 1) == 1;
     bool mapped = told && waitpid(helper, &status, 0) == helper && status == 0;
-    if (!mapped) TRY(map_self_alone(uid, gid), "map the user into its namespace");
+    if (!mapped) TRY(userns_map_self(uid, gid), "map the user into its namespace");
     if (setresgid(0, 0, 0) || setresuid(0, 0, 0))
         return error_errno(errno, "become root of the user namespace");
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL)) return error_errno(errno, "mounts of our own");
