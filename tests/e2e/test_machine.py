@@ -128,7 +128,11 @@ def test_without_root(tmp_path):
     )
     if "setpriv" in done.stderr or done.returncode in (126, 127):
         pytest.skip("the program can't be run by nobody: " + done.stderr)
-    assert done.returncode == 1 and "MISSING  root" in done.stdout and "sudo" in done.stdout
+    if "user namespaces are refused" in done.stdout:
+        assert done.returncode == 1 and "MISSING  root" in done.stdout and "sudo" in done.stdout
+    else:
+        assert done.returncode == 0 and "no: user 65534, in user namespaces" in done.stdout
+        assert "less     freezer" in done.stdout and "Delegate=yes" in done.stdout
 
 
 def test_doctor_reads_its_line():
