@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <time.h>
 
 #include "inside.h"
@@ -54,74 +53,6 @@ static must_check struct error *poke(const char *directory, const char *file, co
 
 static char *group_of(const char *base, const char *slot) {
     return base ? mem_printf("%s/%s", base, slot) : NULL;
-}
-
-/* v2 keeps controllers of a group's children switched off until the group says otherwise, level by level. */
-static must_check struct error *enable(const char *directory, bool wanted[CGROUP_CONTROLLERS]) {
-    for (int c = 0; c < CGROUP_CONTROLLERS; c++) {
-        char word[16];
-        snprintf(word, sizeof word, "+%s", names[c]);
-        if (wanted[c]) TRY(poke(directory, "cgroup.subtree_control", word), "controller %s", names[c]);
-    }
-    return NULL;
-}
-
-/* A group with children that are limited may hold no process itself: we go to a leaf. */
-static must_check struct error *move_to_leaf(const char *delegated) {
-    scoped_string char *leaf = mem_printf("%s/daemon", delegated);
-    if (mkdir(leaf, 0755) && errno != EEXIST) return error_errno(errno, "make %s", leaf);
-    return poke(leaf, "cgroup.procs", "0");
-}
-
-static bool is_delegated(const char *directory) {
-    char value[8];
-    return getxattr(directory, "trusted.delegate", value, sizeof value) == 1 ||
-           getxattr(directory, "user.delegate", value, sizeof value) == 1;
-}
-
-static must_check struct error *open_unified(const char *name, struct cgroup_host *groups) {
-    bool wanted[CGROUP_CONTROLLERS] = {false}, any = false;
-    scoped_string char *top = mem_string_n(groups->unified, strlen(groups->unified) - strlen(name) - 1);
-    if (groups->delegated && is_delegated(groups->delegated)) {
-        free(groups->unified), free(top);
-        top = mem_string(groups->delegated);
-        groups->unified = mem_printf("%s/%s", top, name);
-        TRY(move_to_leaf(top), "the daemon's own cgroup");
-    } else {
-        free(take(groups->delegated));
-    }
-    scoped_string char *offered = mem_printf("%s/cgroup.controllers", top);
-    for (int c = 0; c < CGROUP_CONTROLLERS; c++)
-        any |= wanted[c] = !groups->controller[c] && file_has_word(offered, names[c]);
-    if (any) TRY_PLAIN(enable(top, wanted));
-    if (mkdir(groups->unified, 0755) && errno != EEXIST)
-        return error_errno(errno, "make the cgroup %s", groups->unified);
-    if (any) TRY_PLAIN(enable(groups->unified, wanted));
-    for (int c = 0; c < CGROUP_CONTROLLERS; c++) {
-        if (!wanted[c]) continue;
-        groups->controller[c] = mem_string(groups->unified);
-        groups->controller_v2[c] = true;
-    }
-    return NULL;
-}
-
-struct error *cgroup_host_open(const char *name, struct cgroup_host *ret_groups) {
-    scoped_text struct text mountinfo = {0}, own = {0};
-    *ret_groups = (struct cgroup_host){0};
-    TRY_PLAIN(file_read("/proc/self/mountinfo", 4 << 20, &mountinfo));
-    TRY_PLAIN(file_read("/proc/self/cgroup", 1 << 16, &own));
-    cgroup_find(mountinfo.data ? mountinfo.data : "", own.data ? own.data : "", name, ret_groups);
-    if (!ret_groups->unified && !ret_groups->freezer)
-        return error_new(ERROR_FAILED_PRECONDITION,
-                         "no cgroup hierarchy that can freeze is mounted here. Mount one: "
-                         "mount -t cgroup2 none /sys/fs/cgroup");
-    if (ret_groups->unified) TRY_PLAIN(open_unified(name, ret_groups));
-    const char *v1[] = {ret_groups->freezer, ret_groups->controller[0], ret_groups->controller[1],
-                        ret_groups->controller[2]};
-    for (size_t i = 0; i < COUNT(v1); i++)
-        if (v1[i] && mkdir(v1[i], 0755) && errno != EEXIST)
-            return error_errno(errno, "make the cgroup %s", v1[i]);
-    return NULL;
 }
 
 void cgroup_host_done(struct cgroup_host *groups) {
@@ -213,16 +144,28 @@ struct error *cgroup_limit(const struct cgroup_host *groups, const char *slot,
     return NULL;
 }
 
+bool cgroup_can_freeze(const struct cgroup_host *groups) {
+    return groups->unified || groups->freezer;
+}
+
+static char *freezer_of(const struct cgroup_host *groups, const char *slot) {
+    return group_of(groups->unified ? groups->unified : groups->freezer, slot);
+}
+
 struct error *cgroup_freeze(const struct cgroup_host *groups, const char *slot, bool freeze) {
-    scoped_string char *group = group_of(groups->unified ? groups->unified : groups->freezer, slot);
+    if (!cgroup_can_freeze(groups))
+        return error_new(ERROR_FAILED_PRECONDITION,
+                         "no cgroup was given to this user, and nothing else can freeze (catnap doctor)");
+    scoped_string char *group = freezer_of(groups, slot);
     if (groups->unified) return poke(group, "cgroup.freeze", freeze ? "1" : "0");
     return poke(group, "freezer.state", freeze ? "FROZEN" : "THAWED");
 }
 
 bool cgroup_frozen(const struct cgroup_host *groups, const char *slot) {
-    scoped_string char *group = group_of(groups->unified ? groups->unified : groups->freezer, slot);
+    if (!cgroup_can_freeze(groups)) return false;
+    scoped_string char *group = freezer_of(groups, slot);
     if (groups->unified) return read_number(group, "cgroup.freeze") == 1;
-    scoped_string char *path = mem_printf("%s/freezer.state", group);
+    scoped_string char *path = path_join(group, "freezer.state");
     return !file_has_word(path, "THAWED");
 }
 
@@ -237,7 +180,8 @@ static void kill_listed(const char *group) {
 }
 
 void cgroup_kill(const struct cgroup_host *groups, const char *slot) {
-    scoped_string char *group = group_of(groups->unified ? groups->unified : groups->freezer, slot);
+    if (!cgroup_can_freeze(groups)) return; /* the end of its first process is the end of all */
+    scoped_string char *group = freezer_of(groups, slot);
     scoped(error) struct error *failed = NULL;
     if (groups->unified) failed = poke(group, "cgroup.kill", "1");
     if (groups->unified && !failed) return;

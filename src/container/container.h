@@ -22,6 +22,10 @@ struct container_host_options {
     uint32_t launchers;      /* processes made ahead, in their cgroups already; 0: 2 */
     uint64_t log_file_bytes; /* a log file turns at this size; 0: 8 MiB; old ones kept: 3 */
 };
+/* For a program that was started without root: goes on as root of a user namespace of its own; with root,
+ * does nothing. To be called before there are threads, and before container_host_open. */
+must_check struct error *container_enter_user_namespace(void);
+
 /* FAILED_PRECONDITION where this machine lacks what is needed: the text says what and how to get it. */
 must_check struct error *container_host_open(const struct container_host_options *options,
                                              struct container_host **ret_host);

@@ -1,7 +1,8 @@
 /* doctor: what this machine can and can't do for containers, with the way to get what is missing.
  *
- * Looks, and changes nothing: no group is made, nothing is mounted. What it calls needed is what a daemon
+ * Looks, and tries in processes of its own (probe.c); changes nothing. What it calls needed is what a daemon
  * cannot start without; the rest costs a feature, and the text says which. */
+#include <errno.h>
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,13 +36,32 @@ static bool has_word(const char *text, const char *word) {
     return false;
 }
 
+static const char *text_of(int errno_value) {
+    return errno_value == 0 ? "yes" : strerrorname_np(errno_value);
+}
+
 static void check_user(struct container_checks *checks) {
     struct utsname system;
-    bool root = geteuid() == 0;
     uname(&system);
-    add(checks, "root", root, true,
-        root ? mem_printf("yes; Linux %s", system.release) : mem_printf("no: user %u", (unsigned)geteuid()),
-        "start catnap with sudo; containers without root are not built");
+    if (geteuid() == 0) {
+        add(checks, "root", true, true, mem_printf("yes; Linux %s", system.release), NULL);
+        return;
+    }
+    int refused = probe(PROBE_USER_NAMESPACE);
+    char *found = refused
+                      ? mem_printf("no: user %u, and user namespaces are refused (%s); Linux %s", geteuid(),
+                                   text_of(refused), system.release)
+                      : mem_printf("no: user %u, in user namespaces; Linux %s", geteuid(), system.release);
+    add(checks, "root", !refused, true, found,
+        "start catnap with sudo, or allow user namespaces: sysctl user.max_user_namespaces=65536, "
+        "kernel.unprivileged_userns_clone=1 (Debian), kernel.apparmor_restrict_unprivileged_userns=0 "
+        "(Ubuntu)");
+    uint64_t users = userns_range_size();
+    add(checks, "users", users > 0, false,
+        users ? mem_printf("%llu of /etc/subuid", (unsigned long long)users)
+              : mem_string("one: `user:` can't be another than 0"),
+        "Debian: apt-get install uidmap; usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "
+        "USER");
 }
 
 static void check_programs(struct container_checks *checks, const char *runtime) {
@@ -53,11 +73,16 @@ static void check_programs(struct container_checks *checks, const char *runtime)
     bool has_init = access(init, X_OK) == 0;
     add(checks, "catnap-init", has_init, true, mem_printf("%s%s", has_init ? "" : "not at ", init),
         "install catnap-init beside catnap; it is the first process of each container");
-    char *path = host_program_find(runtime);
+    scoped_string char *path = host_program_find(runtime);
+    scoped_string char *version =
+        path ? probe_first_line((const char *const[]){path, "--version", NULL}) : mem_string("");
     scoped_string char *fix =
         mem_printf("Debian: apt-get install %s; another one is named by `runtime:` in catnapd.yaml",
                    strcmp(runtime, "runc") == 0 ? "runc" : "crun");
-    add(checks, "runtime", path != NULL, true, path ? path : mem_printf("there is no '%s'", runtime), fix);
+    char *found = !path         ? mem_printf("there is no '%s'", runtime)
+                  : !version[0] ? mem_printf("%s does not run", path)
+                                : mem_printf("%s: %s", path, version);
+    add(checks, "runtime", version[0], true, found, fix);
 }
 
 /* "memory, cpu" of those that `has` names; the others too, for the text of what is missing. */
@@ -69,62 +94,105 @@ static char *list(const bool has[CGROUP_CONTROLLERS], bool wanted) {
     return text_take(&text);
 }
 
+/* Where our group would go: what was given to us, or, for root, the whole. */
+static char *place_of(struct cgroup_host *groups) {
+    char *given = cgroup_given(groups);
+    if (given || geteuid() != 0 || !groups->unified) return given;
+    return mem_string_n(groups->unified, strlen(groups->unified) - strlen("/x"));
+}
+
 static void check_cgroups(struct container_checks *checks) {
     scoped_string char *mounts = read_text("/proc/self/mountinfo"), *own = read_text("/proc/self/cgroup");
+    const bool root = geteuid() == 0;
     struct cgroup_host groups;
-    bool has[CGROUP_CONTROLLERS];
+    bool has[CGROUP_CONTROLLERS], all = true;
     cgroup_find(mounts, own, "x", &groups);
-    scoped_string char *point =
-        groups.unified ? mem_string_n(groups.unified, strlen(groups.unified) - strlen("/x")) : NULL;
-    scoped_string char *file = point ? path_join(point, "cgroup.controllers") : mem_string("");
-    scoped_string char *v2 = read_text(file);
+    scoped_string char *place = place_of(&groups),
+                       *file = place ? path_join(place, "cgroup.controllers") : NULL;
+    scoped_string char *v2 = file ? read_text(file) : mem_string("");
     static const char *const names[CGROUP_CONTROLLERS] = {"memory", "cpu", "pids"};
-    bool all = true;
     for (int c = 0; c < CGROUP_CONTROLLERS; c++) {
-        has[c] = groups.controller[c] || has_word(v2, names[c]);
+        has[c] = (root && groups.controller[c]) || has_word(v2, names[c]);
         all = all && has[c];
     }
-    add(checks, "freezer", groups.unified || groups.freezer, true,
-        point            ? mem_printf("cgroup v2 at %s", point)
-        : groups.freezer ? mem_string("cgroup v1")
-                         : mem_string("no cgroup hierarchy can freeze"),
-        "mount -t cgroup2 none /sys/fs/cgroup");
+    const char *delegate = "start it with systemd-run --user --scope -p Delegate=yes";
+    add(checks, "freezer", place || (root && groups.freezer), root,
+        place                    ? mem_printf("cgroup v2 at %s", place)
+        : root && groups.freezer ? mem_string("cgroup v1")
+        : root                   ? mem_string("no cgroup hierarchy can freeze")
+                                 : mem_string("no cgroup was given to this user: apps do not doze"),
+        root ? "mount -t cgroup2 none /sys/fs/cgroup" : delegate);
     scoped_string char *missing = list(has, false), *there = list(has, true);
-    scoped_string char *fix = mem_printf("limits by %s are not kept; on the kernel's command line "
-                                         "cgroup_enable=memory, or systemd: Delegate=yes",
-                                         missing);
+    scoped_string char *fix =
+        root ? mem_printf("limits by %s are not kept; on the kernel's command line cgroup_enable=memory, "
+                          "or systemd: Delegate=yes",
+                          missing)
+             : mem_printf("limits by %s are not kept; %s", missing, delegate);
     add(checks, "limits", all, false, mem_printf("%s", *there ? there : "none"), fix);
     cgroup_host_done(&groups);
 }
 
 static void check_kernel(struct container_checks *checks) {
-    static const char *const names[] = {"pid", "mnt", "ipc", "uts", "net", "cgroup"};
-    struct text missing = {0};
-    for (size_t i = 0; i < COUNT(names); i++) {
-        char path[32];
-        snprintf(path, sizeof path, "/proc/self/ns/%s", names[i]);
-        if (!file_exists(path)) text_printf(&missing, "%s%s", missing.size ? ", " : "no ", names[i]);
+    int refused = probe(PROBE_NAMESPACES);
+    add(checks, "namespaces", !refused, true,
+        refused ? mem_printf("refused: %s", text_of(refused)) : mem_string("pid, mnt, ipc, uts, net, cgroup"),
+        "a kernel with all of CONFIG_NAMESPACES; in a container: --privileged");
+    refused = probe(PROBE_OVERLAY);
+    add(checks, "overlay", !refused, false,
+        refused ? mem_printf("no (%s): only the image `host` can be used", text_of(refused))
+                : mem_string("yes"),
+        "modprobe overlay");
+    refused = probe(PROBE_NOTIFICATIONS);
+    add(checks, "seccomp", !refused, false,
+        refused ? mem_printf("no notifications (%s): that an app listens is found by asking every 5 ms",
+                             text_of(refused))
+                : mem_string("with notifications: an app is ready the moment it listens"),
+        "Linux 5.5 or later with CONFIG_SECCOMP_FILTER");
+}
+
+/* Docker and others let nothing through that they do not know. */
+static bool forwarding_is_dropped(void) {
+    scoped_string char *chain = probe_first_line(
+        (const char *const[]){"sh", "-c", "nft list chain ip filter FORWARD | grep policy", NULL});
+    return strstr(chain, "policy drop") != NULL;
+}
+
+static void check_outbound_of_user(struct container_checks *checks) {
+    scoped_string char *slirp = host_program_find("slirp4netns");
+    bool tun = access("/dev/net/tun", R_OK | W_OK) == 0;
+    add(checks, "outbound", slirp && tun, false,
+        !slirp ? mem_string("no slirp4netns: `network: outbound` can't be had without root")
+        : !tun ? mem_string("slirp4netns; but this user may not open /dev/net/tun")
+               : mem_printf("%s", slirp),
+        slirp ? "as root: modprobe tun; chmod 666 /dev/net/tun" : "Debian: apt-get install slirp4netns");
+}
+
+static void check_outbound(struct container_checks *checks) {
+    if (geteuid() != 0) {
+        check_outbound_of_user(checks);
+        return;
     }
-    bool all = missing.size == 0;
-    text_add_string(&missing, all ? "pid, mnt, ipc, uts, net, cgroup" : "");
-    add(checks, "namespaces", all, true, text_take(&missing), "a kernel with all of CONFIG_NAMESPACES");
-    scoped_string char *filesystems = read_text("/proc/filesystems");
-    bool overlay = has_word(filesystems, "overlay");
-    add(checks, "overlay", overlay, false,
-        mem_string(overlay ? "yes" : "no: only the image `host` can be used"), "modprobe overlay");
+    int no_nft = probe(PROBE_NFT), no_veth = probe(PROBE_VETH);
+    bool dropped = !no_nft && forwarding_is_dropped();
+    char *found = no_nft == ENOENT ? mem_string("no nft: `network: outbound` can't be had")
+                  : no_nft         ? mem_printf("the kernel refuses nft's rules (%s)", text_of(no_nft))
+                  : no_veth        ? mem_printf("the kernel makes no veth (%s)", text_of(no_veth))
+                  : dropped        ? mem_string("nft, veth; but another program drops what is forwarded")
+                                   : mem_string("nft, veth");
+    add(checks, "outbound", !no_nft && !no_veth && !dropped, false, found,
+        no_nft == ENOENT ? "Debian: apt-get install nftables"
+        : no_nft         ? "modprobe nf_tables nft_masq nft_ct (CONFIG_NFT_MASQ, CONFIG_NFT_NAT)"
+        : no_veth        ? "modprobe veth (and apt-get install iproute2 for this check)"
+                  : "iptables -I FORWARD -i 'cnap+' -j ACCEPT; iptables -I FORWARD -o 'cnap+' -j ACCEPT");
 }
 
 static void check_extras(struct container_checks *checks) {
-    char *nft = host_program_find("nft");
-    add(checks, "outbound", nft != NULL, false,
-        nft ? nft : mem_string("no nft: `network: outbound` can't be had"),
-        "Debian: apt-get install nftables");
     struct sysinfo memory = {0};
     sysinfo(&memory);
     uint64_t swap_mib = ((uint64_t)memory.totalswap * memory.mem_unit) >> 20;
     add(checks, "swap", swap_mib > 0, false,
         swap_mib ? mem_printf("%llu MiB", (unsigned long long)swap_mib)
-                 : mem_string("none: a dozing app gives back its files' pages only"),
+                 : mem_string("none: a dozing app keeps its memory"),
         "zram or a swap file; Debian: apt-get install zram-tools");
     glob_t found = {0};
     bool cdi = glob("/etc/cdi/*.json", 0, NULL, &found) == 0 ||
@@ -144,6 +212,7 @@ void container_doctor(const char *runtime, struct container_checks *ret_checks) 
     check_programs(ret_checks, runtime);
     check_cgroups(ret_checks);
     check_kernel(ret_checks);
+    check_outbound(ret_checks);
     check_extras(ret_checks);
 }
 

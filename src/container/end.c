@@ -137,7 +137,9 @@ void end_begin(struct container *container) {
     if (container->slot) io_child_free(take(container->slot->launcher));
     if (container->slot) /* before the runtime removes what counts them */
         container->oom_kills = cgroup_oom_kills(&container->host->groups, container->slot->name);
-    if (container->slot && container->host->kind != RUNTIME_CRUN)
+    /* Without a cgroup only the runtime knows what it has begun. */
+    const struct container_host *host = container->host;
+    if (container->slot && (host->kind != RUNTIME_CRUN || !cgroup_can_freeze(&host->groups)))
         delete_by_runtime(container);
     else
         start_work(container);

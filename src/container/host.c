@@ -32,8 +32,7 @@ static must_check struct error *check_needs(const struct container_host_options 
                                             const char *runtime) {
     if (geteuid() != 0)
         return error_new(ERROR_FAILED_PRECONDITION,
-                         "containers need root here: start catnap with sudo. Running without root "
-                         "(user namespaces) is not built");
+                         "containers need root, or container_enter_user_namespace before any thread is made");
     scoped_string char *path = host_program_find(runtime);
     if (!path)
         return error_new(ERROR_FAILED_PRECONDITION,
@@ -85,6 +84,8 @@ struct error *container_host_open(const struct container_host_options *options,
     host->epoch = random_id("s");
     list_init(&host->slots), list_init(&host->waiting), list_init(&host->containers);
     host->refill = io_timer_new(host->loop, on_refill, host);
+    host->in_userns = userns_inside();
+    host->one_user = host->in_userns && !userns_has_users();
     host->own_netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
     struct error *failed = make_dirs(host);
     if (!failed) failed = cgroup_host_open(options->cgroup, &host->groups);
@@ -101,6 +102,7 @@ struct error *container_host_open(const struct container_host_options *options,
 void host_unref(struct container_host *host) {
     if (--host->references > 0) return;
     network_free(host);
+    foreign_free(host->foreign);
     cgroup_host_remove(&host->groups);
     cgroup_host_done(&host->groups);
     scoped_fd_close(&host->own_netns);

@@ -9,7 +9,7 @@
 enum { CGROUP_DIRS_MAX = 5, CGROUP_V1_MAX = 16 };
 enum cgroup_controller { CGROUP_MEMORY, CGROUP_CPU, CGROUP_PIDS, CGROUP_CONTROLLERS };
 
-/* ---- cgroup.c, cgroup_find.c ---- */
+/* ---- cgroup.c, cgroup_find.c, cgroup_open.c ---- */
 struct cgroup_host {
     char *unified; /* our group in the v2 hierarchy, wherever that is mounted; NULL: none */
     char *freezer; /* v1's, only where there is no v2 */
@@ -23,6 +23,10 @@ struct cgroup_host {
 /* From the texts of /proc/self/mountinfo and /proc/self/cgroup; touches nothing. */
 void cgroup_find(const char *mountinfo, const char *own, const char *name, struct cgroup_host *ret_groups);
 must_check struct error *cgroup_host_open(const char *name, struct cgroup_host *ret_groups);
+/* The group that was given to this process, ours to divide. Takes groups->delegated. Owned; NULL: none. */
+char *cgroup_given(struct cgroup_host *groups);
+/* Without root all of it may be missing. */
+bool cgroup_can_freeze(const struct cgroup_host *groups);
 void cgroup_host_done(struct cgroup_host *groups);
 void cgroup_host_remove(const struct cgroup_host *groups); /* our groups, where nothing is left in them */
 /* The directories of one slot, each once. Owned strings. */
@@ -71,7 +75,10 @@ struct container_host {
     uint64_t log_file_bytes;
     struct cgroup_host groups;
     int own_netns;
-    char *epoch; /* of this daemon's slots */
+    bool in_userns;          /* started without root: in a user namespace of our own */
+    bool one_user;           /* and it is the only one there */
+    struct foreign *foreign; /* NULL: not needed yet */
+    char *epoch;             /* of this daemon's slots */
     uint64_t slots_made;
     struct list slots;      /* without a container */
     struct list waiting;    /* containers without a slot */
@@ -85,6 +92,30 @@ void host_unref(struct container_host *host);
 void host_pump(struct container_host *host); /* brings those who wait and slots together */
 /* No launcher could be made: `text` says why to all who wait. */
 void host_no_launcher(struct container_host *host, const char *text);
+
+/* ---- userns.c ---- */
+bool userns_inside(void);    /* are we root of a user namespace only? */
+bool userns_has_users(void); /* more than one there */
+/* How many more users this one may have in its namespaces: of /etc/subuid, with newuidmap; 0: none. */
+uint64_t userns_range_size(void);
+must_check struct error *userns_map_self(uid_t uid, gid_t gid); /* as the only one */
+bool userns_find_range(const char *subuid, const char *name, unsigned id, uint64_t ret_range[2]);
+
+/* ---- probe.c: for doctor ---- */
+enum probe {
+    PROBE_NAMESPACES,
+    PROBE_OVERLAY,
+    PROBE_NOTIFICATIONS,
+    PROBE_USER_NAMESPACE,
+    PROBE_NFT,
+    PROBE_VETH
+};
+int probe(enum probe what); /* 0, or the errno that it ends with; nothing of it is left */
+char *probe_first_line(const char *const *argv);
+
+/* ---- foreign.c ---- */
+must_check struct error *foreign_socket(struct container_host *host, int netns_fd, int family, int *ret_fd);
+void foreign_free(struct foreign *foreign);
 
 /* ---- life.c ---- */
 enum life { LIFE_WAITING, LIFE_CREATING, LIFE_CREATED, LIFE_STARTING, LIFE_READY, LIFE_ENDING, LIFE_GONE };

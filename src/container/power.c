@@ -1,14 +1,6 @@
-/* power: freezing, thawing, giving memory back, signals, killing, and connecting: what is done to a living
- * container. */
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
-#include <sched.h>
+/* power: freezing, thawing, giving memory back, signals and killing: what is done to a living container. */
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include "inside.h"
@@ -26,9 +18,13 @@ static void send_signal(const struct container *container, int signo) {
 struct error *container_freeze(struct container *container) {
     if (!alive(container))
         return error_new(ERROR_FAILED_PRECONDITION, "container %s is not running", container->id);
+    const struct cgroup_host *groups = &container->host->groups;
+    if (!container->function->doze_signal || !cgroup_can_freeze(groups)) {
+        struct error *failed = cgroup_freeze(groups, container->slot->name, true);
+        container->frozen = !failed;
+        return failed;
+    }
     container->frozen = true;
-    if (!container->function->doze_signal)
-        return cgroup_freeze(&container->host->groups, container->slot->name, true);
     /* The app's own doing comes first; a thaw in between cancels the freezer. */
     send_signal(container, container->function->doze_signal);
     io_timer_arm(container->timer, DOZE_SIGNAL_MS);
@@ -107,65 +103,4 @@ void container_kill(struct container *container) {
     if (!alive(container)) return;
     send_signal(container, SIGKILL);
     cgroup_kill(&container->host->groups, container->slot->name);
-}
-
-/* A socket belongs to the network namespace in which it was made, wherever it is used. */
-static must_check struct error *foreign_socket(const struct container *container, int family, int *ret_fd) {
-    if (setns(container->netns_fd, CLONE_NEWNET))
-        return error_errno(errno, "enter the network of container %s", container->id);
-    *ret_fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    int failed = errno;
-    if (setns(container->host->own_netns, CLONE_NEWNET))
-        abort(); /* everything after it would run in the wrong network */
-    return *ret_fd >= 0 ? NULL : error_errno(failed, "make a socket in container %s", container->id);
-}
-
-/* Loopback decides within the call; only a full queue of the app's leaves it open, and then the socket's
- * owner waits. */
-static int settled(int fd, const struct sockaddr *address, socklen_t size) {
-    if (connect(fd, address, size) == 0) return 0;
-    if (errno != EINPROGRESS) return errno;
-    struct pollfd now = {.fd = fd, .events = POLLOUT};
-    int result = 0;
-    socklen_t length = sizeof result;
-    if (poll(&now, 1, 0) <= 0) return 0;
-    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &result, &length) ? errno : result;
-}
-
-struct error *container_connect(struct container *container, uint16_t port, int *ret_fd) {
-    struct sockaddr_in v4 = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct sockaddr_in6 v6 = {
-        .sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-    const struct sockaddr *addresses[] = {(struct sockaddr *)&v4, (struct sockaddr *)&v6};
-    const socklen_t sizes[] = {sizeof v4, sizeof v6};
-    if (container->netns_fd < 0 || container->life >= LIFE_ENDING)
-        return error_new(ERROR_UNAVAILABLE, "container %s is not running", container->id);
-    int failed = 0, on = 1;
-    for (size_t i = 0; i < COUNT(addresses); i++) {
-        scoped_fd int fd = -1;
-        TRY_PLAIN(foreign_socket(container, addresses[i]->sa_family, &fd));
-        failed = settled(fd, addresses[i], sizes[i]);
-        if (failed) continue;
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        *ret_fd = take_fd(&fd);
-        return NULL;
-    }
-    return error_new(ERROR_UNAVAILABLE, "nobody listens on port %u in container %s: %s", port, container->id,
-                     strerror(failed));
-}
-
-struct error *container_listen(struct container *container, uint16_t port, int *ret_fd) {
-    const struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    scoped_fd int fd = -1;
-    int on = 1;
-    if (container->netns_fd < 0 || container->life >= LIFE_ENDING)
-        return error_new(ERROR_UNAVAILABLE, "container %s is not running", container->id);
-    TRY_PLAIN(foreign_socket(container, AF_INET, &fd));
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(fd, (const struct sockaddr *)&address, sizeof address) || listen(fd, SOMAXCONN))
-        return error_errno(errno, "listen on port %u in container %s", port, container->id);
-    *ret_fd = take_fd(&fd);
-    return NULL;
 }

@@ -59,7 +59,8 @@ static json_t *mounts_of(const struct container *container) {
     add_mount(mounts, "/proc", "proc", "proc", "nosuid,noexec,nodev");
     add_mount(mounts, "/dev", "tmpfs", "tmpfs", "nosuid,noexec,strictatime,mode=755,size=65536k");
     add_mount(mounts, "/dev/pts", "devpts", "devpts",
-              "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5");
+              container->host->one_user ? "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620"
+                                        : "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5");
     add_mount(mounts, "/dev/shm", "tmpfs", "shm", "nosuid,noexec,nodev,mode=1777");
     add_mount(mounts, "/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev");
     add_mount(mounts, "/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro");

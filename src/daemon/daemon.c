@@ -358,6 +358,7 @@ int daemon_main(int argc, char **argv) {
     }
     signal(SIGPIPE, SIG_IGN);
     allow_descriptors();
+    if (!error) error = container_enter_user_namespace(); /* the configuration was ours, as who we were */
     daemon.loop = io_loop_new();
     if (!error) error = open_all(&daemon);
     if (error) {

@@ -88,8 +88,9 @@ static bool become(const struct run_options *options) {
     errno = ESRCH;
     if (!known) return false;
     if (!options->keep_home) setenv("HOME", who.home, 1);
-    return setgroups(0, NULL) == 0 && setresgid(who.gid, who.gid, who.gid) == 0 &&
-           setresuid(who.uid, who.uid, who.uid) == 0;
+    /* In a user namespace of one user there are no groups to give up, and the call is forbidden. */
+    if (setgroups(0, NULL) && (errno != EPERM || getgroups(0, NULL) > 1)) return false;
+    return setresgid(who.gid, who.gid, who.gid) == 0 && setresuid(who.uid, who.uid, who.uid) == 0;
 }
 
 static bool send_fd(int socket_fd, int fd) {

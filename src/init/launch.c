@@ -43,15 +43,20 @@ static int enter_cgroup(const char *directory) {
     return 0;
 }
 
+/* crun does not start where it sees both cgroup versions; nobody but itself loses sight of this one. In a
+ * user namespace what was mounted outside can't be unmounted, but covered. */
+static int hide(const char *path) {
+    if (umount2(path, MNT_DETACH) == 0) return 0;
+    return mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k");
+}
+
 static int make_namespaces(struct launch *launch) {
     launch->host_netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
     if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS))
         return complain("new namespaces: %s", strerror(errno));
     /* What the host unmounts later must go here too, or it could not be ejected. */
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL)) return complain("own mounts: %s", strerror(errno));
-    /* crun does not start where it sees both cgroup versions; nobody but itself loses sight of this one. */
-    if (launch->hide && umount2(launch->hide, MNT_DETACH))
-        return complain("hide %s: %s", launch->hide, strerror(errno));
+    if (launch->hide && hide(launch->hide)) return complain("hide %s: %s", launch->hide, strerror(errno));
     if (loopback_up()) return complain("loopback: %s", strerror(errno));
     return 0;
 }

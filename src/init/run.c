@@ -186,6 +186,11 @@ static int tell_failure(struct run *run, const struct failure *failure) {
         if (failure->reason == ESRCH)
             logfile_say(run->log, "user '%s': not in the container's /etc/passwd and /etc/group",
                         run->options->user);
+        else if (failure->reason == EINVAL)
+            logfile_say(run->log,
+                        "user '%s': this machine gives catnap no such user. Without root the users come from "
+                        "/etc/subuid and /etc/subgid",
+                        run->options->user);
         else
             logfile_say(run->log, "user '%s': %s", run->options->user ? run->options->user : "0", reason);
         return 126;

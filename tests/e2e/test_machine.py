@@ -86,12 +86,11 @@ def test_crun_that_is_not_installed(tmp_path):
     assert done.returncode == 1 and "apt-get install crun" in done.stderr
 
 
-def test_no_overlay(tmp_path):
+def test_no_overlay():
     needs_root()
-    fake = tmp_path / "filesystems"
-    fake.write_text("nodev\ttmpfs\nnodev\tproc\n\text4\n")
-    done = doctor("--json", before=f"mount --bind {fake} /proc/filesystems")
-    overlay = checks(done)["overlay"]
+    # It is tried, so a list without it would not do: whoever may mount nothing has none either.
+    no_mounts = f"exec setpriv --inh-caps -sys_admin --bounding-set -sys_admin {CATNAP} doctor --json"
+    overlay = checks(doctor(before=no_mounts))["overlay"]
     assert not overlay["ok"] and "modprobe overlay" in overlay["fix"]
 
 
@@ -129,7 +128,11 @@ def test_without_root(tmp_path):
     )
     if "setpriv" in done.stderr or done.returncode in (126, 127):
         pytest.skip("the program can't be run by nobody: " + done.stderr)
-    assert done.returncode == 1 and "MISSING  root" in done.stdout and "sudo" in done.stdout
+    if "user namespaces are refused" in done.stdout:
+        assert done.returncode == 1 and "MISSING  root" in done.stdout and "sudo" in done.stdout
+    else:
+        assert done.returncode == 0 and "no: user 65534, in user namespaces" in done.stdout
+        assert "less     freezer" in done.stdout and "Delegate=yes" in done.stdout
 
 
 def test_doctor_reads_its_line():

@@ -140,6 +140,36 @@ static void test_a_command_without_a_port_is_ready_at_once(void **unused) {
     house_free(house);
 }
 
+static void test_we_can_listen_in_there(void **unused) {
+    NEEDS_ROOT();
+    struct house *house = house_new(NULL);
+    scoped(core_function) struct core_function *function =
+        shell_function("calls", "exec python3 -c \"import socket, time\n"
+                                "while True:\n"
+                                "    try: s = socket.create_connection(('127.0.0.1', 8123)); break\n"
+                                "    except OSError: time.sleep(0.01)\n"
+                                "s.send(b'hello'); print(s.recv(10).decode())\"");
+    struct guest guest;
+    guest_create(house, &guest, function, 1, true);
+    AWAIT_READY(guest);
+    int listener = -1, busy = -1;
+    char word[16] = "";
+    assert_ok(container_listen(guest.container, 8123, &listener));
+    assert_error(container_listen(guest.container, 8123, &busy), ERROR_ALREADY_EXISTS, "port 8123");
+    assert_true(await_fd(listener, POLLIN, PATIENCE_MS));
+    scoped_fd int fd = accept(listener, NULL, NULL);
+    assert_true(await_fd(fd, POLLIN, PATIENCE_MS));
+    assert_int_equal(read(fd, word, sizeof word), 5);
+    assert_string_equal(word, "hello");
+    assert_int_equal(write(fd, "and back", 8), 8);
+    AWAIT(guest, exited);
+    scoped_string char *said = guest_output(house, "calls");
+    assert_string_equal(said, "and back");
+    close(listener);
+    container_free(guest.container);
+    house_free(house);
+}
+
 /* ---- signals and orphans ---- */
 
 static void await_output(struct house *house, const char *function, const char *wanted) {
@@ -240,6 +270,7 @@ int main(void) {
         cmocka_unit_test(test_an_app_that_says_so_itself),
         cmocka_unit_test(test_a_socket_that_is_handed_over),
         cmocka_unit_test(test_a_command_without_a_port_is_ready_at_once),
+        cmocka_unit_test(test_we_can_listen_in_there),
         cmocka_unit_test(test_signals_reach_the_app),
         cmocka_unit_test(test_who_ignores_the_end_is_killed),
         cmocka_unit_test(test_an_early_end_is_not_lost),
