@@ -33,6 +33,8 @@ const char config_usage[] =
     "keys of the file: user domain runtime gateway api modal state containers_max primed launchers "
     "reclaim_after\n"
     "                  backoff_first backoff_max log_file_size leave_containers no_auth pythons\n"
+    "of the gateway:   head_size (64KiB) body_size (no limit) connections_max head_timeout (30s)\n"
+    "                  idle_timeout (75s) body_timeout (60s) write_timeout (60s) comments_every (15s)\n"
     "example: catnap serve --state /srv/catnap --gateway 0.0.0.0:80\n";
 
 static void replace(char **field, const char *value) {
@@ -79,7 +81,10 @@ static struct error *set(struct config *config, const char *key, const char *val
     if (strcmp(key, "log_file_size") == 0) return core_size_parse(value, &config->log_file_bytes);
     if (strcmp(key, "leave_containers") == 0) return boolean(value, &config->leave_containers);
     if (strcmp(key, "no_auth") == 0) return boolean(value, &config->no_auth);
-    return error_new(ERROR_INVALID_ARGUMENT, "unknown key (known: see `catnap serve --help`)");
+    bool known = false;
+    struct error *error = config_limit_set(config, key, value, &known);
+    return known ? error
+                 : error_new(ERROR_INVALID_ARGUMENT, "unknown key (known: see `catnap serve --help`)");
 }
 
 static struct error *set_pairs(struct config *config, const char *path, yaml_document_t *document) {

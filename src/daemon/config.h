@@ -1,6 +1,6 @@
 /* Configuration of the daemon: defaults, then the file, then the command line. */
 #pragma once
-#include "base.h"
+#include "http.h"
 
 struct config {
     char *state_dir;
@@ -19,11 +19,17 @@ struct config {
     uint32_t containers_max, primed_max, launchers;
     int64_t reclaim_after_ms, backoff_first_ms, backoff_max_ms;
     uint64_t log_file_bytes;
-    bool leave_containers; /* at the end: they go on, for the next daemon to adopt */
+    struct http_limits limits; /* of the gateway; 0 in it: http's own defaults */
+    uint64_t body_bytes;       /* longest request body; 0: no limit */
+    int64_t comments_every_ms; /* see gateway.h; 0: its default */
+    bool leave_containers;     /* at the end: they go on, for the next daemon to adopt */
 };
 
 /* Arguments of `serve`. INVALID_ARGUMENT says what was wrong; *ret_help: asked for help, config stays empty.
  */
 must_check struct error *config_read(int argc, char **argv, struct config *ret_config, bool *ret_help);
+/* limits.c: keys of the file that are the gateway's limits. *ret_known: it is one of them. */
+must_check struct error *config_limit_set(struct config *config, const char *key, const char *value,
+                                          bool *ret_known);
 void config_done(struct config *config);
 extern const char config_usage[];

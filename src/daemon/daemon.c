@@ -155,7 +155,11 @@ static struct error *doors_open(struct daemon *daemon) {
         .domain = config->domain,
     });
     TRY(api_listen(daemon->api, config->api, NULL), "api");
-    daemon->gateway = gateway_new(&(struct gateway_options){.loop = daemon->loop, .pool = daemon->pool});
+    daemon->gateway = gateway_new(&(struct gateway_options){.loop = daemon->loop,
+                                                            .pool = daemon->pool,
+                                                            .limits = config->limits,
+                                                            .body_bytes = config->body_bytes,
+                                                            .keepalive_ms = config->comments_every_ms});
     TRY(gateway_listen(daemon->gateway, config->gateway), "gateway");
     return modal_open(daemon);
 }
