@@ -96,6 +96,9 @@ static int teardown(void **state) {
     return 0;
 }
 
+#define POST "POST /echo HTTP/1.1\r\nHost: a\r\n"
+#define CHUNKED POST "Transfer-Encoding: chunked\r\n\r\n"
+
 /* clang-format off */
 static void test_each_head_gets_its_status(void **state) {
     struct world *world = *state;
@@ -110,7 +113,7 @@ static void test_each_head_gets_its_status(void **state) {
         {"GET / HTTP/1.1\nHost: a\n\n", 400},                                          /* bare LF */
         {"GET / HTTP/1.1\r\nHost: a\r\nX: b\rc: d\r\n\r\n", 400},                      /* bare CR */
         {"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", 400},                      /* folded */
-        {"GET / HTTP/1.1\r\nHost: a\r\nX : a\r\n\r\n", 400},                           /* blank before the colon */
+        {"GET / HTTP/1.1\r\nHost: a\r\nX : a\r\n\r\n", 400},              /* blank before the colon */
         {"GET / HTTP/1.1\r\nHost: a\r\n: a\r\n\r\n", 400},                             /* no name */
         {"GET / HTTP/1.1\r\nHost: a\r\nX: \x01\r\n\r\n", 400},
         {"GET /\x80 HTTP/1.1\r\nHost: a\r\n\r\n", 400},
@@ -122,40 +125,41 @@ static void test_each_head_gets_its_status(void **state) {
         {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505},
         {"FETCH / HTTP/1.1\r\nHost: a\r\n\r\n", 501},
         {"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 501},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\na", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\na", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\na", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 0x1\r\n\r\na", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\na", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\na", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\na", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 501},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n", 501},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
+        {POST "Content-Length: 1\r\nContent-Length: 1\r\n\r\na", 400},
+        {POST "Content-Length: 1, 1\r\n\r\na", 400},
+        {POST "Content-Length: +1\r\n\r\na", 400},
+        {POST "Content-Length: -1\r\n\r\na", 400},
+        {POST "Content-Length: 0x1\r\n\r\na", 400},
+        {POST "Content-Length: 99999999999999999999\r\n\r\na", 400},
+        {POST "Content-Length: 18446744073709551615\r\n\r\na", 400},
+        {POST "Content-Length:\r\n\r\na", 400},
+        {POST "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", 400},
+        {POST "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
+        {POST "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 501},
+        {POST "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501},
+        {POST "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 400},
+        {POST "Transfer-Encoding: identity\r\n\r\n0\r\n\r\n", 501},
+        {POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
         {"POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\x0b" "chunked\r\n\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\na\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\na\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;a\nb\r\na\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\na\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\na\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: a\n\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n: a\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n1;a=b\r\na\r\n0\r\nX: a\r\n\r\n", 200},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nExpect: a-lot\r\nContent-Length: 1\r\n\r\na", 417},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 100001\r\nExpect: 100-continue\r\n\r\n", 413},
+        {POST "Transfer-Encoding:\x0b" "chunked\r\n\r\n0\r\n\r\n", 400},
+        {CHUNKED "0x1\r\na\r\n0\r\n\r\n", 400},
+        {CHUNKED "1\na\r\n0\r\n\r\n", 400},
+        {CHUNKED "1 \r\na\r\n0\r\n\r\n", 400},
+        {CHUNKED "1\r\nab\r\n0\r\n\r\n", 400},
+        {CHUNKED "1;a\nb\r\na\r\n0\r\n\r\n", 400},
+        {CHUNKED "-1\r\na\r\n0\r\n\r\n", 400},
+        {CHUNKED "fffffffffffffffff\r\na\r\n0\r\n\r\n", 400},
+        {CHUNKED "0\r\nX: a\n\r\n\r\n", 400},
+        {CHUNKED "0\r\n: a\r\n\r\n", 400},
+        {POST "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n1;a=b\r\na\r\n0\r\nX: a\r\n\r\n", 200},
+        {POST "Connection: close\r\nExpect: a-lot\r\nContent-Length: 1\r\n\r\na", 417},
+        {POST "Connection: close\r\nContent-Length: 100001\r\nExpect: 100-continue\r\n\r\n", 413},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         scoped_string char *answer = peer_ask(world->loop, world->port, span_of(rows[i].bytes));
         char expected[16];
-        snprintf(expected, sizeof expected, "HTTP/1.%c %d ", strstr(rows[i].bytes, "HTTP/1.0") && rows[i].status == 200 ? '0' : '1', rows[i].status);
+        char minor = strstr(rows[i].bytes, "HTTP/1.0") && rows[i].status == 200 ? '0' : '1';
+        snprintf(expected, sizeof expected, "HTTP/1.%c %d ", minor, rows[i].status);
         if (strncmp(answer, expected, strlen(expected)) != 0)
             fail_msg("'%s' gets '%s' instead of '%s'", rows[i].bytes, answer, expected);
     }
@@ -183,7 +187,7 @@ static void test_a_head_beyond_the_limit(void **state) {
 
 static void test_a_request_that_comes_byte_by_byte(void **state) {
     struct world *world = *state;
-    static const char bytes[] = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+    static const char bytes[] = POST "Transfer-Encoding: "
                                 "chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n";
     struct peer peer;
     peer_open(&peer, world->loop, world->port);
@@ -202,7 +206,7 @@ static void test_pipelined_requests_are_answered_in_order(void **state) {
     scoped_string char *answer =
         peer_ask(world->loop, world->port,
                  SPAN("GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
-                      "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nbbb"
+                      POST "Content-Length: 3\r\n\r\nbbb"
                       "POST /c HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nGET"
                       "GET /d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
                       "GET /e HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -231,7 +235,7 @@ static void test_a_waiting_client_gets_100_and_then_its_answer(void **state) {
     struct peer peer;
     peer_open(&peer, world->loop, world->port);
     peer_send(&peer,
-              SPAN("POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"));
+              SPAN(POST "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"));
     peer_wait(&peer, "HTTP/1.1 100 Continue\r\n\r\n");
     peer_send(&peer, SPAN("abc"));
     peer_wait(&peer, "\r\n\r\nabc");
@@ -284,7 +288,7 @@ static void test_slow_clients_are_let_go(void **state) {
     scoped_string char *in_head = peer_ask(world->loop, world->port, SPAN("GET / HTTP/1.1\r\nHos"));
     assert_non_null(strstr(in_head, "HTTP/1.1 408 "));
     scoped_string char *in_body = peer_ask(
-        world->loop, world->port, SPAN("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab"));
+        world->loop, world->port, SPAN(POST "Content-Length: 5\r\n\r\nab"));
     assert_non_null(strstr(in_body, "HTTP/1.1 408 "));
     scoped_string char *silent = peer_ask(world->loop, world->port, SPAN(""));
     assert_string_equal(silent, "");
