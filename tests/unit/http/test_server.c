@@ -86,6 +86,9 @@ static int setup_impatient(void **state) {
     return setup_with(
         state, (struct http_limits){.head_timeout_ms = 20, .idle_timeout_ms = 20, .body_timeout_ms = 20});
 }
+static int setup_patient(void **state) { /* with somebody who says something all the time */
+    return setup_with(state, (struct http_limits){.head_timeout_ms = 300, .idle_timeout_ms = 300});
+}
 
 static int teardown(void **state) {
     struct world *world = *state;
@@ -188,7 +191,7 @@ static void test_a_head_beyond_the_limit(void **state) {
 static void test_a_request_that_comes_byte_by_byte(void **state) {
     struct world *world = *state;
     static const char bytes[] = POST "Transfer-Encoding: "
-                                "chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n";
+                                     "chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n";
     struct peer peer;
     peer_open(&peer, world->loop, world->port);
     for (size_t i = 0; i < sizeof bytes - 1; i++) {
@@ -205,8 +208,7 @@ static void test_pipelined_requests_are_answered_in_order(void **state) {
     struct world *world = *state;
     scoped_string char *answer =
         peer_ask(world->loop, world->port,
-                 SPAN("GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
-                      POST "Content-Length: 3\r\n\r\nbbb"
+                 SPAN("GET /a HTTP/1.1\r\nHost: a\r\n\r\n" POST "Content-Length: 3\r\n\r\nbbb"
                       "POST /c HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nGET"
                       "GET /d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
                       "GET /e HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -234,8 +236,7 @@ static void test_a_waiting_client_gets_100_and_then_its_answer(void **state) {
     struct world *world = *state;
     struct peer peer;
     peer_open(&peer, world->loop, world->port);
-    peer_send(&peer,
-              SPAN(POST "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"));
+    peer_send(&peer, SPAN(POST "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"));
     peer_wait(&peer, "HTTP/1.1 100 Continue\r\n\r\n");
     peer_send(&peer, SPAN("abc"));
     peer_wait(&peer, "\r\n\r\nabc");
@@ -287,13 +288,28 @@ static void test_slow_clients_are_let_go(void **state) {
     struct world *world = *state;
     scoped_string char *in_head = peer_ask(world->loop, world->port, SPAN("GET / HTTP/1.1\r\nHos"));
     assert_non_null(strstr(in_head, "HTTP/1.1 408 "));
-    scoped_string char *in_body = peer_ask(
-        world->loop, world->port, SPAN(POST "Content-Length: 5\r\n\r\nab"));
+    scoped_string char *in_body =
+        peer_ask(world->loop, world->port, SPAN(POST "Content-Length: 5\r\n\r\nab"));
     assert_non_null(strstr(in_body, "HTTP/1.1 408 "));
     scoped_string char *silent = peer_ask(world->loop, world->port, SPAN(""));
     assert_string_equal(silent, "");
     scoped_string char *idle = peer_ask(world->loop, world->port, SPAN("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
     assert_non_null(strstr(idle, "HTTP/1.1 200 "));
+}
+
+static void test_empty_lines_keep_no_connection(void **state) {
+    struct world *world = *state;
+    struct peer peer;
+    peer_open(&peer, world->loop, world->port);
+    for (int i = 0; i < 5000 && !peer.closed; i++) {
+        peer_send(&peer, SPAN("\r\n"));
+        io_timer_arm(peer.deadline, 2);
+        io_loop_run(world->loop);
+        peer.late = false;
+    }
+    assert_true(peer.closed);
+    assert_int_equal(peer.got.size, 0);
+    peer_close(&peer);
 }
 
 static void on_closed(void *owner) {
@@ -409,6 +425,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_a_streamed_body_goes_back_with_its_trailers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_after_an_upgrade_bytes_are_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_slow_clients_are_let_go, setup_impatient, teardown),
+        cmocka_unit_test_setup_teardown(test_empty_lines_keep_no_connection, setup_patient, teardown),
         cmocka_unit_test_setup_teardown(test_closing_lets_a_busy_connection_finish, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_taken_port_and_a_dead_socket, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_small_client_asks, setup, teardown),
