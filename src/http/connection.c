@@ -174,7 +174,9 @@ static void set_wait(struct connection *connection) {
     case CONNECTION_LINGER: kind = WAIT_LINGER; break;
     }
     struct hub_waiter *waiter = &connection->wire.read_wait;
-    bool from_its_start = kind == WAIT_HEAD || kind == WAIT_LINGER; /* the others begin anew with each byte */
+    /* While a body comes the wait begins anew with each byte; empty lines between requests prolong nothing.
+     */
+    bool from_its_start = kind != WAIT_BODY;
     if (kind == WAIT_NONE ? waiter->kind != WAIT_NONE : !(from_its_start && waiter->kind == kind))
         hub_wait_start(connection->wire.hub, waiter, kind);
 }

@@ -9,6 +9,7 @@
 
 #define ACCEPT_BATCH 64
 #define ACCEPT_RETRY_MS 100
+#define FULL_TOLD_MS 60000
 
 struct listener {
     uv_poll_t poll;
@@ -26,10 +27,21 @@ static bool may_accept(const struct http_server *server) {
            !io_timer_armed(server->retry);
 }
 
+/* Who can't get in sees nothing but a silence: the one who runs this has to hear of it, but not each time. */
+static void tell_full(struct http_server *server) {
+    int64_t now_ms = io_now_ms(server->io);
+    bool full = !server->closing && server->connection_count >= server->limits.connections;
+    if (!full || (server->full_told_ms && now_ms - server->full_told_ms < FULL_TOLD_MS)) return;
+    server->full_told_ms = now_ms;
+    log_warn("http", "%zu connections are open, as many as may be: more have to wait",
+             server->connection_count);
+}
+
 static void set_accepting(struct http_server *server) {
     bool accepting = may_accept(server);
     if (accepting == server->accepting) return;
     server->accepting = accepting;
+    tell_full(server);
     LIST_EACH(node, &server->listeners) {
         struct listener *listener = CONTAINER_OF(node, struct listener, node);
         if (accepting) {
@@ -55,8 +67,8 @@ static void on_listener(uv_poll_t *poll, int status, int events) {
         int fd = accept4(listener->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
         if (fd < 0 && errno != EAGAIN) {
-            log_warn("http", "accept: %s; %zu connections are open", strerror(errno),
-                     server->connection_count);
+            scoped(error) struct error *error = error_errno(errno, "accept");
+            log_warn("http", "%s; %zu connections are open", error->message, server->connection_count);
             io_timer_arm(server->retry, ACCEPT_RETRY_MS);
         }
         if (fd < 0) break;

@@ -15,6 +15,7 @@ struct http_server {
     size_t connection_count;
     bool closing, accepting;
     void (*closed)(void *owner);
+    int64_t full_told_ms;   /* when the log last heard that no more may come */
     struct io_timer *retry; /* accept failed for want of file descriptors */
 };
 

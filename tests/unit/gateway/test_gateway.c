@@ -1,73 +1,12 @@
 /* The gateway between a raw client and a raw app, with a pool that does what the test says. The app is a
  * listening socket: what it got and what it says is written out byte by byte. */
-#include "fake_pool.h"
-#include "gateway.h"
-#include "peer.h"
-
-struct world {
-    struct io_loop *loop;
-    struct gateway *gateway;
-    int listener;
-    uint16_t port;
-};
-
-static int setup_with(void **state, struct gateway_options options) {
-    struct world *world = NEW(struct world);
-    world->loop = io_loop_new();
-    struct pool *pool = fake_pool_start();
-    world->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof address;
-    assert_int_equal(bind(world->listener, (struct sockaddr *)&address, size), 0);
-    assert_int_equal(listen(world->listener, 16), 0);
-    getsockname(world->listener, (struct sockaddr *)&address, &size);
-    pool->port = ntohs(address.sin_port);
-    options.loop = world->loop;
-    options.pool = pool;
-    world->gateway = gateway_new(&options);
-    assert_ok(gateway_listen(world->gateway, "127.0.0.1:0"));
-    world->port = gateway_port(world->gateway);
-    *state = world;
-    return 0;
-}
+#include "house.h"
 
 static int setup(void **state) {
     return setup_with(state, (struct gateway_options){0});
 }
 static int setup_small(void **state) {
     return setup_with(state, (struct gateway_options){.body_bytes = 10, .keepalive_ms = 10});
-}
-
-static int teardown(void **state) {
-    struct world *world = *state;
-    gateway_free(world->gateway);
-    assert_int_equal(fake_pool_waiting(), 0); /* no ticket outlives its request */
-    io_loop_free(world->loop);
-    close(world->listener);
-    free(world);
-    return 0;
-}
-
-/* The app's end of a connection that the gateway opened. */
-static void app_accept(struct world *world, struct peer *app) {
-    *app = (struct peer){.loop = world->loop};
-    app->fd = accept4(world->listener, NULL, NULL, SOCK_CLOEXEC);
-    assert_true(app->fd >= 0);
-    assert_ok(io_watch_new(world->loop, app->fd, IO_READABLE, peer_ready, app, &app->watch));
-    app->deadline = io_timer_new(world->loop, peer_late, app);
-}
-
-/* Runs the loop until what is in it was handled. */
-static void turn(struct world *world, struct peer *peer) {
-    for (int i = 0; i < 20; i++) {
-        io_timer_arm(peer->deadline, 0);
-        io_loop_run(world->loop);
-        peer->late = false;
-    }
-}
-
-static void forget(struct peer *peer) {
-    text_clear(&peer->got);
 }
 
 static void test_head_and_body_go_through_and_connections_are_kept(void **state) {
@@ -391,7 +330,8 @@ static void test_answers_that_are_no_http_become_502(void **state) {
         app_accept(world, &app);
         peer_send(&app, span_of(rows[i].answer));
         peer_wait(&client, rows[i].needle);
-        if (!strstr(client.got.data, "HTTP/1.1 502 ")) fail_msg("'%s' gives %s", rows[i].answer, client.got.data);
+        if (!strstr(client.got.data, "HTTP/1.1 502 "))
+            fail_msg("'%s' gives %s", rows[i].answer, client.got.data);
         peer_close(&app);
         peer_close(&client);
     }

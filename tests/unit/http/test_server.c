@@ -86,6 +86,9 @@ static int setup_impatient(void **state) {
     return setup_with(
         state, (struct http_limits){.head_timeout_ms = 20, .idle_timeout_ms = 20, .body_timeout_ms = 20});
 }
+static int setup_patient(void **state) { /* with somebody who says something all the time */
+    return setup_with(state, (struct http_limits){.head_timeout_ms = 300, .idle_timeout_ms = 300});
+}
 
 static int teardown(void **state) {
     struct world *world = *state;
@@ -95,6 +98,9 @@ static int teardown(void **state) {
     free(world);
     return 0;
 }
+
+#define POST "POST /echo HTTP/1.1\r\nHost: a\r\n"
+#define CHUNKED POST "Transfer-Encoding: chunked\r\n\r\n"
 
 /* clang-format off */
 static void test_each_head_gets_its_status(void **state) {
@@ -110,7 +116,7 @@ static void test_each_head_gets_its_status(void **state) {
         {"GET / HTTP/1.1\nHost: a\n\n", 400},                                          /* bare LF */
         {"GET / HTTP/1.1\r\nHost: a\r\nX: b\rc: d\r\n\r\n", 400},                      /* bare CR */
         {"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", 400},                      /* folded */
-        {"GET / HTTP/1.1\r\nHost: a\r\nX : a\r\n\r\n", 400},                           /* blank before the colon */
+        {"GET / HTTP/1.1\r\nHost: a\r\nX : a\r\n\r\n", 400},              /* blank before the colon */
         {"GET / HTTP/1.1\r\nHost: a\r\n: a\r\n\r\n", 400},                             /* no name */
         {"GET / HTTP/1.1\r\nHost: a\r\nX: \x01\r\n\r\n", 400},
         {"GET /\x80 HTTP/1.1\r\nHost: a\r\n\r\n", 400},
@@ -122,40 +128,41 @@ static void test_each_head_gets_its_status(void **state) {
         {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505},
         {"FETCH / HTTP/1.1\r\nHost: a\r\n\r\n", 501},
         {"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 501},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\na", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\na", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\na", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 0x1\r\n\r\na", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\na", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\na", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\na", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 501},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n", 501},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
+        {POST "Content-Length: 1\r\nContent-Length: 1\r\n\r\na", 400},
+        {POST "Content-Length: 1, 1\r\n\r\na", 400},
+        {POST "Content-Length: +1\r\n\r\na", 400},
+        {POST "Content-Length: -1\r\n\r\na", 400},
+        {POST "Content-Length: 0x1\r\n\r\na", 400},
+        {POST "Content-Length: 99999999999999999999\r\n\r\na", 400},
+        {POST "Content-Length: 18446744073709551615\r\n\r\na", 400},
+        {POST "Content-Length:\r\n\r\na", 400},
+        {POST "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", 400},
+        {POST "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
+        {POST "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 501},
+        {POST "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501},
+        {POST "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 400},
+        {POST "Transfer-Encoding: identity\r\n\r\n0\r\n\r\n", 501},
+        {POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
         {"POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\x0b" "chunked\r\n\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\na\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\na\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;a\nb\r\na\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\na\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\na\r\n0\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: a\n\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n: a\r\n\r\n", 400},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n1;a=b\r\na\r\n0\r\nX: a\r\n\r\n", 200},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nExpect: a-lot\r\nContent-Length: 1\r\n\r\na", 417},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 100001\r\nExpect: 100-continue\r\n\r\n", 413},
+        {POST "Transfer-Encoding:\x0b" "chunked\r\n\r\n0\r\n\r\n", 400},
+        {CHUNKED "0x1\r\na\r\n0\r\n\r\n", 400},
+        {CHUNKED "1\na\r\n0\r\n\r\n", 400},
+        {CHUNKED "1 \r\na\r\n0\r\n\r\n", 400},
+        {CHUNKED "1\r\nab\r\n0\r\n\r\n", 400},
+        {CHUNKED "1;a\nb\r\na\r\n0\r\n\r\n", 400},
+        {CHUNKED "-1\r\na\r\n0\r\n\r\n", 400},
+        {CHUNKED "fffffffffffffffff\r\na\r\n0\r\n\r\n", 400},
+        {CHUNKED "0\r\nX: a\n\r\n\r\n", 400},
+        {CHUNKED "0\r\n: a\r\n\r\n", 400},
+        {POST "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n1;a=b\r\na\r\n0\r\nX: a\r\n\r\n", 200},
+        {POST "Connection: close\r\nExpect: a-lot\r\nContent-Length: 1\r\n\r\na", 417},
+        {POST "Connection: close\r\nContent-Length: 100001\r\nExpect: 100-continue\r\n\r\n", 413},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         scoped_string char *answer = peer_ask(world->loop, world->port, span_of(rows[i].bytes));
         char expected[16];
-        snprintf(expected, sizeof expected, "HTTP/1.%c %d ", strstr(rows[i].bytes, "HTTP/1.0") && rows[i].status == 200 ? '0' : '1', rows[i].status);
+        char minor = strstr(rows[i].bytes, "HTTP/1.0") && rows[i].status == 200 ? '0' : '1';
+        snprintf(expected, sizeof expected, "HTTP/1.%c %d ", minor, rows[i].status);
         if (strncmp(answer, expected, strlen(expected)) != 0)
             fail_msg("'%s' gets '%s' instead of '%s'", rows[i].bytes, answer, expected);
     }
@@ -183,8 +190,8 @@ static void test_a_head_beyond_the_limit(void **state) {
 
 static void test_a_request_that_comes_byte_by_byte(void **state) {
     struct world *world = *state;
-    static const char bytes[] = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
-                                "chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n";
+    static const char bytes[] = POST "Transfer-Encoding: "
+                                     "chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n";
     struct peer peer;
     peer_open(&peer, world->loop, world->port);
     for (size_t i = 0; i < sizeof bytes - 1; i++) {
@@ -201,8 +208,7 @@ static void test_pipelined_requests_are_answered_in_order(void **state) {
     struct world *world = *state;
     scoped_string char *answer =
         peer_ask(world->loop, world->port,
-                 SPAN("GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
-                      "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nbbb"
+                 SPAN("GET /a HTTP/1.1\r\nHost: a\r\n\r\n" POST "Content-Length: 3\r\n\r\nbbb"
                       "POST /c HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nGET"
                       "GET /d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
                       "GET /e HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -230,8 +236,7 @@ static void test_a_waiting_client_gets_100_and_then_its_answer(void **state) {
     struct world *world = *state;
     struct peer peer;
     peer_open(&peer, world->loop, world->port);
-    peer_send(&peer,
-              SPAN("POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"));
+    peer_send(&peer, SPAN(POST "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"));
     peer_wait(&peer, "HTTP/1.1 100 Continue\r\n\r\n");
     peer_send(&peer, SPAN("abc"));
     peer_wait(&peer, "\r\n\r\nabc");
@@ -283,13 +288,28 @@ static void test_slow_clients_are_let_go(void **state) {
     struct world *world = *state;
     scoped_string char *in_head = peer_ask(world->loop, world->port, SPAN("GET / HTTP/1.1\r\nHos"));
     assert_non_null(strstr(in_head, "HTTP/1.1 408 "));
-    scoped_string char *in_body = peer_ask(
-        world->loop, world->port, SPAN("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab"));
+    scoped_string char *in_body =
+        peer_ask(world->loop, world->port, SPAN(POST "Content-Length: 5\r\n\r\nab"));
     assert_non_null(strstr(in_body, "HTTP/1.1 408 "));
     scoped_string char *silent = peer_ask(world->loop, world->port, SPAN(""));
     assert_string_equal(silent, "");
     scoped_string char *idle = peer_ask(world->loop, world->port, SPAN("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
     assert_non_null(strstr(idle, "HTTP/1.1 200 "));
+}
+
+static void test_empty_lines_keep_no_connection(void **state) {
+    struct world *world = *state;
+    struct peer peer;
+    peer_open(&peer, world->loop, world->port);
+    for (int i = 0; i < 5000 && !peer.closed; i++) {
+        peer_send(&peer, SPAN("\r\n"));
+        io_timer_arm(peer.deadline, 2);
+        io_loop_run(world->loop);
+        peer.late = false;
+    }
+    assert_true(peer.closed);
+    assert_int_equal(peer.got.size, 0);
+    peer_close(&peer);
 }
 
 static void on_closed(void *owner) {
@@ -405,6 +425,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_a_streamed_body_goes_back_with_its_trailers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_after_an_upgrade_bytes_are_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_slow_clients_are_let_go, setup_impatient, teardown),
+        cmocka_unit_test_setup_teardown(test_empty_lines_keep_no_connection, setup_patient, teardown),
         cmocka_unit_test_setup_teardown(test_closing_lets_a_busy_connection_finish, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_taken_port_and_a_dead_socket, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_small_client_asks, setup, teardown),
