@@ -8,6 +8,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -230,6 +231,41 @@ static void test_a_directory_that_becomes_a_link_under_our_hands(void **state) {
     assert_null(strstr(all.data, "secret="));
 }
 
+#define PAIRS 100
+
+/* Each of many directories changes places with a link to the outside, in one step, all the time. */
+static void exchange(const char *tree, const char *out) {
+    (void)out;
+    for (size_t i = 0; i < PAIRS; i++) {
+        char a[128], b[128];
+        snprintf(a, sizeof a, "%s/d%zu", tree, i);
+        snprintf(b, sizeof b, "%s/l%zu", tree, i);
+        (void)syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE);
+    }
+}
+
+static void test_a_walk_never_leaves_the_tree(void **state) {
+    struct place *place = *state;
+    scoped_string char *out = outside(place);
+    struct volume *volume = new_volume(place, "data");
+    for (size_t i = 0; i < PAIRS; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "d%zu", i);
+        dir_live(volume, name);
+        scoped_string char *link = mem_printf("%s/l%zu", volume_live_path(volume), i);
+        assert_int_equal(symlink(out, link), 0);
+    }
+    pid_t pid = container(exchange, volume_live_path(volume), out);
+    for (int i = 0; i < 50; i++) {
+        assert_ok(commit(place, volume));
+        scoped_text struct text all = {0};
+        assert_ok(listed(place, volume, "", true, &all));
+        assert_null(strstr(all.data, "secret="));
+    }
+    end(pid);
+    assert_untouched(out);
+}
+
 static void rewrite(const char *tree, const char *out) {
     (void)out;
     static unsigned round;
@@ -321,6 +357,7 @@ int main(void) {
         TEST(test_directories_without_end),
         TEST(test_a_file_of_holes),
         TEST(test_a_directory_that_becomes_a_link_under_our_hands),
+        TEST(test_a_walk_never_leaves_the_tree),
         TEST(test_a_file_that_never_stands_still),
         TEST(test_a_mounted_tree_stays_until_the_container_ends),
     };
