@@ -7,7 +7,7 @@
 static void check(const struct tree *tree, size_t i) {
     const struct entry *entry = &tree->entries[i];
     struct span path = span_of(entry->path), above = path;
-    if (!path_good(path) || tree_find(tree, path) != entry) abort();
+    if (!path_good(path) || tree_get(tree, path) != entry) abort();
     for (path_last(above, &above); above.data; path_last(above, &above)) {
         size_t begin, end = tree_below(tree, above, &begin);
         if (i < begin || i >= end) abort();
@@ -35,6 +35,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
     if (!span_equal(text_span(&text), text_span(&text_again))) abort();
     merged = tree_merge(again, tree);
     for (size_t i = 0; i < merged->count; i++)
-        if (tree_find(merged, span_of(merged->entries[i].path)) != &merged->entries[i]) abort();
+        if (tree_get(merged, span_of(merged->entries[i].path)) != &merged->entries[i]) abort();
     return 0;
 }
