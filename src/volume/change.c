@@ -49,7 +49,7 @@ static struct error *check_above(const struct tree *base, const char *path) {
     for (;;) {
         path_last(above, &above);
         if (!above.data) return NULL;
-        const struct entry *entry = tree_find(base, above);
+        const struct entry *entry = tree_get(base, above);
         if (entry && entry->kind != ENTRY_DIRECTORY)
             return error_new(ERROR_FAILED_PRECONDITION, SPAN_FORMAT " is a %s, so %s can't be in it",
                              SPAN_ARGS(above), entry->kind == ENTRY_LINK ? "link" : "file", path);
@@ -85,7 +85,7 @@ struct error *change_check(const struct tree *change, const struct tree *base, i
         if (entry->kind == ENTRY_GONE) continue;
         TRY_PLAIN(check_above(base, entry->path));
         TRY_PLAIN(check_live_above(root, entry->path));
-        const struct entry *old = tree_find(base, span_of(entry->path));
+        const struct entry *old = tree_get(base, span_of(entry->path));
         struct stat at;
         bool live = live_stat(root, entry->path, &at);
         TRY_PLAIN(check_place(entry, old, old && old->kind == ENTRY_DIRECTORY, overwrite));
@@ -193,7 +193,7 @@ static void give_owner(int stage, const char *name, int parent, const struct sta
 static void learn(struct tree *version, const struct entry *entry, int parent, const char *name) {
     struct stat at;
     if (!version || entry->kind != ENTRY_FILE || fstatat(parent, name, &at, AT_SYMLINK_NOFOLLOW) != 0) return;
-    struct entry *known = (struct entry *)tree_find(version, span_of(entry->path));
+    struct entry *known = (struct entry *)tree_get(version, span_of(entry->path));
     if (!known || known->kind != ENTRY_FILE || stat_mtime_ns(&at) != entry->mtime_ns ||
         (uint64_t)at.st_size != entry->size_bytes)
         return;

@@ -12,11 +12,11 @@ static struct error *missing_parents(const struct tree *change, const struct tre
         const struct entry *entry = &change->entries[i];
         struct span above = span_of(entry->path);
         for (path_last(above, &above); above.data && entry->kind != ENTRY_GONE; path_last(above, &above)) {
-            const struct entry *same = tree_find(change, above);
+            const struct entry *same = tree_get(change, above);
             if (same && same->kind != ENTRY_DIRECTORY)
                 return error_new(ERROR_INVALID_ARGUMENT, "%s can't be a file and hold %s", same->path,
                                  entry->path);
-            if (same || tree_find(base, above)) continue;
+            if (same || tree_get(base, above)) continue;
             scoped_string char *path = span_string(above);
             tree_add(parents, &(struct entry){.path = path,
                                               .kind = ENTRY_DIRECTORY,
@@ -60,7 +60,7 @@ struct removal {
 static struct error *remove_change(struct removal *removal, struct tree *change) {
     const struct tree *base = removal->op.base;
     struct entry gone = {.path = removal->path, .kind = ENTRY_GONE};
-    const struct entry *entry = tree_find(base, span_of(removal->path));
+    const struct entry *entry = tree_get(base, span_of(removal->path));
     if (removal->path[0] && !entry) return error_new(ERROR_NOT_FOUND, "there is no %s", removal->path);
     if (!removal->recursive && (!entry || entry->kind == ENTRY_DIRECTORY))
         return error_new(ERROR_FAILED_PRECONDITION, "%s is a directory; it goes only recursively",
@@ -125,7 +125,7 @@ static void copy_entry(struct tree *change, const struct entry *entry, const cha
 
 static struct error *copy_one(const struct copy *copy, const char *from, bool into, struct tree *change) {
     const struct tree *base = copy->op.base;
-    const struct entry *entry = tree_find(base, span_of(from));
+    const struct entry *entry = tree_get(base, span_of(from));
     struct span parent, last = path_last(span_of(from), &parent);
     scoped_string char *name = span_string(last);
     scoped_string char *to =

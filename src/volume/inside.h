@@ -60,7 +60,7 @@ void tree_free(struct tree *tree); /* one reference */
 DEFINE_SCOPED(tree)
 struct entry *tree_add(struct tree *tree, const struct entry *entry); /* copied; tree_sort comes after */
 void tree_sort(struct tree *tree); /* of two with one path one stays, the directory if it is one */
-const struct entry *tree_find(const struct tree *tree, struct span path);
+const struct entry *tree_get(const struct tree *tree, struct span path);
 size_t tree_from(const struct tree *tree, struct span path); /* the first that is not before it */
 /* The end of what is below the directory; *ret_begin is its begin. "" is the root. */
 size_t tree_below(const struct tree *tree, struct span directory, size_t *ret_begin);

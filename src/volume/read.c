@@ -39,7 +39,7 @@ struct read {
 static struct error *list(struct read *read) {
     struct tree *tree = read->tree;
     struct span path = span_of(read->path);
-    const struct entry *entry = tree_find(tree, path);
+    const struct entry *entry = tree_get(tree, path);
     if (path.size > 0 && !entry) return error_new(ERROR_NOT_FOUND, "there is no %s", read->path);
     struct volume_listing *listing = NEW(struct volume_listing);
     listing->recursive = read->recursive;

@@ -25,7 +25,7 @@ static void add_mounts(const char *pid, struct map *seen, struct text *mounts) {
                        *path = mem_printf("/proc/%s/mountinfo", pid);
     ssize_t size = readlink(link, space, sizeof space);
     if (size <= 0 || map_put(seen, (struct span){space, (size_t)size}, seen)) return;
-    scoped(error) struct error *gone = file_read(path, MOUNTINFO_MAX, mounts);
+    error_free(file_read(path, MOUNTINFO_MAX, mounts)); /* it may have ended meanwhile */
 }
 
 static struct error *mounts_read(struct text *mounts) {

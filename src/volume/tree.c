@@ -90,7 +90,7 @@ size_t tree_from(const struct tree *tree, struct span path) {
     return low;
 }
 
-const struct entry *tree_find(const struct tree *tree, struct span path) {
+const struct entry *tree_get(const struct tree *tree, struct span path) {
     size_t at = tree_from(tree, path);
     return at < tree->count && compare(tree->entries[at].path, path) == 0 ? &tree->entries[at] : NULL;
 }
@@ -172,12 +172,12 @@ static bool step(const struct tree *tree, struct text *at, struct text *rest, si
         struct span parent;
         path_last(text_span(at), &parent);
         at->size = parent.size;
-        *ret_entry = at->size ? tree_find(tree, text_span(at)) : NULL;
+        *ret_entry = at->size ? tree_get(tree, text_span(at)) : NULL;
         return !*ret_led_out;
     }
     if (at->size) text_add_char(at, '/');
     text_add_string(at, next);
-    *ret_entry = tree_find(tree, text_span(at));
+    *ret_entry = tree_get(tree, text_span(at));
     if (!*ret_entry || (*ret_entry)->kind != ENTRY_LINK) return *ret_entry != NULL;
     const char *target = (*ret_entry)->target;
     *ret_led_out = target[0] == '/' || ++*hops > HOPS_MAX;

@@ -107,7 +107,7 @@ static struct error *take_file(struct walk *walk, int parent, const char *name, 
     scoped_fd int at = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     struct stat now;
     if (at < 0 || fstat(at, &now) != 0 || !S_ISREG(now.st_mode)) return NULL; /* it went; others will come */
-    const struct entry *before = tree_find(walk->base, span_of(entry->path));
+    const struct entry *before = tree_get(walk->base, span_of(entry->path));
     if (known(before, &now)) {
         fill(entry, &now);
         entry->size_bytes = before->size_bytes;

@@ -2,6 +2,7 @@
 #include "place.h"
 
 #include <errno.h>
+#include <sys/mman.h>
 
 static void test_a_commit_is_what_the_live_tree_was(void **state) {
     struct place *place = *state;
@@ -57,6 +58,65 @@ static void test_a_change_that_hides_its_time_is_committed(void **state) {
         assert_ok(read_committed(place, volume, "a", &found));
         assert_string_equal(found.data, bytes);
     }
+}
+
+/* A container that writes at the worst moment: when the first piece was read. */
+static const char *written_meanwhile;
+
+static ssize_t pwrite_and_be_overtaken(int fd, const void *bytes, size_t size, off_t offset) {
+    const char *path = written_meanwhile;
+    written_meanwhile = NULL;
+    if (path) {
+        scoped_string char *other = mem_new(600000);
+        memset(other, 'b', 600000);
+        scoped_fd int live_fd = open(path, O_WRONLY | O_CLOEXEC);
+        if (pwrite(live_fd, other, 600000, 0) != 600000) abort();
+    }
+    return pwrite(fd, bytes, size, offset);
+}
+
+static void test_a_file_that_is_written_while_it_is_read_is_read_again(void **state) {
+    struct place *place = *state;
+    const struct store_calls calls = {write,   pwrite_and_be_overtaken, fsync, ftruncate, rename, unlink,
+                                      renameat};
+    place_close(place);
+    store_calls_set(&calls);
+    place_open(place);
+    struct volume *volume = new_volume(place, "data");
+    scoped_string char *path = live(volume, "a"), *bytes = mem_new(600001);
+    memset(bytes, 'a', 600000);
+    write_live(volume, "a", bytes);
+    written_meanwhile = path;
+    assert_ok(commit(place, volume));
+    assert_null(written_meanwhile);
+    scoped_text struct text found = {0};
+    assert_ok(read_committed(place, volume, "a", &found));
+    memset(bytes, 'b', 600000);
+    assert_true(strcmp(found.data, bytes) == 0);
+    place_close(place);
+    store_calls_set(NULL);
+    place_open(place);
+}
+
+/* A page that stays mapped and dirty: the kernel tells of its first write only, until it has been written
+ * back. */
+static void test_writes_through_a_mapping_are_committed(void **state) {
+    struct place *place = *state;
+    struct volume *volume = new_volume(place, "data");
+    scoped_string char *path = live(volume, "a");
+    scoped_fd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    assert_int_equal(ftruncate(fd, 4096), 0);
+    char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    assert_true(page != MAP_FAILED);
+    for (int i = 0; i < 4; i++) {
+        page[0] = (char)('a' + i);
+        let_live(place, 150); /* so that the commit finds a file that has stood still */
+        assert_ok(commit(place, volume));
+        scoped_text struct text found = {0};
+        assert_ok(read_committed(place, volume, "a", &found));
+        assert_int_equal(found.data[0], 'a' + i);
+    }
+    munmap(page, 4096);
 }
 
 static void test_what_was_committed_is_there_for_the_next_daemon(void **state) {
@@ -353,6 +413,8 @@ int main(void) {
         TEST(test_a_commit_is_what_the_live_tree_was),
         TEST(test_a_commit_of_the_same_is_no_new_version),
         TEST(test_a_change_that_hides_its_time_is_committed),
+        TEST(test_a_file_that_is_written_while_it_is_read_is_read_again),
+        TEST(test_writes_through_a_mapping_are_committed),
         TEST(test_what_was_committed_is_there_for_the_next_daemon),
         TEST(test_names),
         TEST(test_two_who_create_the_same_get_the_same),
