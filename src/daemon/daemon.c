@@ -154,6 +154,7 @@ static struct error *pool_open(struct daemon *daemon) {
         .node = daemon->node,
         .identity = daemon->identity,
         .volumes = daemon->volumes,
+        .images = daemon->images,
         .state_dir = config->state_dir,
         .run_dir = config->run_dir,
         .logs_dir = daemon->logs_dir,

@@ -7,7 +7,7 @@
 enum copy_from { COPY_FROM_CONTEXT, COPY_FROM_LAYERS, COPY_FROM_TEXT };
 struct copy {
     enum copy_from from;
-    char *directory;          /* a context that is a directory; NULL: `files` */
+    char *directory;          /* a context that is a directory; NULL: `files` only */
     struct copy_files *files; /* a context that is a list; shared */
     char **layers, **grafts;  /* FROM_LAYERS: the same of the image that is copied from */
     char *text;               /* FROM_TEXT: a file of this content, named by the only source */

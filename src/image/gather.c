@@ -301,6 +301,14 @@ static struct error *source_gather(struct copy *copy, struct origin *origin, con
     return matches > 0 ? NULL : error_new(ERROR_NOT_FOUND, "nothing fits %s", source);
 }
 
+/* Where a context is both, a list of files and a directory: a file of just that path is the list's. */
+static bool listed(const struct copy *copy, const char *source) {
+    const char *clean = source + strspn(source, "/");
+    for (size_t i = 0; copy->files && i < copy->files->count; i++)
+        if (strcmp(copy->files->file[i].path, clean) == 0) return true;
+    return false;
+}
+
 static struct error *gather_all(struct copy *copy, struct origin *origin) {
     if (copy->from == COPY_FROM_TEXT) {
         struct found found = {.kind = TREE_FILE, .mode = 0644, .mtime = {.tv_sec = FILE_TIME}};
@@ -309,8 +317,12 @@ static struct error *gather_all(struct copy *copy, struct origin *origin) {
         return NULL;
     }
     const char *where = copy->from == COPY_FROM_LAYERS ? "the image" : "the context";
-    for (size_t i = 0; copy->sources[i]; i++)
-        TRY(source_gather(copy, origin, copy->sources[i]), "%s in %s", copy->sources[i], where);
+    struct origin list = {.copy = copy, .look = files_look, .list = files_list};
+    for (size_t i = 0; copy->sources[i]; i++) {
+        bool of_list = copy->from == COPY_FROM_CONTEXT && copy->directory && listed(copy, copy->sources[i]);
+        TRY(source_gather(copy, of_list ? &list : origin, copy->sources[i]), "%s in %s", copy->sources[i],
+            where);
+    }
     return NULL;
 }
 

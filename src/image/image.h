@@ -150,7 +150,7 @@ struct image_file {
     const char *digest; /* a blob of the store */
     uint32_t mode;      /* permission bits; 0: 0644 */
 };
-struct image_context { /* either, or neither: COPY finds nothing then */
+struct image_context { /* either, both (a file of the list comes first), or neither: COPY finds nothing then */
     const char *directory;
     const struct image_file *files;
     size_t file_count;

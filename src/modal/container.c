@@ -90,7 +90,7 @@ static void get_inputs(struct rpc *rpc, const void *message) {
     if (!task->ready) {
         task->ready = true;
         task->started_at = now_s();
-        node_ready(rpc->modal->node, task->container);
+        if (!task->builds) node_ready(rpc->modal->node, task->container);
     }
     serve(task);
 }

@@ -207,9 +207,7 @@ struct error *definition_core(const struct function *function, const struct defi
         core_function_new(function->core_app, function->core_name);
     free(core->command);
     core->command = mem_array(4, sizeof *core->command);
-    const struct modal_image *image = image_of(modal, said->image_id);
-    core->command[0] =
-        mem_string(image && image->name && strcmp(image->name, "host") == 0 ? "python3" : "python");
+    core->command[0] = mem_string("python3");
     core->command[1] = mem_string("-m");
     core->command[2] = mem_string("modal._container_entrypoint");
     core->runner = true;

@@ -92,6 +92,9 @@ struct modal {
     struct node *node;
     struct identity *identity;
     struct volumes *volumes_room;
+    struct image_store *images_room;
+    struct list builds, buildruns;
+    uint64_t buildrun_count;
     struct gateway *web_gateway;
     char *state_dir, *run_dir, *logs_dir, *user, *gateway, *domain;
     bool no_auth, closing;
@@ -241,17 +244,33 @@ void mount_restore(struct modal *modal, const Modal__MountRecord *record);
 extern const struct rpc_method mount_methods[];
 
 struct modal_image {
-    char id[ID_MAX]; /* im-... */
-    char *key, *name, *builder_version;
-    char *python;    /* "311"; NULL: it has none */
-    bool has_client; /* what the client imports is in it */
-    int status;      /* MODAL__GENERIC_RESULT__GENERIC_STATUS__... */
+    char id[ID_MAX];                    /* im-... */
+    char *key, *name, *builder_version; /* name: as the image room takes it; NULL: not built */
+    char *python;                       /* "311"; NULL: it has none */
+    bool has_client;                    /* what the client imports is in it */
+    int status;                         /* MODAL__GENERIC_RESULT__GENERIC_STATUS__...; 0: being built */
     char *exception;
+    struct text lines;  /* what its build said, each ended by a newline */
     struct list joined; /* held ImageJoinStreaming */
+    struct list asking; /* calls that wait for a base to be built: none so far */
 };
 const struct modal_image *image_of(const struct modal *modal, const char *id);
+struct modal_image *image_find_key(const struct modal *modal, const char *key);
+struct modal_image *image_new(struct modal *modal, const char *key, const char *builder_version);
+void image_say(struct modal_image *image, struct span line);
+/* Its end: a name of the image room, or why not (taken). */
+void image_built(struct modal *modal, struct modal_image *image, const char *name, struct error *error);
+void image_look(struct modal *modal, struct modal_image *image); /* which Python is in it */
 void images_free(struct modal *modal);
 void image_restore(struct modal *modal, const Modal__ImageRecord *record);
+/* build.c: begins to build; the end comes by image_built. */
+void build_start(struct modal *modal, struct modal_image *image,
+                 const Modal__ImageGetOrCreateRequest *request);
+void builds_cancel(struct modal *modal);
+/* buildrun.c: a layer that a function makes, run in a container. */
+void buildrun_start(struct modal *modal, struct modal_image *image, const char *base,
+                    struct function *function, struct span input);
+void buildruns_cancel(struct modal *modal);
 extern const struct rpc_method image_methods[];
 
 struct volume *volume_asked(struct rpc *rpc, const char *id); /* NULL: the call is answered */
@@ -362,7 +381,7 @@ struct task {
     struct list polls;      /* held FunctionGetInputs: at most one */
     struct list heartbeats; /* held ContainerHeartbeat */
     struct text cancelled;  /* ids of inputs to be cancelled, each ended by a NUL */
-    bool ready, stopping, blobs_inside;
+    bool ready, stopping, blobs_inside, builds;
     double enqueued_at, started_at;
     char *exception; /* TaskResult */
 };
@@ -371,6 +390,11 @@ struct task *task_of(const struct modal *modal, const char *id);
 void task_assign(struct task *task, struct input *input);
 void task_cancel_input(struct task *task, struct input *input);
 void task_stop(struct task *task); /* it gets the kill switch when it asks next, or now */
+/* A container that only builds: not the pool's, its number is of our own making. `core` is filled in as a
+ * container's. */
+must_check struct error *task_build_new(struct modal *modal, struct function *function,
+                                        struct core_function *core, struct task **ret);
+void task_build_done(struct task *task); /* NULL: fine */
 void tasks_hook(struct modal *modal);
 void tasks_free(struct modal *modal);
 extern const struct rpc_method container_methods[];

@@ -37,6 +37,9 @@ struct modal *modal_new(const struct modal_options *options) {
     modal->node = options->node;
     modal->identity = options->identity;
     modal->volumes_room = options->volumes;
+    modal->images_room = options->images;
+    list_init(&modal->builds);
+    list_init(&modal->buildruns);
     modal->state_dir = mem_string(options->state_dir);
     modal->run_dir = mem_string(options->run_dir);
     modal->logs_dir = mem_string(options->logs_dir);
@@ -96,6 +99,8 @@ void modal_close(struct modal *modal) {
     if (modal->web_gateway) gateway_on_runner(modal->web_gateway, NULL, NULL);
     modal->web_gateway = NULL;
     runtime_free(modal);
+    builds_cancel(modal);
+    buildruns_cancel(modal);
     void *value;
     for (size_t i = 0; map_next(modal->apps, &i, NULL, &value);) logs_streams_end(value);
     for (size_t i = 0; map_next(modal->functions, &i, NULL, &value);)

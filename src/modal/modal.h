@@ -22,6 +22,7 @@ struct modal_options {
     struct node *node;
     struct identity *identity;
     struct volumes *volumes;
+    struct image_store *images;
     const char *state_dir, *run_dir, *logs_dir; /* copied, as all strings */
     const char *user;                           /* the workspace: USER--APP-FUNCTION */
     const char *gateway;                        /* ADDR:PORT, for URLs */

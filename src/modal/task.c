@@ -122,6 +122,37 @@ static struct error *fill(struct task *task, struct core_function *core) {
     return NULL;
 }
 
+static void fail_all(struct list *list, const char *why) {
+    while (!list_empty(list)) {
+        struct input *input = CONTAINER_OF(list->next, struct input, queue);
+        list_remove(&input->queue);
+        input_lost(input, why);
+    }
+}
+
+/* ---- containers that build ---- */
+
+#define BUILD_NUMBERS (UINT64_C(1) << 62) /* far above the pool's */
+
+struct error *task_build_new(struct modal *modal, struct function *function, struct core_function *core,
+                             struct task **ret) {
+    struct task *task = task_new(modal, BUILD_NUMBERS + ++modal->buildrun_count, function);
+    task->builds = true;
+    struct error *error = fill(task, core);
+    if (!error) *ret = task;
+    if (error) task_free(task);
+    return error;
+}
+
+void task_build_done(struct task *task) {
+    if (!task) return;
+    struct app *app = task->function ? task->function->app : NULL;
+    fail_all(&task->assigned, "its container ended");
+    fail_all(&task->running, "its container ended");
+    task_free(task);
+    if (app) app_tasks_gone(app);
+}
+
 /* ---- what node tells ---- */
 
 static struct error *prepare(void *owner, uint64_t container, struct core_function *core) {
@@ -153,14 +184,6 @@ static void adopted(void *owner, uint64_t container, const char *app, const char
 static void stop(void *owner, uint64_t container) {
     struct task *task = task_of_container(owner, container);
     if (task) task_stop(task);
-}
-
-static void fail_all(struct list *list, const char *why) {
-    while (!list_empty(list)) {
-        struct input *input = CONTAINER_OF(list->next, struct input, queue);
-        list_remove(&input->queue);
-        input_lost(input, why);
-    }
 }
 
 static void exited(void *owner, uint64_t container, const char *text) {
