@@ -87,9 +87,11 @@ static void look_into(struct modal_image *image, const char *root, unsigned *min
     if (*minor == 0) *minor = newest_python(local);
     if (*minor == 0) *minor = newest_python(usual);
     if (*minor == 0) return;
-    scoped_string char *site = mem_printf("%s/usr/local/lib/python3.%u/site-packages/grpclib", root, *minor);
-    scoped_string char *dist = mem_printf("%s/usr/lib/python3/dist-packages/grpclib", root);
-    image->has_client = image->has_client || file_exists(site) || file_exists(dist);
+    scoped_string char *usual_site =
+        mem_printf("%s/usr/local/lib/python3.%u/site-packages/grpclib", root, *minor);
+    scoped_string char *debian_site =
+        mem_printf("%s/usr/local/local/lib/python3.%u/dist-packages/grpclib", root, *minor);
+    image->has_client = image->has_client || file_exists(usual_site) || file_exists(debian_site);
 }
 
 void image_look(struct modal *modal, struct modal_image *image) {
@@ -267,7 +269,8 @@ static void on_kept(void *owner, struct error *error) {
 }
 
 void image_built(struct modal *modal, struct modal_image *image, const char *name, struct error *error) {
-    if (!error) error = image_keep(modal->images_room, image->id, name);
+    if (!error && strncmp(name, "sha256:", 7) == 0)
+        error = image_keep(modal->images_room, image->id, name + 7);
     if (error) {
         image->status = FAILURE;
         free(image->exception);

@@ -18,6 +18,7 @@
 #define DEPS "client-deps-"
 #define FETCH_MS (10 * 60 * 1000)
 #define WORDS_MAX 24
+#define RELEASE_WITH_LINK 20241008
 
 struct waiter {
     struct list node;
@@ -219,12 +220,16 @@ static void deps_step(struct job *job) {
 /* ---- a Python ---- */
 
 static void python_step(struct job *job) {
+    struct span rest = span_of(job->name + strlen(PYTHON));
+    uint64_t release = 0;
+    (void)span_to_u64(span_cut(&rest, '.'), &release);
     if (job->step > 1) {
+        /* Older releases had no such link: their images make it, and fail where it is there. */
+        scoped_string char *plain = mem_printf("%s/python/bin/python", job->fresh);
+        if (release < RELEASE_WITH_LINK) (void)unlink(plain);
         finish(job, NULL);
         return;
     }
-    struct span rest = span_of(job->name + strlen(PYTHON));
-    (void)span_cut(&rest, '.');
     struct span major = span_cut(&rest, '.'), minor = span_cut(&rest, '.');
     scoped_string char *version = mem_printf(SPAN_FORMAT "." SPAN_FORMAT, SPAN_ARGS(major), SPAN_ARGS(minor));
     scoped_string char *from = job->modal->pythons ? path_join(job->modal->pythons, version) : NULL;
