@@ -32,7 +32,7 @@ static int bind(const char *from, const char *to) {
 }
 
 static int bind_file(const char *from, const char *to) {
-    int fd = open(to, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    int fd = open(to, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (fd < 0) return complain("make %s: %s", to, strerror(errno));
     close(fd);
     return bind(from, to);
@@ -132,8 +132,12 @@ static int make_etc(void) {
     return bring_pythons();
 }
 
+/* An image is not to be trusted: were its /.catnap a link, we would follow it in this machine's own files. */
 static int bring_init(const char *init) {
+    struct stat status;
     if (make_dir(".catnap", 0755)) return -1;
+    if (lstat(".catnap", &status) || !S_ISDIR(status.st_mode))
+        return complain("the image has something of its own at /.catnap");
     return bind_file(init, ".catnap/init");
 }
 
@@ -178,14 +182,16 @@ static int mount_overlay(size_t count, const char *upper) {
 int rootfs_layers(const char *box, char *const *layers, size_t count, bool writable, const char *init) {
     const char *upper = writable ? "upper" : "over";
     char path[64];
-    struct stat top;
+    struct stat top, other;
     if (chdir(box) || make_dir("l", 0755) || make_dir("rootfs", 0755) || make_dir(upper, 0755))
         return complain("%s: %s", box, strerror(errno));
     for (size_t i = 0; i < count; i++) {
         snprintf(path, sizeof path, "l/%zu", i);
         if (symlink(layers[i], path)) return complain("link %s: %s", layers[i], strerror(errno));
+        struct stat *status = i == 0 ? &top : &other;
+        if (stat(path, status)) return complain("layer %s: %s", layers[i], strerror(errno));
+        if (!S_ISDIR(status->st_mode)) return complain("layer %s: it is not a directory", layers[i]);
     }
-    if (stat("l/0", &top)) return complain("layer %s: %s", layers[0], strerror(errno));
     /* Mount points only, then: in memory, gone with the container. */
     if (!writable && mount("tmpfs", upper, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755"))
         return complain("tmpfs for the upper: %s", strerror(errno));
