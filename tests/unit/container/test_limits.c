@@ -44,7 +44,7 @@ static void test_processor_time_is_held_back(void **unused) {
     scoped(core_function) struct core_function *function =
         shell_function("burns", "cd /sys/fs/cgroup; test -e cpu.stat || cd cpu\n"
                                 "until grep -q '^nr_throttled [1-9]' cpu.stat; do :; done; echo throttled");
-    function->cpu_milli = 50;
+    function->cpu_milli = 250;
     scoped_string char *said = house_run(house, function, 1);
     assert_string_equal(said, "throttled");
     house_free(house);
