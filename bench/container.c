@@ -1,9 +1,10 @@
 /* container: what the container room adds to an app's start, in interleaved rounds.
  *
- * One line a round on stdout, in milliseconds to the first byte of an answer: `floor` (the same server, exec'ed in
- * bare namespaces by hand, connected to when it listens), `cold` (container_create with start), `primed`
- * (container_start of a created one), `thaw` (of a frozen one). Before each a pause, as between real wakes: the
- * kernel's grace periods count. Arguments: rounds, the pause in ms, the OCI runtime. Run by container.py. */
+ * One line a round on stdout, in milliseconds to the first byte of an answer: `floor` (the same server,
+ * exec'ed in bare namespaces by hand, connected to when it listens), `cold` (container_create with start),
+ * `primed` (container_start of a created one), `thaw` (of a frozen one). Before each a pause, as between real
+ * wakes: the kernel's grace periods count. Arguments: rounds, the pause in ms, the OCI runtime. Run by
+ * container.py. */
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -111,7 +112,8 @@ static double floor_ms(struct bench *bench) {
     if (setns(theirs, CLONE_NEWNET)) die("setns");
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (setns(own, CLONE_NEWNET)) die("setns");
-    while (connect(fd, (struct sockaddr *)&to, sizeof to)) nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
+    while (connect(fd, (struct sockaddr *)&to, sizeof to))
+        nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
     ask(fd);
     double took = (double)(clock_monotonic_us() - began_us) / 1000;
     kill(pid, SIGKILL);
@@ -123,7 +125,8 @@ static double floor_ms(struct bench *bench) {
 /* ---- by the room ---- */
 static struct container *create(struct bench *bench, bool start) {
     bench->created = bench->ready = bench->exited = 0;
-    scoped_string char *directory = mem_string_n(bench->server, (size_t)(strrchr(bench->server, '/') - bench->server));
+    scoped_string char *directory =
+        mem_string_n(bench->server, (size_t)(strrchr(bench->server, '/') - bench->server));
     struct container_mount mount = {.source = directory, .destination = "/srv/tiny", .read_only = true};
     return container_create(bench->host,
                             &(struct container_spec){.number = ++bench->number,
@@ -163,7 +166,8 @@ static void round_of(struct bench *bench, int64_t pause) {
     began_us = clock_monotonic_us();
     container_start(container);
     await(bench, &bench->ready);
-    double primed_ready = (double)(bench->ready_us - began_us) / 1000, primed = answered_ms(container, began_us);
+    double primed_ready = (double)(bench->ready_us - began_us) / 1000,
+           primed = answered_ms(container, began_us);
 
     pause_ms(bench, pause);
     check(container_freeze(container));

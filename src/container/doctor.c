@@ -194,16 +194,20 @@ static void check_extras(struct container_checks *checks) {
         swap_mib ? mem_printf("%llu MiB", (unsigned long long)swap_mib)
                  : mem_string("none: a dozing app keeps its memory"),
         "zram or a swap file; Debian: apt-get install zram-tools");
-    glob_t found = {0};
-    bool cdi = glob("/etc/cdi/*.json", 0, NULL, &found) == 0 ||
-               glob("/var/run/cdi/*.json", GLOB_APPEND, NULL, &found) == 0;
+    bool cdi = false;
+    static const char *const patterns[] = {"/etc/cdi/*.json", "/etc/cdi/*.y*ml", "/var/run/cdi/*.json",
+                                           "/var/run/cdi/*.y*ml"};
+    for (size_t i = 0; i < COUNT(patterns); i++) {
+        glob_t found = {0};
+        cdi |= glob(patterns[i], 0, NULL, &found) == 0;
+        globfree(&found);
+    }
     bool card = file_exists("/dev/nvidiactl");
     const char *words = cdi    ? "described by CDI"
                         : card ? "NVIDIA's, without a CDI description: `gpu:` can't be had"
                                : "none";
     add(checks, "gpu", cdi || !card, false, mem_string(words),
-        "nvidia-ctk cdi generate --format=json --output=/etc/cdi/nvidia.json");
-    globfree(&found);
+        "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml");
 }
 
 void container_doctor(const char *runtime, struct container_checks *ret_checks) {

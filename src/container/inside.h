@@ -204,7 +204,10 @@ void network_free(struct container_host *host);   /* the table too where nobody 
 void network_job(const struct container_host *host, uint32_t index, struct text *job);
 char *network_resolv_conf(const char *text); /* what a container can use of the machine's; owned */
 
-/* ---- cdi.c: devices ---- */
+/* ---- cdi.c, cdi_yaml.c: devices ---- */
+must_check struct error *cdi_yaml(struct span text, json_t **ret_json); /* new reference */
+must_check struct error *cdi_apply_text(struct span text, bool yaml, uint64_t wanted, uint64_t *chosen,
+                                        json_t *config);
 must_check struct error *cdi_apply(const char *gpu, json_t *config);
 /* `dirs`: NULL-terminated. */
 must_check struct error *cdi_apply_from(const char *const *dirs, const char *gpu, json_t *config);

@@ -17,7 +17,7 @@
 
 #include "inside.h"
 
-enum { CREATE_MS = 60000 };
+enum { CREATE_MS = 60000, LAUNCHER_FAILED = 125 /* catnap-init launch, before it became the runtime */ };
 
 static void on_timer(void *owner);
 
@@ -187,8 +187,8 @@ struct error *life_watch(struct container *container) {
 static must_check struct error *created(struct container *container, const struct io_child_end *end) {
     if (end->exit_code != 0) {
         scoped_string char *said = slot_runtime_log(container->slot);
-        return error_new(ERROR_FAILED_PRECONDITION, "%s could not create it: %s", container->host->runtime,
-                         said);
+        const char *who = end->exit_code == LAUNCHER_FAILED ? "its launcher" : container->host->runtime;
+        return error_new(ERROR_FAILED_PRECONDITION, "%s could not create it: %s", who, said);
     }
     TRY(read_pid(container), "%s made no process", container->host->runtime);
     TRY_PLAIN(life_watch(container));

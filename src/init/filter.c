@@ -81,8 +81,8 @@ static const uint16_t allowed[] = {
     __NR_signalfd, __NR_symlink, __NR_time, __NR_unlink, __NR_utime, __NR_utimes, __NR_vfork,
 #endif
     /* Newer than the oldest headers we build with; the same number on every machine. */
-    451 /* cachestat */, 452 /* fchmodat2 */, 453 /* map_shadow_stack */, 454 /* futex_wake */, 455 /* futex_wait */,
-    456 /* futex_requeue */, 462 /* mseal */,
+    451 /* cachestat */, 452 /* fchmodat2 */, 453 /* map_shadow_stack */, 454 /* futex_wake */,
+    455 /* futex_wait */, 456 /* futex_requeue */, 462 /* mseal */,
 };
 /* clang-format on */
 

@@ -112,6 +112,7 @@ static int make_upper(const struct layers *layers, const char *upper) {
     if (layers->writable && layers->kept ? symlink(layers->kept, upper) : rootfs_dir(upper, 0755))
         return complain("%s: %s", layers->kept ? layers->kept : upper, strerror(errno));
     if (stat("l/0", &top)) return complain("layer %s: %s", layers->layers[0], strerror(errno));
+    if (!S_ISDIR(top.st_mode)) return complain("layer %s: it is not a directory", layers->layers[0]);
     /* Mount points only, then: in memory, gone with the container. */
     if (!layers->writable && mount("tmpfs", upper, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755"))
         return complain("tmpfs for the upper: %s", strerror(errno));

@@ -31,7 +31,7 @@ static int bind(const char *from, const char *to) {
 }
 
 static int bind_file(const char *from, const char *to) {
-    int fd = open(to, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    int fd = open(to, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (fd < 0) return complain("make %s: %s", to, strerror(errno));
     close(fd);
     return bind(from, to);
@@ -131,8 +131,12 @@ static int make_etc(void) {
     return bring_pythons();
 }
 
+/* An image is not to be trusted: were its /.catnap a link, we would follow it in this machine's own files. */
 int rootfs_bring_init(const char *init) {
+    struct stat status;
     if (rootfs_dir(".catnap", 0755)) return -1;
+    if (lstat(".catnap", &status) || !S_ISDIR(status.st_mode))
+        return complain("the image has something of its own at /.catnap");
     return bind_file(init, ".catnap/init");
 }
 

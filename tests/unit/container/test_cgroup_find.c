@@ -3,7 +3,8 @@
 #include "test.h"
 
 /* clang-format off */
-#define V1(ID, WHAT) ID " 23 0:" ID " / /sys/fs/cgroup/" WHAT " rw,nosuid shared:9 - cgroup cgroup rw," WHAT "\n"
+#define V1(ID, WHAT) \
+    ID " 23 0:" ID " / /sys/fs/cgroup/" WHAT " rw,nosuid shared:9 - cgroup cgroup rw," WHAT "\n"
 #define ROOT "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n" \
              "23 22 0:21 / /sys rw,nosuid shared:7 - sysfs sysfs rw\n"
 #define TMPFS "24 23 0:22 / /sys/fs/cgroup ro,nosuid shared:8 - tmpfs tmpfs ro,mode=755\n"
@@ -16,12 +17,15 @@ static const struct {
     {"pure v2 with systemd, started from a shell",
      ROOT "25 23 0:23 / /sys/fs/cgroup rw,nosuid shared:8 - cgroup2 cgroup2 rw,nsdelegate\n",
      "0::/user.slice/user-0.slice/session-3.scope\n",
-     .unified = "/sys/fs/cgroup/catnap-1", .delegated = "/sys/fs/cgroup/user.slice/user-0.slice/session-3.scope"},
+     .unified = "/sys/fs/cgroup/catnap-1",
+     .delegated = "/sys/fs/cgroup/user.slice/user-0.slice/session-3.scope"},
     {"pure v2, a unit with Delegate=yes",
-     ROOT "25 23 0:23 / /sys/fs/cgroup rw shared:8 - cgroup2 cgroup2 rw\n", "0::/system.slice/catnap.service\n",
+     ROOT "25 23 0:23 / /sys/fs/cgroup rw shared:8 - cgroup2 cgroup2 rw\n",
+     "0::/system.slice/catnap.service\n",
      .unified = "/sys/fs/cgroup/catnap-1", .delegated = "/sys/fs/cgroup/system.slice/catnap.service"},
     {"pure v2 without a service manager",
-     ROOT "25 23 0:23 / /sys/fs/cgroup rw - cgroup2 none rw\n", "0::/\n", .unified = "/sys/fs/cgroup/catnap-1"},
+     ROOT "25 23 0:23 / /sys/fs/cgroup rw - cgroup2 none rw\n", "0::/\n",
+     .unified = "/sys/fs/cgroup/catnap-1"},
     {"hybrid of systemd: v2 without controllers beside v1",
      ROOT TMPFS "25 24 0:23 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup2 rw\n"
      V1("26", "memory") V1("27", "cpu,cpuacct") V1("28", "pids") V1("29", "freezer") V1("30", "devices"),
@@ -51,9 +55,11 @@ static const struct {
      "701 700 0:24 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw\n", "0::/\n", .v1 = 0},
     {"read-only v1, as the common engines mount it",
      "700 600 0:60 / / rw - overlay overlay rw\n"
-     "701 700 0:30 /docker/abc /sys/fs/cgroup/memory ro,nosuid - cgroup cgroup rw,memory\n", "5:memory:/docker/abc\n", .v1 = 0},
+     "701 700 0:30 /docker/abc /sys/fs/cgroup/memory ro,nosuid - cgroup cgroup rw,memory\n", 
+     "5:memory:/docker/abc\n", .v1 = 0},
     {"a mount point with a blank in its name",
-     ROOT "25 23 0:23 / /mnt/c\\040group rw - cgroup2 none rw\n", "0::/\n", .unified = "/mnt/c group/catnap-1"},
+     ROOT "25 23 0:23 / /mnt/c\\040group rw - cgroup2 none rw\n", "0::/\n",
+     .unified = "/mnt/c group/catnap-1"},
     {"nothing at all", ROOT, "", .v1 = 0},
     {"texts that are none", "\n \nx y z\n1 2 3 4 5 6 - \n- - - - -\n", "0::\n::\n", .v1 = 0},
 };

@@ -41,13 +41,10 @@ static void test_processes_beyond_the_limit_are_refused(void **unused) {
 static void test_processor_time_is_held_back(void **unused) {
     NEEDS_ROOT();
     struct house *house = house_new(NULL);
-    scoped(core_function) struct core_function *function = shell_function(
-        "burns",
-        "python3 -c \"import time\n"
-        "while time.process_time() < 0.1: pass\"\n"
-        "cd /sys/fs/cgroup; cat cpu.stat cpu/cpu.stat 2>/dev/null | grep nr_throttled | grep -qv ' 0$' &&"
-        "echo throttled");
-    function->cpu_milli = 50;
+    scoped(core_function) struct core_function *function =
+        shell_function("burns", "cd /sys/fs/cgroup; test -e cpu.stat || cd cpu\n"
+                                "until grep -q '^nr_throttled [1-9]' cpu.stat; do :; done; echo throttled");
+    function->cpu_milli = 250;
     scoped_string char *said = house_run(house, function, 1);
     assert_string_equal(said, "throttled");
     house_free(house);
@@ -126,15 +123,13 @@ static void test_not_even_the_runtime_is_outside_of_the_limits(void **unused) {
     NEEDS_ROOT();
     struct house *house = house_plan(NULL);
     scoped_string char *runtime = path_join(house->dir, "crun"), *notes = path_join(house->dir, "notes");
-    scoped_string char *script = mem_printf(
-        "#!/bin/sh\n"
-        "grep -c %1$s /proc/self/cgroup > %2$s\n"
-        "for limit in /sys/fs/cgroup/memory/%1$s/*/memory.limit_in_bytes /sys/fs/cgroup/%1$s/*/memory.max "
-        "\\\n"
-        "    /sys/fs/cgroup/pids/%1$s/*/pids.max /sys/fs/cgroup/%1$s/*/pids.max; do\n"
-        "    test -e $limit && grep -q $$ $(dirname $limit)/cgroup.procs && cat $limit >> %2$s; done\n"
-        "exec crun \"$@\"\n",
-        house->cgroup, notes);
+    scoped_string char *script =
+        mem_printf("#!/bin/sh\n"
+                   "for procs in $(find /sys/fs/cgroup -name cgroup.procs -path '*/%1$s/*'); do\n"
+                   "    grep -qx $$ $procs || continue; cd $(dirname $procs)\n"
+                   "    cat memory.limit_in_bytes memory.max pids.max 2>/dev/null >> %2$s; done\n"
+                   "exec crun \"$@\"\n",
+                   house->cgroup, notes);
     assert_ok(file_replace(runtime, span_of(script), 0755));
     house->runtime = runtime;
     house_open(house);
@@ -146,8 +141,8 @@ static void test_not_even_the_runtime_is_outside_of_the_limits(void **unused) {
     AWAIT_READY(guest);
     scoped_text struct text noted = {0};
     assert_ok(file_read(notes, 4096, &noted));
-    assert_non_null(strstr(noted.data, "\n67108864\n77\n"));
-    assert_true(noted.data[0] != '0');
+    assert_non_null(strstr(noted.data, "67108864\n"));
+    assert_non_null(strstr(noted.data, "77\n"));
     guest_end(&guest);
     house_free(house);
 }
