@@ -91,23 +91,23 @@ void conn_mark(struct conn *conn) {
 }
 
 void conn_part(struct conn *conn) {
-    if (!list_empty(&conn->calls)) return;
-    int64_t at_ms = conn->idle_ms + FAREWELL_MS;
-    if (at_ms > io_now_ms(conn->server->io) && conn->state == CONN_OPEN) {
-        due_set(&conn->server->dues, &conn->due, at_ms);
+    int64_t now_ms = io_now_ms(conn->server->io);
+    if (!list_empty(&conn->calls) || conn->state == CONN_LINGER) return;
+    if (conn->state ==
+        CONN_GREETING) { /* whose first call is on its way shall read GOAWAY, and ask elsewhere */
+        due_set(&conn->server->dues, &conn->due, now_ms + FAREWELL_MS);
+    } else if (conn->idle_ms + FAREWELL_MS > now_ms) {
+        due_set(&conn->server->dues, &conn->due, conn->idle_ms + FAREWELL_MS);
     } else {
         conn_leave(conn);
     }
 }
 
 void conn_leave(struct conn *conn) {
-    if (conn->state == CONN_GREETING) {
-        conn_cut(conn);
-    } else if (conn->state == CONN_OPEN) {
-        conn->state = CONN_LEAVING;
-        nghttp2_submit_goaway(conn->session, NGHTTP2_FLAG_NONE, conn->last_stream, NGHTTP2_NO_ERROR, NULL, 0);
-        conn_mark(conn);
-    }
+    if (conn->state != CONN_OPEN) return;
+    conn->state = CONN_LEAVING;
+    nghttp2_submit_goaway(conn->session, NGHTTP2_FLAG_NONE, conn->last_stream, NGHTTP2_NO_ERROR, NULL, 0);
+    conn_mark(conn);
 }
 
 /* Calls that nobody will answer any more. Each is told; what is told may do anything, so the list is read

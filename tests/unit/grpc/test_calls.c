@@ -292,6 +292,28 @@ static void test_a_closing_server_lets_calls_end_and_refuses_new_ones(void **unu
     end(&world);
 }
 
+static void test_a_client_that_just_connected_when_the_server_closes_is_told_and_not_cut(void **unused) {
+    (void)unused;
+    struct world world;
+    begin(&world, hold, (struct grpc_limits){0});
+    struct h2 late;
+    h2_connect(&late, world.loop, world.port);
+    h2_wait(&world.client, "SETTINGS ack");
+    while (grpc_server_connections(world.server) < 2) { /* nothing of the second client came yet */
+        h2_frame(&world.client, NGHTTP2_PING, 0, 0, SPAN("12345678"));
+        text_clear(&world.client.story);
+        h2_wait(&world.client, "PING ack");
+    }
+    grpc_server_close(world.server, on_closed);
+    h2_hello(&late, (struct span){0});
+    h2_head(&late, 1, H2_POST("One"), true);
+    h2_wait(&late, NULL);
+    assert_true(h2_has(&late, "GOAWAY last 0 code 0"));
+    assert_int_equal(world.said.size, 0);
+    h2_close(&late);
+    end(&world);
+}
+
 static void test_a_server_without_calls_closes_at_once(void **unused) {
     (void)unused;
     struct world world;
@@ -318,6 +340,7 @@ int main(void) {
         cmocka_unit_test(test_a_listener_may_be_cut_in_its_own_call),
         cmocka_unit_test(test_a_server_may_be_freed_in_a_message),
         cmocka_unit_test(test_a_closing_server_lets_calls_end_and_refuses_new_ones),
+        cmocka_unit_test(test_a_client_that_just_connected_when_the_server_closes_is_told_and_not_cut),
         cmocka_unit_test(test_a_server_without_calls_closes_at_once),
     };
     return cmocka_run_group_tests_name("grpc calls", tests, NULL, NULL);
