@@ -12,7 +12,7 @@
 #define GZIP_MAX_BYTES (1024 * 1024) /* more would keep the loop from everybody else for too long */
 
 static bool live(const struct grpc_call *call) {
-    return call->connection && !call->cancelled && !call->closing;
+    return call->conn && !call->cancelled && !call->closing;
 }
 
 struct head { /* of an answer, or its trailers, being made; lives in the call's arena */
@@ -49,7 +49,7 @@ static void add_status(struct grpc_call *call, struct head *head) {
 }
 
 static bool may_gzip(const struct grpc_call *call) {
-    return call->accepts_gzip && call->connection->gzip_from_bytes > 0;
+    return call->accepts_gzip && call->conn->gzip_from_bytes > 0;
 }
 
 static struct head response(struct grpc_call *call) {
@@ -72,10 +72,10 @@ static ssize_t on_read(nghttp2_session *session, int32_t stream, uint8_t *buffer
 static void submit(struct grpc_call *call, const struct head *head, bool whole) {
     call->begun = true;
     nghttp2_data_provider provider = {.source.ptr = call, .read_callback = on_read};
-    int failed = nghttp2_submit_response(call->connection->session, call->stream, head->fields, head->count,
+    int failed = nghttp2_submit_response(call->conn->session, call->stream, head->fields, head->count,
                                          whole ? NULL : &provider);
     if (failed) log_warn("grpc", "an answer could not be made: %s", nghttp2_strerror(failed));
-    connection_mark(call->connection);
+    conn_mark(call->conn);
 }
 
 static void begin(struct grpc_call *call) {
@@ -88,15 +88,15 @@ static void begin(struct grpc_call *call) {
 
 /* There is more to take, or an end. */
 static void wake(struct grpc_call *call) {
-    if (call->deferred) nghttp2_session_resume_data(call->connection->session, call->stream);
+    if (call->deferred) nghttp2_session_resume_data(call->conn->session, call->stream);
     call->deferred = false;
-    connection_mark(call->connection);
+    conn_mark(call->conn);
 }
 
 static void put(struct grpc_call *call, struct span message) {
     assert(message.size <= UINT32_MAX);
     begin(call);
-    size_t from = call->connection->gzip_from_bytes;
+    size_t from = call->conn->gzip_from_bytes;
     bool packed = may_gzip(call) && message.size >= from && message.size <= GZIP_MAX_BYTES;
     message_add(&call->out, message, packed);
     wake(call);
@@ -136,9 +136,9 @@ void answer_plain(struct grpc_call *call, int http_status, const char *text) {
 
 void answer_reset(struct grpc_call *call, uint32_t http2_code) {
     call->closing = true;
-    if (!call->connection) return;
-    nghttp2_submit_rst_stream(call->connection->session, NGHTTP2_FLAG_NONE, call->stream, http2_code);
-    connection_mark(call->connection);
+    if (!call->conn) return;
+    nghttp2_submit_rst_stream(call->conn->session, NGHTTP2_FLAG_NONE, call->stream, http2_code);
+    conn_mark(call->conn);
 }
 
 ssize_t answer_take(struct grpc_call *call, size_t length, uint32_t *flags) {
@@ -155,13 +155,12 @@ ssize_t answer_take(struct grpc_call *call, size_t length, uint32_t *flags) {
     *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
     struct head trailers = head_of(call, call->trailers.count);
     add_status(call, &trailers);
-    int failed =
-        nghttp2_submit_trailer(call->connection->session, call->stream, trailers.fields, trailers.count);
+    int failed = nghttp2_submit_trailer(call->conn->session, call->stream, trailers.fields, trailers.count);
     return failed ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : (ssize_t)taken;
 }
 
 void answer_put(struct grpc_call *call, const uint8_t *head, size_t length) {
-    struct text *out = wire_out(&call->connection->wire);
+    struct text *out = line_out(&call->conn->line);
     text_reserve(out, length + 9);
     text_add(out, (struct span){(const char *)head, 9});
     text_add(out, (struct span){call->out.data + call->sent, length});

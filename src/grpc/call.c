@@ -10,26 +10,26 @@
 
 static void on_due(struct due *due);
 
-struct grpc_call *call_new(struct connection *connection, int32_t stream) {
+struct grpc_call *call_open(struct conn *conn, int32_t stream) {
     struct grpc_call *call = NEW(struct grpc_call);
-    struct grpc_server *server = connection->server;
+    struct grpc_server *server = conn->server;
     server_ref(server);
     call->server = server;
-    call->connection = connection;
+    call->conn = conn;
     call->stream = stream;
     call->references = 1;
     call->arena = arena_new();
-    call->tag = connection->tag;
-    call->peer = arena_string(call->arena, span_of(connection->peer));
-    call->number = connection->number;
-    call->secure = connection->secure;
+    call->tag = conn->tag;
+    call->peer = arena_string(call->arena, span_of(conn->peer));
+    call->number = conn->number;
+    call->secure = conn->secure;
     call->deadline_ms = GRPC_NEVER;
     call->ended = true; /* until it has an owner */
     call->due.fire = on_due;
     call->reader.limit_bytes = server->limits.message_bytes;
     list_init(&call->todo);
-    list_append(&connection->calls, &call->node);
-    connection_call_opened(connection);
+    list_append(&conn->calls, &call->node);
+    conn_call_opened(conn);
     return call;
 }
 
@@ -39,7 +39,7 @@ void call_ref(struct grpc_call *call) {
 
 void call_unref(struct grpc_call *call) {
     if (--call->references > 0) return;
-    assert(!call->connection);
+    assert(!call->conn);
     read_drop(call);
     text_done(&call->out);
     text_done(&call->status_text);
@@ -73,13 +73,13 @@ static void cancel(struct grpc_call *call, enum error_code why) {
 }
 
 void call_stream_closed(struct grpc_call *call, enum error_code why) {
-    struct connection *connection = call->connection;
+    struct conn *conn = call->conn;
     due_clear(&call->server->dues, &call->due);
     list_remove(&call->node);
     list_remove(&call->todo);
-    call->connection = NULL;
+    call->conn = NULL;
     call_ref(call);
-    connection_call_gone(connection);
+    conn_call_gone(conn);
     cancel(call, why);
     call_unref(call);
     call_unref(call); /* the stream's */
@@ -110,9 +110,9 @@ void call_linger(struct grpc_call *call) {
 }
 
 void call_todo(struct grpc_call *call) {
-    if (!call->connection) return;
-    if (list_empty(&call->todo)) list_append(&call->connection->todo, &call->todo);
-    connection_mark(call->connection);
+    if (!call->conn) return;
+    if (list_empty(&call->todo)) list_append(&call->conn->todo, &call->todo);
+    conn_mark(call->conn);
 }
 
 void call_tell(struct grpc_call *call) {

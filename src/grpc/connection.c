@@ -20,167 +20,163 @@
 
 static const char preface[] = NGHTTP2_CLIENT_MAGIC;
 
-static void set_keepalive(struct connection *connection, int64_t at_ms) {
-    if (connection->keepalive_ms >= 10 * ROUND_KEEPALIVE_MS && at_ms != GRPC_NEVER)
+static void set_keepalive(struct conn *conn, int64_t at_ms) {
+    if (conn->keepalive_ms >= 10 * ROUND_KEEPALIVE_MS && at_ms != GRPC_NEVER)
         at_ms += ROUND_KEEPALIVE_MS - at_ms % ROUND_KEEPALIVE_MS;
-    due_set(&connection->server->dues, &connection->due, at_ms);
+    due_set(&conn->server->dues, &conn->due, at_ms);
 }
 
-static void keep_alive(struct connection *connection) {
-    const struct grpc_limits *limits = &connection->server->limits;
-    int64_t now_ms = io_now_ms(connection->server->io);
-    if (connection->keepalive_ms == GRPC_NEVER) return;
-    if (connection->pinged_ms > 0 && now_ms - connection->pinged_ms >= limits->keepalive_timeout_ms) {
-        log_debug("grpc", "%s: no sign of life for %lld ms", connection->peer,
-                  (long long)(now_ms - connection->heard_ms));
-        connection_cut(connection);
+static void keep_alive(struct conn *conn) {
+    const struct grpc_limits *limits = &conn->server->limits;
+    int64_t now_ms = io_now_ms(conn->server->io);
+    if (conn->keepalive_ms == GRPC_NEVER) return;
+    if (conn->pinged_ms > 0 && now_ms - conn->pinged_ms >= limits->keepalive_timeout_ms) {
+        log_debug("grpc", "%s: no sign of life for %lld ms", conn->peer,
+                  (long long)(now_ms - conn->heard_ms));
+        conn_cut(conn);
         return;
     }
-    int64_t next_ms = connection->heard_ms + connection->keepalive_ms;
-    if (connection->pinged_ms > 0) {
-        next_ms = connection->pinged_ms + limits->keepalive_timeout_ms;
+    int64_t next_ms = conn->heard_ms + conn->keepalive_ms;
+    if (conn->pinged_ms > 0) {
+        next_ms = conn->pinged_ms + limits->keepalive_timeout_ms;
     } else if (next_ms <= now_ms) {
-        nghttp2_submit_ping(connection->session, NGHTTP2_FLAG_NONE, NULL);
-        connection_mark(connection);
-        connection->pinged_ms = now_ms;
+        nghttp2_submit_ping(conn->session, NGHTTP2_FLAG_NONE, NULL);
+        conn_mark(conn);
+        conn->pinged_ms = now_ms;
         next_ms = now_ms + limits->keepalive_timeout_ms;
     }
-    set_keepalive(connection, next_ms);
+    set_keepalive(conn, next_ms);
 }
 
 static void on_due(struct due *due) {
-    struct connection *connection = CONTAINER_OF(due, struct connection, due);
-    bool open = connection->state == CONNECTION_OPEN || connection->state == CONNECTION_LEAVING;
+    struct conn *conn = CONTAINER_OF(due, struct conn, due);
+    bool open = conn->state == CONN_OPEN || conn->state == CONN_LEAVING;
     if (!open) {
-        connection_cut(connection);
-    } else if (!list_empty(&connection->calls)) {
-        keep_alive(connection);
-    } else if (connection->server->closing || connection->server->limits.idle_timeout_ms > 0) {
-        connection_leave(connection);
+        conn_cut(conn);
+    } else if (!list_empty(&conn->calls)) {
+        keep_alive(conn);
+    } else if (conn->server->closing || conn->server->limits.idle_timeout_ms > 0) {
+        conn_leave(conn);
     }
 }
 
-void connection_greeted(struct connection *connection) {
-    if (connection->state != CONNECTION_GREETING) return;
-    connection->state = CONNECTION_OPEN;
-    due_clear(&connection->server->dues, &connection->due);
-    if (list_empty(&connection->calls)) connection_call_gone(connection);
+void conn_greeted(struct conn *conn) {
+    if (conn->state != CONN_GREETING) return;
+    conn->state = CONN_OPEN;
+    due_clear(&conn->server->dues, &conn->due);
+    if (list_empty(&conn->calls)) conn_call_gone(conn);
 }
 
-void connection_call_opened(struct connection *connection) {
-    if (connection->idle_ms == 0) return; /* it is watched already */
-    connection->idle_ms = 0;
-    connection->pinged_ms = 0;
-    int64_t now_ms = io_now_ms(connection->server->io);
-    set_keepalive(connection,
-                  connection->keepalive_ms == GRPC_NEVER ? GRPC_NEVER : now_ms + connection->keepalive_ms);
+void conn_call_opened(struct conn *conn) {
+    if (conn->idle_ms == 0) return; /* it is watched already */
+    conn->idle_ms = 0;
+    conn->pinged_ms = 0;
+    int64_t now_ms = io_now_ms(conn->server->io);
+    set_keepalive(conn, conn->keepalive_ms == GRPC_NEVER ? GRPC_NEVER : now_ms + conn->keepalive_ms);
 }
 
-void connection_call_gone(struct connection *connection) {
-    if (!list_empty(&connection->calls) || connection->wire.closed) return;
-    struct grpc_server *server = connection->server;
-    if (connection->state == CONNECTION_OPEN) {
-        connection->idle_ms = io_now_ms(server->io);
+void conn_call_gone(struct conn *conn) {
+    if (!list_empty(&conn->calls) || conn->line.closed) return;
+    struct grpc_server *server = conn->server;
+    if (conn->state == CONN_OPEN) {
+        conn->idle_ms = io_now_ms(server->io);
         int64_t patience_ms = server->closing ? FAREWELL_MS : server->limits.idle_timeout_ms;
-        due_set(&server->dues, &connection->due,
-                patience_ms > 0 ? connection->idle_ms + patience_ms : GRPC_NEVER);
+        due_set(&server->dues, &conn->due, patience_ms > 0 ? conn->idle_ms + patience_ms : GRPC_NEVER);
     }
-    connection_mark(connection);
+    conn_mark(conn);
 }
 
-void connection_mark(struct connection *connection) {
-    if (!connection->wire.closed) server_mark(connection->server, &connection->dirty);
+void conn_mark(struct conn *conn) {
+    if (!conn->line.closed) server_mark(conn->server, &conn->dirty);
 }
 
-void connection_part(struct connection *connection) {
-    if (!list_empty(&connection->calls)) return;
-    int64_t at_ms = connection->idle_ms + FAREWELL_MS;
-    if (at_ms > io_now_ms(connection->server->io) && connection->state == CONNECTION_OPEN) {
-        due_set(&connection->server->dues, &connection->due, at_ms);
+void conn_part(struct conn *conn) {
+    int64_t now_ms = io_now_ms(conn->server->io);
+    if (!list_empty(&conn->calls) || conn->state == CONN_LINGER) return;
+    if (conn->state ==
+        CONN_GREETING) { /* whose first call is on its way shall read GOAWAY, and ask elsewhere */
+        due_set(&conn->server->dues, &conn->due, now_ms + FAREWELL_MS);
+    } else if (conn->idle_ms + FAREWELL_MS > now_ms) {
+        due_set(&conn->server->dues, &conn->due, conn->idle_ms + FAREWELL_MS);
     } else {
-        connection_leave(connection);
+        conn_leave(conn);
     }
 }
 
-void connection_leave(struct connection *connection) {
-    if (connection->state == CONNECTION_GREETING) {
-        connection_cut(connection);
-    } else if (connection->state == CONNECTION_OPEN) {
-        connection->state = CONNECTION_LEAVING;
-        nghttp2_submit_goaway(connection->session, NGHTTP2_FLAG_NONE, connection->last_stream,
-                              NGHTTP2_NO_ERROR, NULL, 0);
-        connection_mark(connection);
-    }
+void conn_leave(struct conn *conn) {
+    if (conn->state != CONN_OPEN) return;
+    conn->state = CONN_LEAVING;
+    nghttp2_submit_goaway(conn->session, NGHTTP2_FLAG_NONE, conn->last_stream, NGHTTP2_NO_ERROR, NULL, 0);
+    conn_mark(conn);
 }
 
 /* Calls that nobody will answer any more. Each is told; what is told may do anything, so the list is read
  * anew. */
-static void end_calls(struct connection *connection) {
-    while (!list_empty(&connection->calls))
-        call_stream_closed(CONTAINER_OF(connection->calls.next, struct grpc_call, node), ERROR_UNAVAILABLE);
+static void end_calls(struct conn *conn) {
+    while (!list_empty(&conn->calls))
+        call_stream_closed(CONTAINER_OF(conn->calls.next, struct grpc_call, node), ERROR_UNAVAILABLE);
 }
 
-void connection_linger(struct connection *connection) {
-    connection->state = CONNECTION_LINGER;
-    wire_read_stop(&connection->wire, false);
-    due_set(&connection->server->dues, &connection->due, io_now_ms(connection->server->io) + CLOSE_LINGER_MS);
-    connection_mark(connection);
-    end_calls(connection);
+void conn_linger(struct conn *conn) {
+    conn->state = CONN_LINGER;
+    line_read_stop(&conn->line, false);
+    due_set(&conn->server->dues, &conn->due, io_now_ms(conn->server->io) + CLOSE_LINGER_MS);
+    conn_mark(conn);
+    end_calls(conn);
 }
 
-/* As many frames as the wire takes. False: it was cut. */
-static bool pull(struct connection *connection) {
-    while (wire_backlog(&connection->wire) < WIRE_BACKLOG_BYTES) {
+/* As many frames as the line takes. False: it was cut. */
+static bool pull(struct conn *conn) {
+    while (line_backlog(&conn->line) < LINE_BACKLOG_BYTES) {
         const uint8_t *frames;
-        ssize_t size = nghttp2_session_mem_send(connection->session, &frames);
-        if (connection->wire.closed) return false;
+        ssize_t size = nghttp2_session_mem_send(conn->session, &frames);
+        if (conn->line.closed) return false;
         if (size < 0) {
-            connection_cut(connection);
+            conn_cut(conn);
             return false;
         }
         if (size == 0) return true;
-        text_add(wire_out(&connection->wire), (struct span){(const char *)frames, (size_t)size});
+        text_add(line_out(&conn->line), (struct span){(const char *)frames, (size_t)size});
     }
     return true;
 }
 
 /* False: it was cut. */
-static bool push(struct connection *connection) {
-    struct error *error = wire_push(&connection->wire);
+static bool push(struct conn *conn) {
+    struct error *error = line_push(&conn->line);
     if (!error) return true;
     error_free(error); /* why a client left helps nobody; its calls are told */
-    connection_cut(connection);
+    conn_cut(conn);
     return false;
 }
 
-static void send_out(struct connection *connection) {
-    nghttp2_session *session = connection->session;
-    if (connection->state == CONNECTION_LINGER) {
-        if (push(connection) && wire_backlog(&connection->wire) == 0) wire_shut(&connection->wire);
+static void send_out(struct conn *conn) {
+    nghttp2_session *session = conn->session;
+    if (conn->state == CONN_LINGER) {
+        if (push(conn) && line_backlog(&conn->line) == 0) line_shut(&conn->line);
         return;
     }
     bool full = false, more = true;
-    for (int i = 0; i < PUSHES && !full && more; i++) { /* once at least: the wire may have something left */
-        if (!pull(connection) || !push(connection)) return;
-        full = wire_backlog(&connection->wire) > 0;
+    for (int i = 0; i < PUSHES && !full && more; i++) { /* once at least: the line may have something left */
+        if (!pull(conn) || !push(conn)) return;
+        full = line_backlog(&conn->line) > 0;
         more = nghttp2_session_want_write(session);
     }
-    if (more && !full) connection_mark(connection);
-    bool done = !nghttp2_session_want_read(session) ||
-                (connection->state == CONNECTION_LEAVING && list_empty(&connection->calls));
+    if (more && !full) conn_mark(conn);
+    bool done =
+        !nghttp2_session_want_read(session) || (conn->state == CONN_LEAVING && list_empty(&conn->calls));
     if (done && !more && !full) {
-        connection_linger(connection);
+        conn_linger(conn);
     } else {
-        wire_read_stop(&connection->wire,
-                       full && nghttp2_session_get_outbound_queue_size(session) > STUCK_FRAMES);
+        line_read_stop(&conn->line, full && nghttp2_session_get_outbound_queue_size(session) > STUCK_FRAMES);
     }
 }
 
-void connection_settle(struct connection *connection) {
+void conn_settle(struct conn *conn) {
     struct list round;
     list_init(&round);
-    while (!list_empty(&connection->todo)) {
-        struct list *first = connection->todo.next;
+    while (!list_empty(&conn->todo)) {
+        struct list *first = conn->todo.next;
         list_remove(first);
         list_append(&round, first);
     }
@@ -191,109 +187,107 @@ void connection_settle(struct connection *connection) {
         call_tell(call);
         call_unref(call);
     }
-    if (!connection->wire.closed) send_out(connection);
+    if (!conn->line.closed) send_out(conn);
 }
 
-static void on_bytes(struct wire *wire, struct span bytes) {
-    struct connection *connection = CONTAINER_OF(wire, struct connection, wire);
-    connection->heard_ms = io_now_ms(connection->server->io);
-    connection->pinged_ms = 0;
-    if (connection->state == CONNECTION_LINGER) return;
-    for (size_t i = 0; i < bytes.size && connection->preface < sizeof preface - 1; i++) {
-        if (bytes.data[i] == preface[connection->preface]) {
-            connection->preface++;
+static void on_bytes(struct line *line, struct span bytes) {
+    struct conn *conn = CONTAINER_OF(line, struct conn, line);
+    conn->heard_ms = io_now_ms(conn->server->io);
+    conn->pinged_ms = 0;
+    if (conn->state == CONN_LINGER) return;
+    for (size_t i = 0; i < bytes.size && conn->preface < sizeof preface - 1; i++) {
+        if (bytes.data[i] == preface[conn->preface]) {
+            conn->preface++;
         } else {
-            refuse_other_protocol(connection, bytes);
+            refuse_other_protocol(conn, bytes);
             return;
         }
     }
-    struct grpc_server *server = connection->server;
+    struct grpc_server *server = conn->server;
     server_ref(server); /* a callback may free it */
-    ssize_t used = nghttp2_session_mem_recv(connection->session, (const uint8_t *)bytes.data, bytes.size);
-    if (!connection->wire.closed && used < 0 && connection->state != CONNECTION_LINGER) {
-        log_debug("grpc", "%s: %s", connection->peer, nghttp2_strerror((int)used));
-        connection_cut(connection);
+    ssize_t used = nghttp2_session_mem_recv(conn->session, (const uint8_t *)bytes.data, bytes.size);
+    if (!conn->line.closed && used < 0 && conn->state != CONN_LINGER) {
+        log_debug("grpc", "%s: %s", conn->peer, nghttp2_strerror((int)used));
+        conn_cut(conn);
     }
-    connection_mark(connection);
+    conn_mark(conn);
     server_unref(server);
 }
 
-static void on_ended(struct wire *wire, struct error *error) {
-    struct connection *connection = CONTAINER_OF(wire, struct connection, wire);
-    if (error && connection->state == CONNECTION_GREETING)
-        log_debug("grpc", "%s: %s", connection->peer, error->message);
+static void on_ended(struct line *line, struct error *error) {
+    struct conn *conn = CONTAINER_OF(line, struct conn, line);
+    if (error && conn->state == CONN_GREETING) log_debug("grpc", "%s: %s", conn->peer, error->message);
     bool plaintext = error && error->code == ERROR_INVALID_ARGUMENT;
     error_free(error);
-    if (plaintext) refuse_plaintext(connection);
-    connection_cut(connection);
+    if (plaintext) refuse_plaintext(conn);
+    conn_cut(conn);
 }
 
-static void on_writable(struct wire *wire) {
-    struct connection *connection = CONTAINER_OF(wire, struct connection, wire);
-    struct grpc_server *server = connection->server;
+static void on_writable(struct line *line) {
+    struct conn *conn = CONTAINER_OF(line, struct conn, line);
+    struct grpc_server *server = conn->server;
     server_ref(server);
-    send_out(connection);
+    send_out(conn);
     server_unref(server);
 }
 
-static void on_freed(struct wire *wire) {
-    struct connection *connection = CONTAINER_OF(wire, struct connection, wire);
-    nghttp2_session_del(connection->session);
-    server_unref(connection->server);
-    free(connection);
+static void on_freed(struct line *line) {
+    struct conn *conn = CONTAINER_OF(line, struct conn, line);
+    nghttp2_session_del(conn->session);
+    server_unref(conn->server);
+    free(conn);
 }
 
-static const struct wire_events events = {
+static const struct line_events events = {
     .bytes = on_bytes, .ended = on_ended, .writable = on_writable, .freed = on_freed};
 
-void connection_open(struct grpc_server *server, const struct connection_options *options) {
-    struct connection *connection = NEW(struct connection);
-    list_init(&connection->node);
-    list_init(&connection->dirty);
-    list_init(&connection->calls);
-    list_init(&connection->todo);
+void conn_open(struct grpc_server *server, const struct conn_options *options) {
+    struct conn *conn = NEW(struct conn);
+    list_init(&conn->node);
+    list_init(&conn->dirty);
+    list_init(&conn->calls);
+    list_init(&conn->todo);
     struct span scratch = {server->scratch, SCRATCH_BYTES};
-    struct error *error =
-        wire_open(&connection->wire, server->uv, options->fd, options->ssl, scratch, &events);
+    struct error *error = line_open(&conn->line, server->uv, options->fd, options->ssl, scratch, &events);
     if (error) {
         log_warn("grpc", "%s", error->message);
         error_free(error);
-        free(connection);
+        free(conn);
         return;
     }
-    connection->server = server;
-    connection->tag = options->tag;
-    connection->keepalive_ms = options->keepalive_ms;
-    connection->gzip_from_bytes = options->gzip_from_bytes;
-    connection->secure = options->ssl != NULL;
-    connection->number = ++server->last_number;
-    connection->due.fire = on_due;
-    connection->heard_ms = connection->idle_ms = io_now_ms(server->io);
-    snprintf(connection->peer, sizeof connection->peer, "%s", options->peer);
+    conn->server = server;
+    conn->tag = options->tag;
+    conn->keepalive_ms = options->keepalive_ms;
+    conn->gzip_from_bytes = options->gzip_from_bytes;
+    conn->secure = options->ssl != NULL;
+    conn->number = ++server->last_number;
+    conn->due.fire = on_due;
+    conn->heard_ms = conn->idle_ms = io_now_ms(server->io);
+    snprintf(conn->peer, sizeof conn->peer, "%s", options->peer);
     server_ref(server);
     server->connection_count++;
-    list_append(&server->connections, &connection->node);
-    error = session_open(connection);
+    list_append(&server->connections, &conn->node);
+    error = session_open(conn);
     if (error) {
         log_warn("grpc", "%s", error->message);
         error_free(error);
-        connection_cut(connection);
+        conn_cut(conn);
         return;
     }
     /* Nothing is sent before the client's first bytes: who speaks HTTP/1.1 shall be able to read the answer.
      */
-    due_set(&server->dues, &connection->due, connection->heard_ms + server->limits.greeting_timeout_ms);
+    due_set(&server->dues, &conn->due, conn->heard_ms + server->limits.greeting_timeout_ms);
 }
 
-void connection_cut(struct connection *connection) {
-    if (connection->wire.closed) return;
-    struct grpc_server *server = connection->server;
-    wire_close(&connection->wire);
-    list_remove(&connection->dirty);
-    list_remove(&connection->node);
-    due_clear(&server->dues, &connection->due);
+void conn_cut(struct conn *conn) {
+    if (conn->line.closed) return;
+    struct grpc_server *server = conn->server;
+    line_close(&conn->line);
+    list_remove(&conn->dirty);
+    list_remove(&conn->node);
+    due_clear(&server->dues, &conn->due);
     server_ref(server);
-    end_calls(connection);
-    server_connection_gone(server);
+    end_calls(conn);
+    server_conn_gone(server);
     server_unref(server);
 }

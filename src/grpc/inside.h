@@ -7,8 +7,8 @@
  * What is to be sent or told is put on lists and done before the loop sleeps: many answers, one write. */
 #pragma once
 #include "due.h"
+#include "line.h"
 #include "message.h"
-#include "wire.h"
 
 #include <nghttp2/nghttp2.h>
 
@@ -56,20 +56,20 @@ struct grpc_server {
 void server_ref(struct grpc_server *server);
 void server_unref(struct grpc_server *server);
 void server_mark(struct grpc_server *server, struct list *node);
-void server_connection_gone(struct grpc_server *server);
+void server_conn_gone(struct grpc_server *server);
 
-enum connection_state {
-    CONNECTION_GREETING, /* TLS, the preface, the client's SETTINGS */
-    CONNECTION_OPEN,
-    CONNECTION_LEAVING, /* GOAWAY was made; no new calls; closed after the last */
-    CONNECTION_LINGER   /* all is out: what comes is thrown away, so that no reset overtakes it */
+enum conn_state {
+    CONN_GREETING, /* TLS, the preface, the client's SETTINGS */
+    CONN_OPEN,
+    CONN_LEAVING, /* GOAWAY was made; no new calls; closed after the last */
+    CONN_LINGER   /* all is out: what comes is thrown away, so that no reset overtakes it */
 };
-struct connection {
-    struct wire wire;
+struct conn {
+    struct line line;
     struct list node, dirty;
     struct grpc_server *server;
     nghttp2_session *session;
-    enum connection_state state;
+    enum conn_state state;
     void *tag;
     struct list calls, todo; /* todo: calls with something to tell before the loop sleeps */
     struct due due;          /* greeting, keep-alive, idle or linger, whichever the state has */
@@ -83,7 +83,7 @@ struct connection {
     bool secure;
     char peer[IO_ADDRESS_TEXT_SIZE];
 };
-struct connection_options {
+struct conn_options {
     int fd;
     SSL *ssl;
     void *tag;
@@ -92,25 +92,24 @@ struct connection_options {
     const char *peer;
 };
 /* connection.c */
-void connection_open(struct grpc_server *server, const struct connection_options *options);
-void connection_cut(struct connection *connection); /* tells its calls */
-void connection_mark(struct connection *connection);
-void connection_settle(struct connection *connection); /* for the server's list */
-void connection_leave(struct connection *connection);  /* GOAWAY; closed after its last call */
-void connection_part(
-    struct connection *connection); /* the server closes: leaves soon, where it has no calls */
-/* All was said, or is in the wire: our half is closed, and the other side's end is waited for a moment. */
-void connection_linger(struct connection *connection);
-void connection_call_opened(struct connection *connection);
-void connection_call_gone(struct connection *connection);
-void connection_greeted(struct connection *connection); /* the client's SETTINGS came */
+void conn_open(struct grpc_server *server, const struct conn_options *options);
+void conn_cut(struct conn *conn); /* tells its calls */
+void conn_mark(struct conn *conn);
+void conn_settle(struct conn *conn); /* for the server's list */
+void conn_leave(struct conn *conn);  /* GOAWAY; closed after its last call */
+void conn_part(struct conn *conn);   /* the server closes: leaves soon, where it has no calls */
+/* All was said, or is in the line: our half is closed, and the other side's end is waited for a moment. */
+void conn_linger(struct conn *conn);
+void conn_call_opened(struct conn *conn);
+void conn_call_gone(struct conn *conn);
+void conn_greeted(struct conn *conn); /* the client's SETTINGS came */
 /* session.c */
 nghttp2_session_callbacks *session_callbacks(void);
 nghttp2_option *session_option(const struct grpc_limits *limits);
-must_check struct error *session_open(struct connection *connection);
+must_check struct error *session_open(struct conn *conn);
 /* refuse.c: those who speak something else */
-void refuse_other_protocol(struct connection *connection, struct span first_bytes);
-void refuse_plaintext(struct connection *connection);
+void refuse_other_protocol(struct conn *conn, struct span first_bytes);
+void refuse_plaintext(struct conn *conn);
 
 struct field {
     struct field *next;
@@ -128,7 +127,7 @@ enum reading {
 }; /* told: done or on_end was called, nothing comes */
 struct grpc_call {
     struct grpc_server *server;
-    struct connection *connection; /* NULL: the stream is closed */
+    struct conn *conn; /* NULL: the stream is closed */
     int32_t stream;
     unsigned references; /* its owner, its stream, and who calls into it */
     struct list node, todo;
@@ -171,7 +170,7 @@ struct grpc_call {
     void (*drained)(struct grpc_call *call);
 };
 /* call.c */
-struct grpc_call *call_new(struct connection *connection, int32_t stream);
+struct grpc_call *call_open(struct conn *conn, int32_t stream);
 void call_ref(struct grpc_call *call);
 void call_unref(struct grpc_call *call);
 void call_stream_closed(struct grpc_call *call, enum error_code why);

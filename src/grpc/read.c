@@ -93,9 +93,9 @@ static void use_end(struct grpc_call *call) {
 }
 
 static void give_back(struct grpc_call *call, size_t bytes) {
-    if (!call->connection || bytes == 0) return;
-    nghttp2_session_consume_stream(call->connection->session, call->stream, bytes);
-    connection_mark(call->connection);
+    if (!call->conn || bytes == 0) return;
+    nghttp2_session_consume_stream(call->conn->session, call->stream, bytes);
+    conn_mark(call->conn);
 }
 
 static void tell_overfull(struct grpc_call *call) {

@@ -12,21 +12,21 @@ static void add_answer(struct text *out, const char *status, const char *sentenc
                 status, strlen(sentence) + 1, sentence);
 }
 
-void refuse_other_protocol(struct connection *connection, struct span bytes) {
-    if (connection->preface == 0 && !isupper((unsigned char)bytes.data[0])) {
-        connection_cut(connection); /* TLS to a port in the clear, or noise: no words would be read */
+void refuse_other_protocol(struct conn *conn, struct span bytes) {
+    if (conn->preface == 0 && !isupper((unsigned char)bytes.data[0])) {
+        conn_cut(conn); /* TLS to a port in the clear, or noise: no words would be read */
         return;
     }
-    add_answer(wire_out(&connection->wire), "505 HTTP Version Not Supported",
+    add_answer(line_out(&conn->line), "505 HTTP Version Not Supported",
                "This port speaks gRPC: HTTP/2, by prior knowledge or ALPN, and not HTTP/1.1.");
-    connection_linger(connection);
+    conn_linger(conn);
 }
 
 /* Under TLS nothing could be sent yet, so the words go past it. */
-void refuse_plaintext(struct connection *connection) {
+void refuse_plaintext(struct conn *conn) {
     scoped_text struct text words = {0};
     add_answer(&words, "400 Bad Request", "This port speaks gRPC under TLS (https), and not in the clear.");
-    int fd = connection->wire.fd;
+    int fd = conn->line.fd;
     char rest[8192]; /* what is left unread would make the close a reset, which overtakes the words */
     while (recv(fd, rest, sizeof rest, MSG_DONTWAIT) == sizeof rest) continue;
     if (send(fd, words.data, words.size, MSG_NOSIGNAL | MSG_DONTWAIT) > 0) shutdown(fd, SHUT_WR);

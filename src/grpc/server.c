@@ -61,13 +61,12 @@ static void take_up(struct listener *listener, int fd, const struct sockaddr_sto
     int64_t keepalive_ms = listener->keepalive_ms;
     if (keepalive_ms == 0)
         keepalive_ms = peer->ss_family == AF_UNIX ? GRPC_NEVER : listener->server->limits.keepalive_ms;
-    connection_open(listener->server,
-                    &(struct connection_options){.fd = fd,
-                                                 .ssl = ssl,
-                                                 .tag = listener->tag,
-                                                 .keepalive_ms = keepalive_ms,
-                                                 .gzip_from_bytes = listener->gzip_from_bytes,
-                                                 .peer = text});
+    conn_open(listener->server, &(struct conn_options){.fd = fd,
+                                                       .ssl = ssl,
+                                                       .tag = listener->tag,
+                                                       .keepalive_ms = keepalive_ms,
+                                                       .gzip_from_bytes = listener->gzip_from_bytes,
+                                                       .peer = text});
 }
 
 static void on_listener(uv_poll_t *poll, int status, int events) {
@@ -81,8 +80,8 @@ static void on_listener(uv_poll_t *poll, int status, int events) {
         int fd = accept4(listener->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
         if (fd < 0 && errno != EAGAIN) {
-            log_warn("grpc", "accept: %s; %zu connections are open", strerror(errno),
-                     server->connection_count);
+            scoped(error) struct error *error = error_errno(errno, "accept");
+            log_warn("grpc", "%s; %zu connections are open", error->message, server->connection_count);
             io_timer_arm(server->retry, ACCEPT_RETRY_MS);
         }
         if (fd < 0) break;
@@ -111,7 +110,7 @@ static void on_prepare(uv_prepare_t *prepare) {
     while (!list_empty(&round)) {
         struct list *first = round.next;
         list_remove(first);
-        connection_settle(CONTAINER_OF(first, struct connection, dirty));
+        conn_settle(CONTAINER_OF(first, struct conn, dirty));
     }
     if (!server->gone && list_empty(&server->dirty)) uv_idle_stop(server->idle);
     server_unref(server);
@@ -269,10 +268,10 @@ struct error *grpc_server_renew(struct grpc_server *server) {
 }
 
 /* The next connection of that tag, or any; NULL: there is none left. */
-static struct connection *next_of(struct grpc_server *server, const void *tag, bool any) {
+static struct conn *next_of(struct grpc_server *server, const void *tag, bool any) {
     LIST_EACH(node, &server->connections) {
-        struct connection *connection = CONTAINER_OF(node, struct connection, node);
-        if (any || connection->tag == tag) return connection;
+        struct conn *conn = CONTAINER_OF(node, struct conn, node);
+        if (any || conn->tag == tag) return conn;
     }
     return NULL;
 }
@@ -283,8 +282,8 @@ void grpc_server_unlisten(struct grpc_server *server, void *tag, bool cut) {
         if (listener->tag == tag) listener_close(listener);
     }
     server_ref(server);
-    for (struct connection *connection; cut && (connection = next_of(server, tag, false));)
-        connection_cut(connection); /* the list is read anew each time: who is told may change it */
+    for (struct conn *conn; cut && (conn = next_of(server, tag, false));)
+        conn_cut(conn); /* the list is read anew each time: who is told may change it */
     server_unref(server);
 }
 
@@ -301,7 +300,7 @@ static void tell_closed(struct grpc_server *server) {
     io_defer(server->io, on_closed, server);
 }
 
-void server_connection_gone(struct grpc_server *server) {
+void server_conn_gone(struct grpc_server *server) {
     server->connection_count--;
     if (server->gone) return;
     set_accepting(server);
@@ -313,7 +312,7 @@ void grpc_server_close(struct grpc_server *server, void (*closed)(void *owner)) 
     server->closed = closed;
     LIST_EACH_SAFE(node, next, &server->listeners) listener_close(CONTAINER_OF(node, struct listener, node));
     LIST_EACH_SAFE(node, next, &server->connections)
-    connection_part(CONTAINER_OF(node, struct connection, node));
+    conn_part(CONTAINER_OF(node, struct conn, node));
     if (server->connection_count == 0) tell_closed(server);
 }
 
@@ -326,8 +325,7 @@ void grpc_server_free(struct grpc_server *server) {
     server->closing = true;
     server->closed = NULL;
     LIST_EACH_SAFE(node, next, &server->listeners) listener_close(CONTAINER_OF(node, struct listener, node));
-    for (struct connection *connection; (connection = next_of(server, NULL, true));)
-        connection_cut(connection);
+    for (struct conn *conn; (conn = next_of(server, NULL, true));) conn_cut(conn);
     server->gone = true;
     io_timer_free(take(server->retry));
     dues_done(&server->dues);

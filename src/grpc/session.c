@@ -2,7 +2,7 @@
  * is well-formed HTTP/2 and HTTP; what is well-formed gRPC is judged in head.c and message.c.
  *
  * Any callback may find that the connection was cut by somebody whom an earlier one told something: then
- * nghttp2 is told to stop. It is never asked to send from in here; that waits for connection_settle. */
+ * nghttp2 is told to stop. It is never asked to send from in here; that waits for conn_settle. */
 #include "inside.h"
 
 #define STOP NGHTTP2_ERR_CALLBACK_FAILURE
@@ -10,8 +10,8 @@
 #define RESET_BURST 50000
 #define RESETS_A_SECOND 5000
 
-static bool over(const struct connection *connection) {
-    return connection->wire.closed || connection->state == CONNECTION_LINGER;
+static bool over(const struct conn *conn) {
+    return conn->line.closed || conn->state == CONN_LINGER;
 }
 
 static struct grpc_call *call_of(nghttp2_session *session, int32_t stream) {
@@ -19,20 +19,20 @@ static struct grpc_call *call_of(nghttp2_session *session, int32_t stream) {
 }
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *owner) {
-    struct connection *connection = owner;
-    if (over(connection)) return STOP;
+    struct conn *conn = owner;
+    if (over(conn)) return STOP;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
     int32_t stream = frame->hd.stream_id;
-    if (connection->server->closing || connection->state == CONNECTION_LEAVING) {
+    if (conn->server->closing || conn->state == CONN_LEAVING) {
         /* Only now: Python's clients take GOAWAY as the end of all their calls, so that those which run are
          * left in peace as long as no other comes. This one was not looked at, and is asked again elsewhere.
          */
-        connection_leave(connection);
+        conn_leave(conn);
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream, NGHTTP2_REFUSED_STREAM);
         return 0;
     }
-    nghttp2_session_set_stream_user_data(session, stream, call_new(connection, stream));
-    connection->last_stream = stream;
+    nghttp2_session_set_stream_user_data(session, stream, call_open(conn, stream));
+    conn->last_stream = stream;
     return 0;
 }
 
@@ -49,10 +49,9 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *owner) {
-    struct connection *connection = owner;
-    if (over(connection)) return STOP;
-    if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
-        connection_greeted(connection);
+    struct conn *conn = owner;
+    if (over(conn)) return STOP;
+    if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK)) conn_greeted(conn);
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
     struct grpc_call *call = call_of(session, frame->hd.stream_id);
     if (!call) return 0;
@@ -65,14 +64,14 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         call_input_ended(call);
     }
     call_unref(call);
-    return over(connection) ? STOP : 0;
+    return over(conn) ? STOP : 0;
 }
 
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream, const uint8_t *data, size_t size,
                    void *owner) {
     (void)flags;
-    struct connection *connection = owner;
-    if (over(connection)) return STOP;
+    struct conn *conn = owner;
+    if (over(conn)) return STOP;
     /* The connection's window is given back at once: a call that nobody reads must not hold up its
      * neighbours. Its own window is given back as it is read, and what all hold together is counted in the
      * server. */
@@ -85,24 +84,24 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream, cons
     call_ref(call);
     read_bytes(call, (struct span){(const char *)data, size});
     call_unref(call);
-    return over(connection) ? STOP : 0;
+    return over(conn) ? STOP : 0;
 }
 
 static int on_stream_close(nghttp2_session *session, int32_t stream, uint32_t why, void *owner) {
     (void)why; /* whatever the client says, it means that nobody waits for the answer: grpclib cancels with
                   NO_ERROR */
-    struct connection *connection = owner;
-    if (connection->wire.closed) return STOP;
+    struct conn *conn = owner;
+    if (conn->line.closed) return STOP;
     struct grpc_call *call = call_of(session, stream);
     if (!call) return 0;
     nghttp2_session_set_stream_user_data(session, stream, NULL);
     call_stream_closed(call, ERROR_CANCELLED);
-    return over(connection) ? STOP : 0;
+    return over(conn) ? STOP : 0;
 }
 
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *owner) {
-    struct connection *connection = owner;
-    if (connection->wire.closed) return STOP;
+    struct conn *conn = owner;
+    if (conn->line.closed) return STOP;
     bool last = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
     if (!last || (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)) return 0;
     struct grpc_call *call = call_of(session, frame->hd.stream_id);
@@ -113,8 +112,8 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *o
 }
 
 static int on_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int why, void *owner) {
-    struct connection *connection = owner;
-    if (connection->wire.closed) return STOP;
+    struct conn *conn = owner;
+    if (conn->line.closed) return STOP;
     if (frame->hd.type != NGHTTP2_HEADERS || !call_of(session, frame->hd.stream_id)) return 0;
     log_warn("grpc", "an answer's head could not be sent: %s", nghttp2_strerror(why)); /* fields of 64 KiB */
     nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_INTERNAL_ERROR);
@@ -125,9 +124,9 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
                      nghttp2_data_source *source, void *owner) {
     (void)session;
     (void)frame;
-    struct connection *connection = owner;
-    if (connection->wire.closed) return STOP;
-    if (wire_backlog(&connection->wire) >= WIRE_BACKLOG_BYTES) return NGHTTP2_ERR_WOULDBLOCK;
+    struct conn *conn = owner;
+    if (conn->line.closed) return STOP;
+    if (line_backlog(&conn->line) >= LINE_BACKLOG_BYTES) return NGHTTP2_ERR_WOULDBLOCK;
     answer_put(source->ptr, head, length);
     return 0;
 }
@@ -161,10 +160,10 @@ nghttp2_option *session_option(const struct grpc_limits *limits) {
     return option;
 }
 
-struct error *session_open(struct connection *connection) {
-    const struct grpc_server *server = connection->server;
+struct error *session_open(struct conn *conn) {
+    const struct grpc_server *server = conn->server;
     const struct grpc_limits *limits = &server->limits;
-    if (nghttp2_session_server_new2(&connection->session, server->callbacks, connection, server->option) != 0)
+    if (nghttp2_session_server_new2(&conn->session, server->callbacks, conn, server->option) != 0)
         return error_new(ERROR_RESOURCE_EXHAUSTED, "no memory for a connection");
     const nghttp2_settings_entry settings[] = {
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits->calls},
@@ -172,7 +171,7 @@ struct error *session_open(struct connection *connection) {
         {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, FRAME_BYTES},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)limits->metadata_bytes},
     };
-    nghttp2_session *session = connection->session;
+    nghttp2_session *session = conn->session;
     int failed = nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, COUNT(settings));
     int32_t window = limits->window_bytes > NGHTTP2_INITIAL_CONNECTION_WINDOW_SIZE
                          ? (int32_t)limits->window_bytes

@@ -1,8 +1,8 @@
 """Real clients of gRPC, both seen through one face, and the echo server that they talk to.
 
-`GrpclibClient` is what Modal's client stands on, `GrpcioClient` the official one. Messages are bytes. The server is
-tests/fixtures/grpc_echo.c, its sanitized build where that is up to date, so that what real clients do is looked at by
-ASan too."""
+`GrpclibClient` is what Modal's client stands on, `GrpcioClient` the official one. Messages are bytes. The
+server is tests/fixtures/grpc_echo.c, its sanitized build where that is up to date, so that ASan looks at what
+real clients do."""
 
 import asyncio
 import json
@@ -17,8 +17,8 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-VENV = pathlib.Path(subprocess.run([ROOT / "tools/venv", "grpc"], check=True, stdout=subprocess.PIPE, text=True)
-                    .stdout.strip())
+VENV = pathlib.Path(subprocess.run([ROOT / "tools/venv", "grpc"], check=True, stdout=subprocess.PIPE,
+                                   text=True).stdout.strip())
 sys.path.insert(0, str(next(VENV.glob("lib/python3*/site-packages"))))
 
 import grpc  # noqa: E402
@@ -146,13 +146,14 @@ class GrpcioClient(Client):
 
     def start(self, method, message=b"", timeout=None, metadata=None):
         """A call under way: .result() is its message, .cancel() gives it up."""
-        future = self.channel.unary_unary(SERVICE + method).future(message, timeout=timeout, metadata=metadata)
+        ask = self.channel.unary_unary(SERVICE + method)
+        future = ask.future(message, timeout=timeout, metadata=metadata)
         return Running(lambda: self._told(future.result), future.cancel)
 
     def unary(self, method, message=b"", timeout=DEADLINE_S, metadata=None):
         def ask():
-            answer, call = self.channel.unary_unary(SERVICE + method).with_call(message, timeout=timeout,
-                                                                                metadata=metadata)
+            method_ = self.channel.unary_unary(SERVICE + method)
+            answer, call = method_.with_call(message, timeout=timeout, metadata=metadata)
             return Answer(answer, dict(call.initial_metadata()), dict(call.trailing_metadata()))
         return self._told(ask)
 
@@ -164,7 +165,8 @@ class GrpcioClient(Client):
             raise self._failure(error) from None
 
     def up(self, method, messages):
-        return self._told(lambda: self.channel.stream_unary(SERVICE + method)(iter(messages), timeout=DEADLINE_S))
+        ask = self.channel.stream_unary(SERVICE + method)
+        return self._told(lambda: ask(iter(messages), timeout=DEADLINE_S))
 
     def both(self, method, messages):
         call = self.channel.stream_stream(SERVICE + method)(iter(messages), timeout=DEADLINE_S)
@@ -211,14 +213,14 @@ class GrpclibClient(Client):
             tls = ssl.create_default_context(cafile=str(certificate))
             tls.set_alpn_protocols(["h2"])
         window = 64 << 20  # as Modal's client
-        config = grpclib.config.Configuration(http2_connection_window_size=window, http2_stream_window_size=window,
-                                              _keepalive_time=keepalive_s, _keepalive_timeout=10,
-                                              _keepalive_permit_without_calls=True,
-                                              _http2_max_pings_without_data=0)
+        config = grpclib.config.Configuration(
+            http2_connection_window_size=window, http2_stream_window_size=window, _keepalive_time=keepalive_s,
+            _keepalive_timeout=10, _keepalive_permit_without_calls=True, _http2_max_pings_without_data=0)
         where = {"path": address} if "/" in address else dict(zip(("host", "port"), address.split(":")))
         if "port" in where:
             where["port"] = int(where["port"])
-        return grpclib.client.Channel(**where, ssl=tls, codec=Bytes(), status_details_codec=Details(), config=config)
+        return grpclib.client.Channel(**where, ssl=tls, codec=Bytes(), status_details_codec=Details(),
+                                      config=config)
 
     def _run(self, work, timeout=DEADLINE_S):
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout)

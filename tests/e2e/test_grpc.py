@@ -1,4 +1,4 @@
-"""What a call is, seen by both clients: messages each way, metadata, status, limits, deadlines, flow control."""
+"""What a call is, seen by both clients: messages each way, metadata, status, limits, deadlines."""
 
 import zlib
 
@@ -61,7 +61,8 @@ def test_a_server_may_end_before_the_client_does(client):
 
 
 def test_metadata_both_ways(client):
-    answer = client.unary("Metadata", metadata={"x-plain": "a, b", "x-echo-bin": b"\x00\xff,="}.items(), timeout=30)
+    metadata = {"x-plain": "a, b", "x-echo-bin": b"\x00\xff,="}.items()
+    answer = client.unary("Metadata", metadata=metadata, timeout=30)
     lines = dict(line.split(": ", 1) for line in answer.message.decode().splitlines())
     assert lines["x-plain"] == "a, b"
     assert lines["service"] == "catnap.Echo"

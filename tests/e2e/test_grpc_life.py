@@ -1,5 +1,5 @@
-"""What happens around calls: thousands that wait, slow readers, servers that leave and come back, TLS, Unix sockets,
-compression, clients that speak something else."""
+"""What happens around calls: thousands that wait, slow readers, servers that leave and come back, TLS, Unix
+sockets, compression, clients that speak something else."""
 
 import os
 import select
@@ -11,7 +11,8 @@ import threading
 import urllib.request
 
 import pytest
-from grpc_peer import CLIENTS, Echo, Failure, GrpcioClient, GrpclibClient, grpc, listening_socket, serve  # noqa: F401
+from grpc_peer import CLIENTS, Echo, Failure, GrpcioClient, GrpclibClient, grpc, listening_socket
+from grpc_peer import serve  # noqa: F401
 
 HELD = 2000
 
@@ -72,7 +73,8 @@ def test_a_server_that_does_not_read_stops_the_client(serve):
     count = -1
     while count != len(sent):
         count = len(sent)
-        assert client.unary("Unary", bytes(1000000)).message == bytes(1000000)  # its neighbours are not held up
+        # its neighbours are not held up meanwhile
+        assert client.unary("Unary", bytes(1000000)).message == bytes(1000000)
     assert len(sent) < 10 and other.stats()["sleepy_bytes"] == 0
     other.unary("Release")
     uploads.join()
@@ -94,7 +96,7 @@ def test_what_runs_when_the_server_closes_may_end(serve, kind):
 
 
 def test_a_successor_takes_over_and_no_call_is_lost(serve):
-    """The listening socket is held by somebody else (systemd, a parent): the old server leaves, the new one comes."""
+    """The listening socket is held by somebody else: the old one leaves, the new one comes."""
     with listening_socket() as sock:
         address = "127.0.0.1:%d" % sock.getsockname()[1]
         options = [("grpc.initial_reconnect_backoff_ms", 100)]
@@ -149,9 +151,10 @@ def test_a_listener_is_an_identity_that_can_be_cut(serve, kind, tmp_path):
 
 
 def certificate(folder, name="localhost"):
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
-                    "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout",
-                    folder / "key.pem", "-out", folder / "cert.pem"], check=True, capture_output=True)
+    command = f"""openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2
+        -subj /CN={name} -addext subjectAltName=DNS:localhost,IP:127.0.0.1
+        -keyout {folder}/key.pem -out {folder}/cert.pem"""
+    subprocess.run(command.split(), check=True, capture_output=True)
     return folder / "cert.pem", folder / "key.pem"
 
 
@@ -267,10 +270,12 @@ def test_a_frozen_client_is_cut_on_tcp_and_kept_on_its_unix_socket(serve, tmp_pa
     """A container that is frozen answers nothing for hours and is alive still."""
     path = tmp_path / "frozen.sock"
     server, client = serve(GrpcioClient, path, "keepalive_ms=100", "keepalive_timeout_ms=100")
-    with socket.socket(socket.AF_UNIX) as local, socket.create_connection(("127.0.0.1", server.ports[0])) as tcp:
+    where = ("127.0.0.1", server.ports[0])
+    with socket.socket(socket.AF_UNIX) as local, socket.create_connection(where) as tcp:
         local.connect(str(path))
         for sock in (local, tcp):
-            sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + hold_head() + frame(0, 1, 1, bytes(5)))
+            sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + hold_head() +
+                         frame(0, 1, 1, bytes(5)))
         client.wait_stats(held=2)
         client.wait_stats(held=1, lost=1)
         client.unary("Release")
@@ -282,8 +287,8 @@ def frame(kind, flags, stream, payload):
 
 
 def hold_head():
-    fields = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/catnap.Echo/Hold"), (b":authority", b"x"),
-              (b"content-type", b"application/grpc"))
+    fields = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/catnap.Echo/Hold"),
+              (b":authority", b"x"), (b"content-type", b"application/grpc"))
     block = b"".join(b"\x00" + bytes([len(n)]) + n + bytes([len(v)]) + v for n, v in fields)
     return frame(1, 4, 1, block)
 
