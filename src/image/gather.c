@@ -315,7 +315,7 @@ static struct error *pattern_walk(struct copy *copy, struct origin *origin, cons
         scoped_string char *inner = mem_printf("%s%s%s", clean, *clean ? "/" : "", names[i]);
         struct found found;
         origin->look(origin, inner, &found);
-        bool goes_on = found.kind == TREE_DIRECTORY || (!rest.data && found.kind != TREE_ABSENT);
+        bool goes_on = found.kind == TREE_DIRECTORY || found.kind == TREE_LINK || (!rest.data && found.kind != TREE_ABSENT);
         found_done(&found);
         if (goes_on) error = pattern_walk(copy, origin, inner, rest, ret_matches);
     }

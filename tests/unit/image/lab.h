@@ -84,6 +84,16 @@ static inline void lab_await(struct lab *lab, struct lab_job *job) {
     if (!job->done) fail_msg("a job does not end; it said:\n%s", job->lines.data ? job->lines.data : "");
 }
 
+/* A round of the loop, for what has no event of its own. */
+static inline void lab_stop(void *owner) {
+    const struct lab *lab = owner;
+    io_loop_stop(lab->loop);
+}
+static inline void lab_round(struct lab *lab) {
+    io_defer(lab->loop, lab_stop, lab);
+    io_loop_run(lab->loop);
+}
+
 static inline void lab_job_done(struct lab_job *job) {
     error_free(job->error);
     text_done(&job->lines);
