@@ -324,7 +324,7 @@ static void test_two_builds_share_what_is_under_way(void **unused) {
     image_build(site->lab->store, &options, &lab_events, &jobs[0]);
     struct image_job *leaves = image_build(site->lab->store, &options, &lab_events, &jobs[1]);
     image_build(site->lab->store, &other, &lab_events, &jobs[2]);
-    while (!site->runner.held) lab_round(site->lab);
+    lab_await_line(site->lab, &jobs[2], "RUN hold");
     image_job_cancel(leaves); /* the others still wait for it */
     assert_non_null(site->runner.held);
     let_go(&site->runner);
@@ -346,7 +346,7 @@ static void test_the_last_one_to_leave_ends_the_step(void **unused) {
     struct lab_job job = {.lab = site->lab};
     const struct image_build options = commands(site, "FROM base\nRUN hold\n");
     struct image_job *leaves = image_build(site->lab->store, &options, &lab_events, &job);
-    while (!site->runner.held) lab_round(site->lab);
+    lab_await_line(site->lab, &job, "RUN hold");
     image_job_cancel(leaves);
     scoped_string char *id = built(site, "FROM base\nRUN other\n"); /* goes on as if nothing had been */
     assert_false(job.done);
