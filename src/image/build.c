@@ -92,7 +92,6 @@ void build_pull(struct build *build, const char *name,
                            &(struct image_pull){
                                .name = base ? base->value : name,
                                .credentials = build->credentials ? &credentials : NULL,
-                               .again = build->force,
                            }),
                after);
 }

@@ -14,7 +14,7 @@
 
 enum {
     ITEMS_MAX = 2000000,
-    DEPTH_MAX = 1000,
+    DEPTH_MAX = 1000, LINKS_MAX = 40,
     FILE_TIME = 315532800 /* 1980-01-01: files by hash have no time */
 };
 #define BAD(...) error_new(ERROR_INVALID_ARGUMENT, __VA_ARGS__)
@@ -170,9 +170,22 @@ static char **files_list(struct origin *origin, const char *clean) {
 
 /* ---- layers ---- */
 
+/* Directories on the way may be links (/bin); seldom, so they are resolved only where nothing is found. */
+static void look_through_links(struct origin *origin, const char *clean, struct tree_node *ret_node) {
+    overlay_look(&origin->tree, clean, ret_node);
+    const char *slash = strrchr(clean, '/');
+    if (ret_node->kind != TREE_ABSENT || !slash) return;
+    scoped_string char *above = mem_string_n(clean, (size_t)(slash - clean)), *real = NULL;
+    scoped(error) struct error *circle = overlay_resolve(&origin->tree, above, &real);
+    if (circle || strcmp(real, above) == 0) return;
+    scoped_string char *whole = mem_printf("%s%s%s", real, *real ? "/" : "", slash + 1);
+    overlay_node_done(ret_node);
+    overlay_look(&origin->tree, whole, ret_node);
+}
+
 static void layers_look(struct origin *origin, const char *clean, struct found *ret_found) {
     struct tree_node node;
-    overlay_look(&origin->tree, clean, &node);
+    look_through_links(origin, clean, &node);
     *ret_found = (struct found){.kind = TREE_ABSENT};
     if (node.kind != TREE_ABSENT) *ret_found = found_of(&node.at);
     ret_found->kind = node.kind;
@@ -181,7 +194,14 @@ static void layers_look(struct origin *origin, const char *clean, struct found *
 }
 
 static char **layers_list(struct origin *origin, const char *clean) {
-    return overlay_list(&origin->tree, clean);
+    struct tree_node node;
+    overlay_look(&origin->tree, clean, &node);
+    bool direct = node.kind == TREE_DIRECTORY;
+    overlay_node_done(&node);
+    if (direct) return overlay_list(&origin->tree, clean);
+    scoped_string char *real = NULL;
+    scoped(error) struct error *circle = overlay_resolve(&origin->tree, clean, &real);
+    return overlay_list(&origin->tree, circle ? clean : real);
 }
 
 /* ---- gathering ---- */
@@ -242,18 +262,38 @@ static struct error *gather_one(struct copy *copy, struct origin *origin, const 
     return gather_below(copy, origin, clean, relative, depth);
 }
 
+/* A source that is a link stands for what it points to, inside of its place, under the name that was given. */
+static struct error *follow_links(struct origin *origin, const char *clean, char **ret_real, struct found *ret_found) {
+    scoped_string char *real = mem_string(clean);
+    for (int links = 0; links < LINKS_MAX; links++) {
+        origin->look(origin, real, ret_found);
+        if (ret_found->kind != TREE_LINK || !ret_found->link) {
+            *ret_real = take(real);
+            return NULL;
+        }
+        const char *slash = strrchr(real, '/');
+        scoped_string char *next = ret_found->link[0] == '/'
+                                       ? mem_string(ret_found->link)
+                                       : mem_printf("%.*s%s", slash ? (int)(slash - real) + 1 : 0, real, ret_found->link);
+        found_done(ret_found);
+        free(take(real));
+        TRY_PLAIN(within_clean(next, &real));
+    }
+    return BAD("links in a circle");
+}
+
 static struct error *source_take(struct copy *copy, struct origin *origin, const char *clean) {
     struct found found;
-    origin->look(origin, clean, &found);
-    bool directory = found.kind == TREE_DIRECTORY;
-    bool file = found.kind == TREE_FILE || (found.kind == TREE_LINK && found.link);
+    scoped_string char *real = NULL;
+    TRY_PLAIN(follow_links(origin, clean, &real, &found));
     const char *slash = strrchr(clean, '/');
-    if (file) item_add(copy, slash ? slash + 1 : clean, &found);
+    enum tree_kind kind = found.kind;
+    if (kind == TREE_FILE) item_add(copy, slash ? slash + 1 : clean, &found);
     found_done(&found);
-    if (file) return NULL;
-    if (!directory) return error_new(ERROR_NOT_FOUND, "there is no %s", *clean ? clean : "context");
+    if (kind == TREE_FILE) return NULL;
+    if (kind != TREE_DIRECTORY) return error_new(ERROR_NOT_FOUND, "there is no %s", *clean ? clean : "context");
     copy->into = true;
-    return gather_below(copy, origin, clean, "", 0);
+    return gather_below(copy, origin, real, "", 0);
 }
 
 static bool has_wildcard(const char *text) {
@@ -275,7 +315,7 @@ static struct error *pattern_walk(struct copy *copy, struct origin *origin, cons
         scoped_string char *inner = mem_printf("%s%s%s", clean, *clean ? "/" : "", names[i]);
         struct found found;
         origin->look(origin, inner, &found);
-        bool goes_on = found.kind == TREE_DIRECTORY || (!rest.data && found.kind != TREE_ABSENT);
+        bool goes_on = found.kind == TREE_DIRECTORY || found.kind == TREE_LINK || (!rest.data && found.kind != TREE_ABSENT);
         found_done(&found);
         if (goes_on) error = pattern_walk(copy, origin, inner, rest, ret_matches);
     }
@@ -288,12 +328,6 @@ static struct error *source_gather(struct copy *copy, struct origin *origin, con
     size_t matches = 0;
     TRY_PLAIN(within_clean(source, &clean));
     if (!has_wildcard(clean)) {
-        if (copy->from == COPY_FROM_LAYERS) { /* through links of the image; of a context links are content */
-            char *real;
-            TRY_PLAIN(overlay_resolve(&origin->tree, clean, &real));
-            free(clean);
-            clean = real;
-        }
         return source_take(copy, origin, clean);
     }
     TRY_PLAIN(pattern_walk(copy, origin, "", span_of(clean), &matches));

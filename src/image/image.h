@@ -168,7 +168,7 @@ struct image_build {
     const struct image_credentials *credentials; /* for FROM */
     const char *target;                          /* a stage's name or number; NULL: the last */
     const char *name; /* the image's, when it is built; NULL: none (see image_keep) */
-    bool force;       /* nothing comes from the cache, and FROM is looked up anew */
+    bool force;         /* nothing comes from the cache */
 };
 /* Texts are copied. The error of a failing step names it, its exit code and its last lines. */
 struct image_job *image_build(struct image_store *store, const struct image_build *build,

@@ -12,8 +12,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
-enum { TAIL_BYTES = 4096 };
+enum { TAIL_BYTES = 4096, DISK_FULL_BYTES = 1 << 20 };
 
 struct step {
     struct flight flight;
@@ -168,6 +169,9 @@ static struct error *end_error(const struct step *step, const struct image_step_
         text_printf(&text, "it was ended by signal %d", end->signal);
     else
         text_printf(&text, "it exited with code %d", end->exit_code);
+    struct statvfs disk;
+    if (statvfs(step->draft, &disk) == 0 && (uint64_t)disk.f_bavail * disk.f_frsize < DISK_FULL_BYTES)
+        text_add_string(&text, "; the disk that images lie on is full (No space left on device)");
     if (step->tail.size) text_printf(&text, "; its last lines:\n%s", step->tail.data);
     while (text.size && text.data[text.size - 1] == '\n') text.data[--text.size] = '\0';
     return error_new(ERROR_FAILED_PRECONDITION, "%s: %s", step->what, text.data);

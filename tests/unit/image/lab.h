@@ -65,6 +65,7 @@ static inline void lab_on_line(void *owner, struct span text) {
     struct lab_job *job = owner;
     text_add(&job->lines, text);
     text_add_char(&job->lines, '\n');
+    io_loop_stop(job->lab->loop);
 }
 
 static inline void lab_on_done(void *owner, struct error *error, const struct image *image) {
@@ -82,6 +83,14 @@ static inline void lab_await(struct lab *lab, struct lab_job *job) {
     while (!job->done && !lab->timed_out) io_loop_run(lab->loop);
     io_timer_stop(lab->deadline);
     if (!job->done) fail_msg("a job does not end; it said:\n%s", job->lines.data ? job->lines.data : "");
+}
+
+static inline void lab_await_line(struct lab *lab, struct lab_job *job, const char *needle) {
+    lab->timed_out = false;
+    io_timer_arm(lab->deadline, LAB_PATIENCE_MS);
+    while (!(job->lines.data && strstr(job->lines.data, needle)) && !lab->timed_out) io_loop_run(lab->loop);
+    io_timer_stop(lab->deadline);
+    if (lab->timed_out) fail_msg("'%s' was not said, but:\n%s", needle, job->lines.data ? job->lines.data : "");
 }
 
 static inline void lab_job_done(struct lab_job *job) {
