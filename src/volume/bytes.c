@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
-#define SYNC_ONE_BY_ONE_MAX 8 /* more files than these: one sync of the whole file system is cheaper */
-
 struct error *cancel_check(const bool *cancel) {
     if (!cancel || !__atomic_load_n(cancel, __ATOMIC_RELAXED)) return NULL;
     return error_new(ERROR_CANCELLED, "cancelled");
@@ -24,7 +22,7 @@ bool all_zero(const char *bytes, size_t size_bytes) {
 
 struct error *file_hash(int fd, uint64_t size_bytes, const bool *cancel, char ret_digest[SHA256_HEX_SIZE]) {
     scoped(sha256) struct sha256 *sum = sha256_new();
-    scoped_string char *piece = mem_new(PIECE_BYTES);
+    scoped_string char *piece = mem_grow(NULL, PIECE_BYTES, 1);
     for (uint64_t at = 0; at < size_bytes;) {
         TRY_PLAIN(cancel_check(cancel));
         uint64_t left = size_bytes - at;
@@ -55,7 +53,7 @@ static struct error *write_piece(int fd, const char *bytes, size_t size_bytes) {
 
 struct error *file_copy(int to, int from, const bool *cancel) {
     if (file_clone(to, from)) return NULL;
-    scoped_string char *piece = mem_new(PIECE_BYTES);
+    scoped_string char *piece = mem_grow(NULL, PIECE_BYTES, 1);
     for (off_t at = 0;;) {
         TRY_PLAIN(cancel_check(cancel));
         ssize_t got = pread(from, piece, PIECE_BYTES, at);
@@ -69,14 +67,26 @@ struct error *file_copy(int to, int from, const bool *cancel) {
     }
 }
 
-struct error *files_sync(int dir_fd, const int *fds, size_t count) {
+void syncing_add(struct syncing *syncing, int taken_fd) {
+    if (syncing->count < SYNC_ONE_BY_ONE_MAX)
+        syncing->fds[syncing->count] = taken_fd;
+    else
+        close(taken_fd);
+    syncing->count++;
+}
+
+struct error *syncing_end(struct syncing *syncing, int dir_fd) {
     const struct store_calls *calls = store_calls_now();
     if (calls->fsync(dir_fd) != 0) return error_errno(errno, "sync a directory");
-    if (count > SYNC_ONE_BY_ONE_MAX) {
-        if (syncfs(dir_fd) != 0) return error_errno(errno, "sync the file system");
-        return NULL;
-    }
-    for (size_t i = 0; i < count; i++)
-        if (calls->fsync(fds[i]) != 0) return error_errno(errno, "sync a file");
+    if (syncing->count > SYNC_ONE_BY_ONE_MAX && syncfs(dir_fd) != 0)
+        return error_errno(errno, "sync the file system");
+    for (size_t i = 0; i < syncing->count && syncing->count <= SYNC_ONE_BY_ONE_MAX; i++)
+        if (calls->fsync(syncing->fds[i]) != 0) return error_errno(errno, "sync a file");
+    syncing_done(syncing);
     return NULL;
+}
+
+void syncing_done(struct syncing *syncing) {
+    for (size_t i = 0; i < syncing->count && i < SYNC_ONE_BY_ONE_MAX; i++) close(syncing->fds[i]);
+    syncing->count = 0;
 }

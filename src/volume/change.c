@@ -114,19 +114,10 @@ static struct error *stage_file(const struct contents *contents, int stage, cons
     return NULL;
 }
 
-#define OPEN_MAX_STAGED 64 /* descriptors kept until their files are synced together */
-
 struct staging {
     int dir;
-    int fds[OPEN_MAX_STAGED];
-    size_t count;
+    struct syncing syncing;
 };
-
-static struct error *staging_sync(struct staging *staging) {
-    struct error *error = files_sync(staging->dir, staging->fds, staging->count);
-    while (staging->count > 0) close(staging->fds[--staging->count]);
-    return error;
-}
 
 static struct error *stage_entry(const struct contents *contents, struct staging *staging, size_t index,
                                  struct entry *entry, int root, const bool *cancel) {
@@ -138,8 +129,10 @@ static struct error *stage_entry(const struct contents *contents, struct staging
     if (entry->kind == ENTRY_LINK && symlinkat(entry->target, staging->dir, name.text) != 0)
         return error_errno(errno, "make the link %s", entry->path);
     if (entry->kind != ENTRY_FILE) return NULL;
-    TRY_PLAIN(stage_file(contents, staging->dir, name.text, entry, cancel, &staging->fds[staging->count]));
-    return ++staging->count == OPEN_MAX_STAGED ? staging_sync(staging) : NULL;
+    int fd = -1;
+    TRY_PLAIN(stage_file(contents, staging->dir, name.text, entry, cancel, &fd));
+    syncing_add(&staging->syncing, fd);
+    return NULL;
 }
 
 struct error *change_stage(const struct contents *contents, struct change *change, int root,
@@ -152,10 +145,9 @@ struct error *change_stage(const struct contents *contents, struct change *chang
     struct error *error = NULL;
     for (size_t i = 0; i < change->tree->count && !error; i++)
         error = stage_entry(contents, &staging, i, &change->tree->entries[i], root, cancel);
-    struct error *unsynced = staging_sync(&staging);
+    if (!error) error = syncing_end(&staging.syncing, staging.dir);
+    syncing_done(&staging.syncing);
     close(staging.dir);
-    if (!error) return unsynced;
-    error_free(unsynced);
     return error;
 }
 

@@ -11,12 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BATCH_MAX 256 /* files, each with a descriptor open */
+#define BATCH_MAX 4096 /* files without a name yet */
 
 struct batch_item {
     char *temporary;
     char digest[SHA256_HEX_SIZE];
-    int fd;
 };
 
 bool digest_good(const char *digest) {
@@ -39,9 +38,9 @@ static void items_drop(struct batch *batch) {
         struct batch_item *item = &batch->items[i];
         if (item->temporary) store_calls_now()->unlink(item->temporary);
         free(item->temporary);
-        close(item->fd);
     }
     batch->count = 0;
+    syncing_done(&batch->syncing);
 }
 
 static struct error *items_place(struct batch *batch) {
@@ -67,11 +66,9 @@ static struct error *sync_directory(const char *path) {
 
 static struct error *items_flush(struct batch *batch) {
     if (batch->count == 0) return NULL;
-    int fds[BATCH_MAX];
-    for (size_t i = 0; i < batch->count; i++) fds[i] = batch->items[i].fd;
     scoped_fd int dir = open(batch->contents->unfinished, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0) return error_errno(errno, "open %s", batch->contents->unfinished);
-    TRY(files_sync(dir, fds, batch->count), "content of a volume");
+    TRY(syncing_end(&batch->syncing, dir), "content of a volume");
     TRY_PLAIN(items_place(batch));
     items_drop(batch);
     return NULL;
@@ -111,7 +108,8 @@ static struct error *batch_add(struct batch *batch, char *temporary, int fd, con
         batch->items = mem_grow(batch->items, batch->capacity, sizeof *batch->items);
     }
     struct batch_item *item = &batch->items[batch->count++];
-    *item = (struct batch_item){.temporary = temporary, .fd = fd};
+    *item = (struct batch_item){.temporary = temporary};
+    syncing_add(&batch->syncing, fd);
     snprintf(item->digest, sizeof item->digest, "%s", digest);
     return batch->count == BATCH_MAX ? items_flush(batch) : NULL;
 }
@@ -170,7 +168,7 @@ void content_writer_done(struct content_writer *writer) {
 /* ---- whole ---- */
 
 static struct error *copy_pieces(struct content_writer *writer, int fd, uint64_t size_bytes) {
-    scoped_string char *piece = mem_new(PIECE_BYTES);
+    scoped_string char *piece = mem_grow(NULL, PIECE_BYTES, 1);
     while (writer->size_bytes < size_bytes) {
         uint64_t left = size_bytes - writer->size_bytes;
         ssize_t got =

@@ -76,6 +76,25 @@ const struct entry *tree_resolve(const struct tree *tree, const char *path, bool
 void tree_print(const struct tree *tree, struct text *text);
 must_check struct error *tree_parse(struct span bytes, struct tree **ret_tree); /* DATA_LOSS */
 
+/* ---- bytes.c: from file to file, never a whole one in memory ---- */
+#define PIECE_BYTES (256 * 1024)
+/* All blocks shared, or not at all. */
+bool file_clone(int to, int from);
+must_check struct error *file_hash(int fd, uint64_t size_bytes, const bool *cancel,
+                                   char ret_digest[SHA256_HEX_SIZE]);
+must_check struct error *file_copy(int to, int from, const bool *cancel);
+bool all_zero(const char *bytes, size_t size_bytes);
+/* Files made in one directory, to be brought to the disk together: a few one by one, many by one sync of the
+ * whole file system. */
+#define SYNC_ONE_BY_ONE_MAX 8
+struct syncing {
+    int fds[SYNC_ONE_BY_ONE_MAX];
+    size_t count;
+};
+void syncing_add(struct syncing *syncing, int taken_fd);
+must_check struct error *syncing_end(struct syncing *syncing, int dir_fd);
+void syncing_done(struct syncing *syncing);
+
 /* ---- content.c ---- */
 struct contents {
     char *dir, *unfinished;
@@ -88,6 +107,7 @@ struct batch {
     const bool *cancel; /* looked at between pieces; NULL: nobody cancels */
     struct batch_item *items;
     size_t count, capacity;
+    struct syncing syncing;
     bool touched[256]; /* directories of .content to be synced */
 };
 /* What `fd` has, up to `size_bytes`; shares its blocks where the file system can. */
@@ -118,17 +138,6 @@ must_check struct error *content_pad(struct content_writer *writer,
 must_check struct error *content_end(struct content_writer *writer, char ret_digest[SHA256_HEX_SIZE]);
 void content_writer_done(struct content_writer *writer); /* after content_end, or instead */
 must_check struct error *cancel_check(const bool *cancel);
-
-/* ---- bytes.c: from file to file, never a whole one in memory ---- */
-#define PIECE_BYTES (256 * 1024)
-/* All blocks shared, or not at all. */
-bool file_clone(int to, int from);
-must_check struct error *file_hash(int fd, uint64_t size_bytes, const bool *cancel,
-                                   char ret_digest[SHA256_HEX_SIZE]);
-must_check struct error *file_copy(int to, int from, const bool *cancel);
-bool all_zero(const char *bytes, size_t size_bytes);
-/* The data of `count` files in `dir_fd`, and its names, are on the disk. */
-must_check struct error *files_sync(int dir_fd, const int *fds, size_t count);
 
 /* ---- live.c: within a live tree, whose containers may plant anything at any moment ---- */
 must_check struct error *live_open(const char *path, int *ret_fd);

@@ -56,7 +56,7 @@ static void find_missing(struct put *put) {
 static struct error *add_block(struct content_writer *writer, const struct put_block *block) {
     scoped_fd int fd = open(block->blob, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return error_errno(errno, "blob sha256:%s", block->digest);
-    scoped_string char *piece = mem_new(PIECE_BYTES);
+    scoped_string char *piece = mem_grow(NULL, PIECE_BYTES, 1);
     for (uint64_t left = block->size_bytes; left > 0;) {
         ssize_t got = read(fd, piece, left < PIECE_BYTES ? (size_t)left : PIECE_BYTES);
         if (got < 0 && errno == EINTR) continue;
