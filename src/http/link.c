@@ -133,7 +133,7 @@ static bool step(struct http_link *link, struct span *bytes) {
     case LINK_RAW:
         if (bytes->size == 0) return false;
         piece = *bytes;
-        *bytes = (struct span){bytes->data + bytes->size, 0};
+        *bytes = (struct span){0};
         link->events->data(link->owner, link, piece);
         return true;
     case LINK_IDLE:
@@ -141,7 +141,7 @@ static bool step(struct http_link *link, struct span *bytes) {
         link->state = LINK_OVER;
         link->events->lost(link->owner, link);
         return false;
-    case LINK_OVER: *bytes = (struct span){bytes->data + bytes->size, 0}; return false;
+    case LINK_OVER: *bytes = (struct span){0}; return false;
     }
     if (error) finish(link, error);
     return more && !error;
