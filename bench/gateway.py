@@ -1,11 +1,12 @@
-"""The gateway, awake, beside nginx and haproxy: three proxies in front of the same upstream, in interleaved rounds.
+"""The gateway, awake, beside nginx and haproxy: proxies in front of the same upstream, in interleaved rounds.
 
-Ours is the real `catnap serve` with the upstream in a container of its own; the peers have it on the loopback of the host. They are set
-up as somebody who knows them would: connections to the upstream kept, no access log, the same X-Forwarded-* fields as ours, and one worker
-(thread), as ours has one. Beside it their defaults, which are one worker a processor, without a goal: for honesty.
+Ours is the real `catnap serve` with the upstream in a container of its own; the peers have it on the loopback
+of the host. They are set up as somebody who knows them would: connections to the upstream kept, no access
+log, the same X-Forwarded-* fields as ours, and one worker (thread), as ours has one. Beside it their defaults,
+which are one worker a processor, without a goal: for honesty.
 
-BENCH_ROUNDS (5) and BENCH_SECONDS (2, of each measurement) make it longer or shorter. BENCH_ALONE=1 (root): on a machine with other work,
-what is measured goes before it (nice, shares), and rests as long in between."""
+BENCH_ROUNDS (5) and BENCH_SECONDS (2, of each measurement) make it longer or shorter. BENCH_ALONE=1 (root):
+on a machine with other work, what is measured goes before it (nice, shares), and rests as long in between."""
 
 import os
 import pathlib
@@ -65,10 +66,11 @@ class Ours:
     def __init__(self, directory, upstream):
         self.port = free_port()
         self.catnap = Catnap(directory).start()
-        self.catnap.up(f"app: bench\nfunctions:\n  web:\n    image: host\n    command: [/srv/{upstream.name}]\n"
-                       f"    port: 8000\n    publish: {self.port}\n    max_inputs: 1000\n    doze_after: never\n"
-                       f"    scaledown_window: never\n    env: {{PORT: \"8000\"}}\n"
-                       f"    volumes:\n      /srv: {{volume: {upstream.parent}, read_only: true}}\n")
+        self.catnap.up(
+            f"app: bench\nfunctions:\n  web:\n    image: host\n    command: [/srv/{upstream.name}]\n"
+            f"    port: 8000\n    publish: {self.port}\n    max_inputs: 1000\n    doze_after: never\n"
+            f"    scaledown_window: never\n    env: {{PORT: \"8000\"}}\n"
+            f"    volumes:\n      /srv: {{volume: {upstream.parent}, read_only: true}}\n")
         wait_for("catnap answers", lambda: answers(self.port))
 
     def pids(self):
@@ -92,7 +94,8 @@ worker_rlimit_nofile 16384;
 events {{ worker_connections 8192; }}
 http {{
   access_log off; tcp_nodelay on; keepalive_requests 100000000; keepalive_timeout 75s;
-  client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/f; uwsgi_temp_path {home}/u; scgi_temp_path {home}/s;
+  client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/f;
+  uwsgi_temp_path {home}/u; scgi_temp_path {home}/s;
   upstream app {{ server 127.0.0.1:{up}; keepalive 1024; keepalive_requests 100000000; }}
   server {{
     listen 127.0.0.1:{port};
@@ -142,7 +145,7 @@ def cpu_us(pids):
 
 
 def prefer(pids, preferred):
-    """Before all others on the machine, or like them: by nice, and for what is in a cgroup (v1) of its own by its shares."""
+    """Before all others on the machine, or like them: by nice; what has a cgroup (v1) by its shares."""
     for pid in pids:
         for thread in os.listdir(f"/proc/{pid}/task"):
             os.setpriority(os.PRIO_PROCESS, int(thread), -15 if preferred else 0)
@@ -167,7 +170,8 @@ def load_alone(what, upstream, connections):
 
 def load(what, connections):
     before = cpu_us(what.pids())
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency", f"http://127.0.0.1:{what.port}/"]
+    url = f"http://127.0.0.1:{what.port}/"
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency", url]
     if ALONE:
         command = ["nice", "-n", "-15", *command]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -190,7 +194,8 @@ def measure(programs):
         at = round_number % len(programs)
         for connections in CONNECTIONS:
             for program in programs[at:] + programs[:at]:
-                results[program.name][connections].append(load_alone(program, programs[0], connections))
+                result = load_alone(program, programs[0], connections)
+                results[program.name][connections].append(result)
     return results
 
 
