@@ -2,8 +2,8 @@
 
 Ours is the real `catnap serve` with the upstream in a container of its own; the peers have it on the loopback
 of the host. They are set up as somebody who knows them would: connections to the upstream kept, no access
-log, the same X-Forwarded-* fields as ours, and one worker (thread), as ours has one. Beside it their defaults,
-which are one worker a processor, without a goal: for honesty.
+log, the same X-Forwarded-* fields as ours, and one worker (thread), as ours has one. Beside it their
+defaults, which are one worker a processor, without a goal: for honesty.
 
 BENCH_ROUNDS (5) and BENCH_SECONDS (2, of each measurement) make it longer or shorter. BENCH_ALONE=1 (root):
 on a machine with other work, what is measured goes before it (nice, shares), and rests as long in between."""
