@@ -4,8 +4,6 @@
  * names with underscores, which some apps read as dashes. */
 #include "inside.h"
 
-#include <stdio.h>
-
 static bool ends_here(struct span name) {
     switch (name.size) {
     case 2: return span_is_nocase(name, "te");
@@ -20,27 +18,47 @@ static bool ends_here(struct span name) {
     }
 }
 
-/* "X-Forwarded-For", "x_forwarded_proto", ...: 0 none, else its letter. */
+/* "X-Forwarded-For", ...: its letter, '_' where it is written with underscores; 0 for all other names. */
 static char forwarded(struct span name) {
     static const char prefix[] = "x-forwarded-";
+    bool underscores = false;
     if (name.size < 15 || name.size > 17 || (name.data[0] | 32) != 'x') return 0;
     for (size_t i = 1; i < sizeof prefix - 1; i++) {
-        char c = name.data[i] == '_' ? '-' : (char)(name.data[i] | 32);
-        if (prefix[i] == '-' ? c != '-' && c != ('-' | 32) : c != prefix[i]) return 0;
+        char c = name.data[i];
+        underscores |= c == '_';
+        if (prefix[i] == '-' ? c != '-' && c != '_' : (c | 32) != prefix[i]) return 0;
     }
     struct span rest = {name.data + sizeof prefix - 1, name.size - (sizeof prefix - 1)};
-    return span_is_nocase(rest, "for")     ? 'f'
-           : span_is_nocase(rest, "proto") ? 'p'
-           : span_is_nocase(rest, "host")  ? 'h'
-                                           : 0;
+    char letter = span_is_nocase(rest, "for")     ? 'f'
+                  : span_is_nocase(rest, "proto") ? 'p'
+                  : span_is_nocase(rest, "host")  ? 'h'
+                                                  : 0;
+    return letter && underscores ? '_' : letter;
+}
+
+static bool is_connection(struct span name) {
+    return name.size == 10 && span_is_nocase(name, "connection");
 }
 
 /* Connection may name more fields that end here; mostly it says keep-alive, close or upgrade. */
-static struct span named_by_connection(const struct http_head *head) {
-    struct span value = http_head_field(head, "connection");
-    bool plain = !value.data || span_is_nocase(value, "keep-alive") || span_is_nocase(value, "close") ||
-                 span_is_nocase(value, "upgrade") || value.size == 0;
-    return plain ? (struct span){0} : value;
+static bool connection_names_more(const struct http_head *head) {
+    for (size_t i = 0; i < head->field_count; i++) {
+        struct span value = head->fields[i].value;
+        if (!is_connection(head->fields[i].name) || value.size == 0) continue;
+        if (!span_is_nocase(value, "keep-alive") && !span_is_nocase(value, "close") &&
+            !span_is_nocase(value, "upgrade"))
+            return true;
+    }
+    return false;
+}
+
+static bool connection_names(const struct http_head *head, struct span name) {
+    for (size_t i = 0; i < head->field_count; i++) {
+        struct span rest = is_connection(head->fields[i].name) ? head->fields[i].value : (struct span){0};
+        while (rest.data)
+            if (span_equal_nocase(span_trim(span_cut(&rest, ',')), name)) return true;
+    }
+    return false;
 }
 
 static bool is_local(const char *peer) {
@@ -56,6 +74,12 @@ static struct span ip_of(const char *peer) {
     return ip;
 }
 
+static struct span joined(struct http_exchange *exchange, struct span list, struct span more) {
+    if (list.size == 0) return more;
+    return span_of(arena_printf(http_exchange_arena(exchange), SPAN_FORMAT ", " SPAN_FORMAT, SPAN_ARGS(list),
+                                SPAN_ARGS(more)));
+}
+
 static void add(struct http_field *fields, size_t *count, struct span name, struct span value) {
     if (*count < FIELDS_MAX) fields[(*count)++] = (struct http_field){name, value};
 }
@@ -64,7 +88,8 @@ size_t fields_upstream(struct http_exchange *exchange, struct http_field fields[
     const struct http_head *head = http_exchange_head(exchange);
     const char *peer = http_exchange_peer(exchange);
     bool local = is_local(peer);
-    struct span listed = named_by_connection(head), host = http_exchange_host(exchange);
+    struct span host = http_exchange_host(exchange);
+    bool more = connection_names_more(head);
     struct span proto = SPAN("http"), outer_host = host, before = {0};
     size_t count = 0;
     add(fields, &count, SPAN("Host"), host);
@@ -72,7 +97,8 @@ size_t fields_upstream(struct http_exchange *exchange, struct http_field fields[
         struct span name = head->fields[i].name, value = head->fields[i].value;
         if (name.size == 4 && span_is_nocase(name, "host")) continue;
         switch (forwarded(name)) {
-        case 'f': before = value; continue;
+        case '_': continue;
+        case 'f': before = joined(exchange, before, value); continue;
         case 'p':
             if (local) proto = value;
             continue;
@@ -86,36 +112,24 @@ size_t fields_upstream(struct http_exchange *exchange, struct http_field fields[
             bool upgrade = head->upgrade && span_is_nocase(name, "upgrade");
             if (trailers) value = SPAN("trailers");
             if (!trailers && !upgrade) continue;
-        } else if (listed.data) {
-            char text[64];
-            snprintf(text, sizeof text, SPAN_FORMAT, SPAN_ARGS(name));
-            if (http_head_lists(head, "connection", text)) continue;
+        } else if (more && connection_names(head, name)) {
+            continue;
         }
         add(fields, &count, name, value);
     }
-    struct span ip = ip_of(peer);
-    if (local && before.data && before.size > 0) {
-        char *chain = arena_printf(http_exchange_arena(exchange), SPAN_FORMAT ", " SPAN_FORMAT,
-                                   SPAN_ARGS(before), SPAN_ARGS(ip));
-        ip = span_of(chain);
-    }
-    add(fields, &count, SPAN("X-Forwarded-For"), ip);
+    add(fields, &count, SPAN("X-Forwarded-For"), joined(exchange, local ? before : SPAN(""), ip_of(peer)));
     add(fields, &count, SPAN("X-Forwarded-Proto"), proto);
     add(fields, &count, SPAN("X-Forwarded-Host"), outer_host);
     return count;
 }
 
 size_t fields_downstream(const struct http_head *head, struct http_field fields[FIELDS_MAX]) {
-    struct span listed = named_by_connection(head);
+    bool more = connection_names_more(head);
     size_t count = 0;
     for (size_t i = 0; i < head->field_count; i++) {
         struct span name = head->fields[i].name;
         if (ends_here(name) && !(head->status == 101 && span_is_nocase(name, "upgrade"))) continue;
-        if (listed.data) {
-            char text[64];
-            snprintf(text, sizeof text, SPAN_FORMAT, SPAN_ARGS(name));
-            if (http_head_lists(head, "connection", text) && !span_is_nocase(name, "upgrade")) continue;
-        }
+        if (more && connection_names(head, name) && !span_is_nocase(name, "upgrade")) continue;
         add(fields, &count, name, head->fields[i].value);
     }
     return count;

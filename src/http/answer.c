@@ -99,9 +99,7 @@ bool http_respond_write(struct http_exchange *exchange, struct span bytes) {
         exchange->left -= (int64_t)bytes.size;
     }
     if (!exchange->chunked) return wire_write(&connection->wire, bytes);
-    char size[24];
-    int digits = snprintf(size, sizeof size, "%zx\r\n", bytes.size);
-    text_add(wire_out(&connection->wire), (struct span){size, (size_t)digits});
+    body_add_chunk_size(wire_out(&connection->wire), bytes.size);
     wire_write(&connection->wire, bytes);
     return wire_write(&connection->wire, SPAN("\r\n"));
 }

@@ -21,6 +21,16 @@ void body_done(struct body *body) {
     text_done(&body->trailer);
 }
 
+void body_add_chunk_size(struct text *out, size_t size_bytes) {
+    char line[2 * sizeof size_bytes + 2];
+    size_t at = sizeof line;
+    line[--at] = '\n';
+    line[--at] = '\r';
+    do line[--at] = "0123456789abcdef"[size_bytes % 16];
+    while ((size_bytes /= 16) > 0);
+    text_add(out, (struct span){line + at, sizeof line - at});
+}
+
 static struct span cut(struct span *bytes, uint64_t most) {
     struct span piece = {bytes->data, most < bytes->size ? (size_t)most : bytes->size};
     bytes->data += piece.size;

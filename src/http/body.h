@@ -18,3 +18,4 @@ void body_start(struct body *body, int64_t length_bytes);
  * BODY_MORE: all bytes are used. HTTP_UNTIL_CLOSE never ends by itself. */
 enum body_state body_take(struct body *body, struct span *bytes, struct span *ret_piece);
 void body_done(struct body *body);
+void body_add_chunk_size(struct text *out, size_t size_bytes); /* the first line of a chunk that is sent */

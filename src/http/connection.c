@@ -151,10 +151,10 @@ static bool step(struct connection *connection, struct span *bytes) {
     case CONNECTION_RAW:
         if (bytes->size == 0 || !body_wanted(connection)) return false;
         struct span all = *bytes;
-        *bytes = (struct span){bytes->data + bytes->size, 0};
+        *bytes = (struct span){0};
         exchange_piece(exchange, all);
         return true;
-    case CONNECTION_LINGER: *bytes = (struct span){bytes->data + bytes->size, 0}; return false;
+    case CONNECTION_LINGER: *bytes = (struct span){0}; return false;
     }
     return false;
 }

@@ -133,7 +133,7 @@ static bool step(struct http_link *link, struct span *bytes) {
     case LINK_RAW:
         if (bytes->size == 0) return false;
         piece = *bytes;
-        *bytes = (struct span){bytes->data + bytes->size, 0};
+        *bytes = (struct span){0};
         link->events->data(link->owner, link, piece);
         return true;
     case LINK_IDLE:
@@ -141,7 +141,7 @@ static bool step(struct http_link *link, struct span *bytes) {
         link->state = LINK_OVER;
         link->events->lost(link->owner, link);
         return false;
-    case LINK_OVER: *bytes = (struct span){bytes->data + bytes->size, 0}; return false;
+    case LINK_OVER: *bytes = (struct span){0}; return false;
     }
     if (error) finish(link, error);
     return more && !error;
@@ -268,7 +268,10 @@ void http_link_request(struct http_link *link, const struct http_head *head) {
     link->upgrade = head->upgrade;
     link->chunked = head->length_bytes == HTTP_CHUNKED;
     link->finished = head->length_bytes == 0;
-    snprintf(link->method, sizeof link->method, SPAN_FORMAT, SPAN_ARGS(head->method));
+    size_t method_size =
+        head->method.size < sizeof link->method ? head->method.size : sizeof link->method - 1;
+    memcpy(link->method, head->method.data, method_size);
+    link->method[method_size] = '\0';
 
     struct text *out = wire_out(&link->wire);
     text_add(out, head->method);
@@ -291,9 +294,7 @@ void http_link_request(struct http_link *link, const struct http_head *head) {
 bool http_link_write(struct http_link *link, struct span bytes) {
     if (bytes.size == 0 || link->state == LINK_OVER) return true;
     if (!link->chunked || link->state == LINK_RAW) return wire_write(&link->wire, bytes);
-    char size[24];
-    int digits = snprintf(size, sizeof size, "%zx\r\n", bytes.size);
-    text_add(wire_out(&link->wire), (struct span){size, (size_t)digits});
+    body_add_chunk_size(wire_out(&link->wire), bytes.size);
     wire_write(&link->wire, bytes);
     return wire_write(&link->wire, SPAN("\r\n"));
 }

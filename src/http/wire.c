@@ -39,20 +39,23 @@ static struct span behind(struct span bytes, size_t offset) {
     return (struct span){bytes.data ? bytes.data + offset : NULL, bytes.size - offset};
 }
 
-static struct iovec part(struct span bytes) {
-    return (struct iovec){(void *)(uintptr_t)bytes.data, bytes.size};
+/* Mostly there is one part: that is cheaper to tell the kernel. */
+static ssize_t send_both(int fd, struct span first, struct span second) {
+    if (second.size == 0) return send(fd, first.data, first.size, MSG_NOSIGNAL);
+    if (first.size == 0) return send(fd, second.data, second.size, MSG_NOSIGNAL);
+    struct iovec parts[2] = {{(void *)(uintptr_t)first.data, first.size},
+                             {(void *)(uintptr_t)second.data, second.size}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    return sendmsg(fd, &message, MSG_NOSIGNAL);
 }
 
 /* What is left in `out` and behind it `more`. Returns how much of `more` went out. */
 static size_t push(struct wire *wire, struct span more) {
     size_t taken = 0;
     while (!wire->ended && !wire->closed && !wire->failed) {
-        struct iovec parts[2] = {part(behind(text_span(&wire->out), wire->sent)), part(behind(more, taken))};
-        if (parts[0].iov_len + parts[1].iov_len == 0) break;
-        bool both = parts[0].iov_len > 0;
-        struct msghdr message = {.msg_iov = both ? parts : parts + 1,
-                                 .msg_iovlen = both && parts[1].iov_len > 0 ? 2 : 1};
-        ssize_t sent = sendmsg(wire->fd, &message, MSG_NOSIGNAL);
+        struct span waiting = behind(text_span(&wire->out), wire->sent), rest = behind(more, taken);
+        if (waiting.size + rest.size == 0) break;
+        ssize_t sent = send_both(wire->fd, waiting, rest);
         if (sent < 0 && errno == EINTR) continue;
         if (sent < 0 && (errno == EAGAIN || errno == ENOTCONN)) break;
         if (sent < 0) {
@@ -61,8 +64,8 @@ static size_t push(struct wire *wire, struct span more) {
             hub_mark(wire->hub, &wire->dirty);
             break;
         }
-        size_t from_out = (size_t)sent < parts[0].iov_len ? (size_t)sent : parts[0].iov_len;
-        bool whole = (size_t)sent == parts[0].iov_len + parts[1].iov_len;
+        size_t from_out = (size_t)sent < waiting.size ? (size_t)sent : waiting.size;
+        bool whole = (size_t)sent == waiting.size + rest.size;
         wire->sent += from_out;
         taken += (size_t)sent - from_out;
         if (wire->write_wait.kind == WAIT_WRITE) hub_wait_start(wire->hub, &wire->write_wait, WAIT_WRITE);
@@ -108,7 +111,7 @@ static void take_in(struct wire *wire, bool hangup) {
         return;
     }
     if (appetite > HUB_SCRATCH_BYTES) appetite = HUB_SCRATCH_BYTES;
-    ssize_t got = read(wire->fd, wire->hub->scratch, appetite);
+    ssize_t got = recv(wire->fd, wire->hub->scratch, appetite, 0);
     if (got > 0) {
         wire->events->bytes(wire, (struct span){wire->hub->scratch, (size_t)got});
     } else if (got == 0) {

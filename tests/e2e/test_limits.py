@@ -1,4 +1,4 @@
-"""The gateway's limits as the configuration file has them: what is over them is refused, what is nonsense is named."""
+"""The gateway's limits in the configuration file: what is over them is refused, what is nonsense is named."""
 
 import socket
 import subprocess
@@ -24,7 +24,8 @@ def talk(port, request):
 
 
 def test_limits_of_the_file_are_kept(make_catnap, tmp_path, tiny):
-    catnap = configured(make_catnap, tmp_path, "head_size: 2KiB\nbody_size: 1000\nhead_timeout: 300ms\nidle_timeout: 300ms\n").start()
+    limits = "head_size: 2KiB\nbody_size: 1000\nhead_timeout: 300ms\nidle_timeout: 300ms\n"
+    catnap = configured(make_catnap, tmp_path, limits).start()
     port = free_port()
     catnap.up(tiny_yaml(tiny, publish=port))
     assert catnap.get(port).text == "hello\n"
@@ -45,7 +46,7 @@ def test_limits_of_the_file_are_kept(make_catnap, tmp_path, tiny):
 def test_nonsense_is_named_with_its_line(tmp_path, line, complaint):
     path = tmp_path / "catnapd.yaml"
     path.write_text("domain: localhost\n" + line + "\n")
-    done = subprocess.run([str(BIN / "catnap"), "serve", "--state", str(tmp_path / "state"), "--config", str(path)],
-                          capture_output=True, text=True, timeout=60)
+    command = [str(BIN / "catnap"), "serve", "--state", str(tmp_path / "state"), "--config", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert f"{path}:2: {complaint}" in done.stderr

@@ -61,6 +61,8 @@ static void test_who_says_whom_it_forwards_is_believed_on_this_machine_only(void
                            "X-Forwarded-Host: shop.example\r\n"}},
         {"unix", said, {"X-Forwarded-For: 1.2.3.4, unix\r\n", "X-Forwarded-Proto: https\r\n",
                         "X-Forwarded-Host: shop.example\r\n"}},
+        {"127.0.0.1:5", "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-For: 5.6.7.8, 9.9.9.9\r\n",
+         {"X-Forwarded-For: 1.2.3.4, 5.6.7.8, 9.9.9.9, 127.0.0.1\r\n", "", ""}},
         {"203.0.113.9:5", said, {"X-Forwarded-For: 203.0.113.9\r\n", "X-Forwarded-Proto: http\r\n",
                                  "X-Forwarded-Host: app.x\r\n"}},
         {"[2001:db8::7]:5", said, {"X-Forwarded-For: 2001:db8::7\r\n", "X-Forwarded-Proto: http\r\n",
@@ -94,6 +96,9 @@ static void test_fields_of_one_hop_end_there(void **state) {
     static const struct { const char *sent, *gone, *stays; } up[] = {
         {"Connection: close\r\n", "close", ""},
         {"Connection: X-Hop, keep-alive\r\nX-Hop: 1\r\nX-Stay: 2\r\n", "X-Hop", "X-Stay: 2\r\n"},
+        {"Connection: keep-alive\r\nConnection: X-Hop\r\nX-Hop: 1\r\n", "X-Hop", ""},
+        {"Connection: X-0123456789-0123456789-0123456789-0123456789-0123456789-0123456789\r\n"
+         "X-0123456789-0123456789-0123456789-0123456789-0123456789-0123456789: 1\r\n", "X-0", ""},
         {"Keep-Alive: timeout=5\r\n", "Keep-Alive", ""},
         {"Proxy-Authorization: secret\r\n", "secret", ""},
         {"Proxy-Connection: keep-alive\r\n", "Proxy-", ""},

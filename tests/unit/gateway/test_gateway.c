@@ -23,7 +23,7 @@ static void test_head_and_body_go_through_and_connections_are_kept(void **state)
     assert_true(span_starts(text_span(&app.got), "POST /a?b HTTP/1.1\r\nHost: app.x\r\n"));
     assert_non_null(strstr(app.got.data, "\r\nTE: trailers\r\n"));
     assert_non_null(strstr(app.got.data, "\r\nX-Keep: 2\r\n"));
-    assert_non_null(strstr(app.got.data, "\r\nX-Forwarded-For: 6.6.6.6, 127.0.0.1\r\n"));
+    assert_non_null(strstr(app.got.data, "\r\nX-Forwarded-For: 1.2.3.4, 127.0.0.1\r\n"));
     assert_non_null(strstr(app.got.data, "\r\nX-Forwarded-Proto: http\r\n"));
     assert_non_null(strstr(app.got.data, "\r\nX-Forwarded-Host: app.x\r\n"));
     assert_non_null(strstr(app.got.data, "\r\nContent-Length: 3\r\n"));
