@@ -45,8 +45,18 @@ void job_end(struct engine *engine, struct engine_job *job, struct error *taken_
     io_post_send(engine->post);
 }
 
-static struct error *load(struct engine *engine) {
+static struct error *check_files(struct engine *engine) {
     TRY_PLAIN(gguf_check_file(engine->path, &engine->facts));
+    struct gguf_facts ignored;
+    for (uint32_t part = 2;; part++) {
+        scoped_string char *path = gguf_part(engine->path, part);
+        if (!path) return NULL;
+        TRY_PLAIN(gguf_check_file(path, &ignored));
+    }
+}
+
+static struct error *load(struct engine *engine) {
+    TRY_PLAIN(check_files(engine));
     struct llama_model_params model = llama_model_default_params();
     model.load_mode = LLAMA_LOAD_MODE_MMAP;
     model.use_extra_bufts = engine->options.repack;

@@ -19,6 +19,9 @@ struct gguf_facts {
  * own head says. */
 must_check struct error *gguf_check(struct span head, uint64_t file_bytes, struct gguf_facts *ret_facts);
 must_check struct error *gguf_check_file(const char *path, struct gguf_facts *ret_facts);
+/* The path of a part of a split model ("...-00001-of-00003.gguf"), from 1; NULL beyond the last. The first
+ * one of a model that is not split is `first` itself. Owned by the caller. */
+char *gguf_part(const char *first, uint32_t part);
 
 /* ---- bytes of a text that comes in pieces ---- */
 /* How many bytes at the front hold whole code points only: at most 3 fewer than size. Invalid bytes count as
