@@ -19,11 +19,13 @@ REAL = pathlib.Path(os.environ.get("CATNAP_DEFAULT_MODEL", MODELS / "Qwen2.5-Cod
 
 
 class Tabby:
-    """`with Tabby("--model", DIRECTORY, ...) as tabby:`; `env` replaces the environment, `root` is TABBY_ROOT."""
+    """`with Tabby("--model", DIRECTORY) as tabby:`; `env` replaces the environment, `root` is TABBY_ROOT."""
 
     def __init__(self, *arguments, env=None, root=None, extra_env=None):
         self.arguments = [str(a) for a in arguments]
-        self.made = None if root or (env and "TABBY_ROOT" in env) else tempfile.mkdtemp(prefix="copycat-test-")
+        self.made = (
+            None if root or (env and "TABBY_ROOT" in env) else tempfile.mkdtemp(prefix="copycat-test-")
+        )
         self.env = dict(env if env is not None else os.environ)
         if root or self.made:
             self.env["TABBY_ROOT"] = str(root or self.made)
@@ -45,8 +47,13 @@ class Tabby:
         self.log = log
         where = [] if "--host" in self.arguments else ["--host", "127.0.0.1"]
         port = [] if "--port" in self.arguments else ["--port", "0"]
-        self.process = subprocess.Popen([BIN / "tabby", "serve", *self.arguments, *where, *port], env=self.env,
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+        self.process = subprocess.Popen(
+            [BIN / "tabby", "serve", *self.arguments, *where, *port],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
         end = time.monotonic() + DEADLINE_S
         while b"Listening at" not in self.output or not self.output.split(b"Listening at")[1].count(b"\n"):
             ready, _, _ = select.select([self.process.stdout], [], [], max(0, end - time.monotonic()))
@@ -85,7 +92,9 @@ class Tabby:
 
     def post(self, path, body, headers=None, **more):
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self.request(self.port, path, "POST", data, {"Content-Type": "application/json", **(headers or {})}, **more)
+        return self.request(
+            self.port, path, "POST", data, {"Content-Type": "application/json", **(headers or {})}, **more
+        )
 
     def complete(self, prefix, suffix=None, language="python", **more):
         segments = {"prefix": prefix, **({} if suffix is None else {"suffix": suffix})}

@@ -1,4 +1,5 @@
-"""Splits a GGUF file into parts as llama.cpp's own tool does: the first has all the metadata, each has its share of the tensors."""
+"""Splits a GGUF file into parts as llama.cpp's own tool does: the first has all the metadata, each has its
+share of the tensors."""
 
 import struct
 
@@ -12,7 +13,7 @@ class Reader:
         self.data, self.at = data, 0
 
     def number(self, kind):
-        value, = struct.unpack_from("<" + kind, self.data, self.at)
+        (value,) = struct.unpack_from("<" + kind, self.data, self.at)
         self.at += struct.calcsize(kind)
         return value
 
@@ -50,17 +51,19 @@ def read(data):
     for _ in range(pair_count):
         reader.skip_string()
         reader.skip_value(reader.number("I"))
-    pairs = data[begin:reader.at]
+    pairs = data[begin : reader.at]
     tensors = []
     for _ in range(tensor_count):
         begin = reader.at
         reader.skip_string()
         dimensions = reader.number("I")
         reader.at += 8 * dimensions + 4
-        tensors.append((data[begin:reader.at], reader.number("Q")))
+        tensors.append((data[begin : reader.at], reader.number("Q")))
     body = round_up(reader.at)
     ends = sorted(offset for _, offset in tensors) + [len(data) - body]
-    sized = [(head, data[body + offset:body + min(e for e in ends if e > offset)]) for head, offset in tensors]
+    sized = [
+        (head, data[body + offset : body + min(e for e in ends if e > offset)]) for head, offset in tensors
+    ]
     return pair_count, pairs, sized
 
 
@@ -69,9 +72,14 @@ def split(data, parts):
     share = -(-len(tensors) // parts)
     made = []
     for number in range(parts):
-        mine = tensors[number * share:(number + 1) * share]
-        own = b"".join([string(b"split.no") + struct.pack("<IH", 2, number), string(b"split.count") + struct.pack("<IH", 2, parts),
-                        string(b"split.tensors.count") + struct.pack("<Ii", 5, len(tensors))])
+        mine = tensors[number * share : (number + 1) * share]
+        own = b"".join(
+            [
+                string(b"split.no") + struct.pack("<IH", 2, number),
+                string(b"split.count") + struct.pack("<IH", 2, parts),
+                string(b"split.tensors.count") + struct.pack("<Ii", 5, len(tensors)),
+            ]
+        )
         count = 3 + (pair_count if number == 0 else 0)
         head = b"GGUF" + struct.pack("<IQQ", 3, len(mine), count) + (pairs if number == 0 else b"") + own
         body = bytearray()

@@ -1,8 +1,9 @@
-"""A model registry as Tabby's are, on a local port: models.json of an organisation, and the files that it names.
+"""A model registry as Tabby's are, on a local port: models.json of an organisation, and the files it names.
 
-`registry.add(NAME, parts=[bytes, ...], ...)` makes an entry and serves its files; `registry.asked` holds each request with its headers.
-`registry.treat(path_end, [how, ...])` says what becomes of the next requests of a file: an HTTP status, "cut:N" (the connection is
-closed after N bytes), "no-range" (Range is not looked at), "wrong-range" (another range than the one asked for), "ok"."""
+`registry.add(NAME, parts=[bytes, ...], ...)` makes an entry and serves its files; `registry.asked` holds each
+request with its headers. `registry.treat(path_end, [how, ...])` says what becomes of the next requests of a
+file: an HTTP status, "cut:N" (the connection is closed after N bytes), "no-range" (Range is not looked at),
+"wrong-range" (another range than the one asked for), "ok"."""
 
 import base64
 import hashlib
@@ -36,8 +37,18 @@ class Registry:
         self.server.shutdown()
         self.server.server_close()
 
-    def add(self, name, parts, organisation="TabbyML", partitioned=None, sums=None, host="huggingface.co", mirrors=(), **more):
-        """`sums` replace the right ones; `host` stands in the URLs, where TABBY_HUGGINGFACE_HOST_OVERRIDE finds it."""
+    def add(
+        self,
+        name,
+        parts,
+        organisation="TabbyML",
+        partitioned=None,
+        sums=None,
+        host="huggingface.co",
+        mirrors=(),
+        **more,
+    ):
+        """`sums` replace the right ones; `host` stands in the URLs, where the host override finds it."""
         sums = sums or [hashlib.sha256(p).hexdigest() for p in parts]
         urls = []
         for i, part in enumerate(parts):
@@ -50,7 +61,9 @@ class Registry:
         else:
             entry.update(urls=urls[0], sha256=sums[0])
         self.models.append(entry)
-        self.files[f"/{organisation}/registry-tabby/main/models.json"] = lambda: json.dumps(self.models).encode()
+        self.files[f"/{organisation}/registry-tabby/main/models.json"] = lambda: json.dumps(
+            self.models
+        ).encode()
         return entry
 
     def treat(self, path_end, how):
@@ -67,7 +80,13 @@ class Registry:
 
     def answer(self, request):
         path = request.path.split("?")[0]
-        self.asked.append({"path": path, "range": request.headers.get("Range"), "auth": request.headers.get("Authorization")})
+        self.asked.append(
+            {
+                "path": path,
+                "range": request.headers.get("Range"),
+                "auth": request.headers.get("Authorization"),
+            }
+        )
         content = self.files.get(path)
         how = self.how(path)
         if self.need_auth and path.endswith(".gguf"):
@@ -100,7 +119,7 @@ class Registry:
         request.end_headers()
         body = content[begin:]
         if str(how).startswith("cut:"):
-            body = body[:int(how[4:])]
+            body = body[: int(how[4:])]
             request.close_connection = True
         try:
             request.wfile.write(body)

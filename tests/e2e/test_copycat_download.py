@@ -1,5 +1,6 @@
-"""`tabby download` and `tabby serve` with models of a registry: real pieces of a real model behind a local HTTP server that has good and
-bad days. Whatever happens: a file without .tmp is whole, and what went wrong is said."""
+"""`tabby download` and `tabby serve` with models of a registry: pieces of a real model behind a local HTTP
+server that has good and bad days. Whatever happens: a file without .tmp is whole, and what went wrong is said.
+"""
 
 import json
 import os
@@ -34,14 +35,26 @@ def root(tmp_path):
 
 
 def environment(registry, root, **more):
-    clean = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and not k.startswith("TABBY_")}
-    return {**clean, "TABBY_ROOT": str(root), "COPYCAT_REGISTRY_URL": registry.url,
-            "TABBY_HUGGINGFACE_HOST_OVERRIDE": f"127.0.0.1:{registry.port}", **more}
+    clean = {
+        k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and not k.startswith("TABBY_")
+    }
+    return {
+        **clean,
+        "TABBY_ROOT": str(root),
+        "COPYCAT_REGISTRY_URL": registry.url,
+        "TABBY_HUGGINGFACE_HOST_OVERRIDE": f"127.0.0.1:{registry.port}",
+        **more,
+    }
 
 
 def download(registry, root, model="Mouse", *arguments, env=None):
-    return subprocess.run([BIN / "tabby", "download", "--model", model, *arguments], capture_output=True, text=True,
-                          env=environment(registry, root, **(env or {})), timeout=120)
+    return subprocess.run(
+        [BIN / "tabby", "download", "--model", model, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment(registry, root, **(env or {})),
+        timeout=120,
+    )
 
 
 def files(root, model="TabbyML/Mouse"):
@@ -66,7 +79,7 @@ def test_a_model_is_fetched_checked_and_laid_out_as_tabby_does(registry, root, w
 
 
 def test_parts_lie_side_by_side(registry, root, weights):
-    parts = [weights[:PIECE], weights[PIECE:2 * PIECE], weights[2 * PIECE:2 * PIECE + 17]]
+    parts = [weights[:PIECE], weights[PIECE : 2 * PIECE], weights[2 * PIECE : 2 * PIECE + 17]]
     registry.add("Mouse", parts, prompt_template="{prefix}")
     assert download(registry, root).returncode == 0
     folder = root / "models/TabbyML/Mouse/ggml"
@@ -101,7 +114,7 @@ def test_a_download_that_failed_goes_on_in_the_next_run(registry, root, weights)
 
 
 def test_attempts_that_bring_something_are_not_counted(registry, root, weights):
-    registry.add("Mouse", [weights[:12 << 20]])
+    registry.add("Mouse", [weights[: 12 << 20]])
     registry.treat(".gguf", ["cut:2000000"] * 5)
     assert download(registry, root).returncode == 0
     assert len(registry.ranges(".gguf")) == 6
@@ -129,8 +142,12 @@ def test_a_killed_download_goes_on(registry, root, weights):
         request.close_connection = True
 
     registry.answer = answer
-    process = subprocess.Popen([BIN / "tabby", "download", "--model", "Mouse"], env=environment(registry, root),
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [BIN / "tabby", "download", "--model", "Mouse"],
+        env=environment(registry, root),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     partial = root / "models/TabbyML/Mouse/ggml/model-00001-of-00001.gguf.tmp"
     assert begun.wait(60)
     wait_for("half of the file", lambda: partial.exists() and partial.stat().st_size == half)
@@ -173,7 +190,9 @@ def test_what_was_left_of_another_version_is_thrown_away(registry, root, weights
 def test_a_wrong_sum_leaves_nothing(registry, root, weights):
     registry.add("Mouse", [weights[:PIECE]], sums=["0" * 64])
     done = download(registry, root)
-    assert done.returncode == 101 and "Checksum verification failed" in done.stderr and "0" * 64 in done.stderr
+    assert (
+        done.returncode == 101 and "Checksum verification failed" in done.stderr and "0" * 64 in done.stderr
+    )
     assert files(root) == []
 
 
@@ -181,7 +200,7 @@ def test_a_model_that_went_bad_on_the_disk_is_fetched_again(registry, root, weig
     registry.add("Mouse", [weights[:PIECE]])
     assert download(registry, root).returncode == 0
     file = root / "models/TabbyML/Mouse/ggml" / ONE[0]
-    file.write_bytes(weights[:PIECE - 1] + b"!")
+    file.write_bytes(weights[: PIECE - 1] + b"!")
     assert download(registry, root, "Mouse", "--prefer-local-file").returncode == 0
     assert file.read_bytes()[-1:] == b"!", "--prefer-local-file looks at no sum"
     done = download(registry, root)
@@ -233,12 +252,15 @@ def test_the_list_of_models_is_kept_for_days_without_a_network(registry, root, w
     assert done.returncode == 101 and "Failed to fetch model organization <Elsewhere>" in done.stderr
 
 
-@pytest.mark.parametrize("model, words", [
-    ("Unicorn", "Invalid `model_id` <TabbyML/Unicorn>"),
-    ("a/b/c", "Invalid model id"),
-    ("../../etc", "Invalid model id"),
-    ("", "Invalid model id"),
-])
+@pytest.mark.parametrize(
+    "model, words",
+    [
+        ("Unicorn", "Invalid `model_id` <TabbyML/Unicorn>"),
+        ("a/b/c", "Invalid model id"),
+        ("../../etc", "Invalid model id"),
+        ("", "Invalid model id"),
+    ],
+)
 def test_names_that_are_none(registry, root, model, words):
     registry.add("Mouse", [b"x"])
     done = download(registry, root, model)
@@ -259,7 +281,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_that_looks_whole(registry, root,
     small.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", small], check=True)
     try:
-        registry.add("Mouse", [weights[:16 << 20]])
+        registry.add("Mouse", [weights[: 16 << 20]])
         done = download(registry, root)
         assert done.returncode == 101 and "no room for" in done.stderr
         assert not [f for f in files(root) if f.endswith(".gguf")]
@@ -273,7 +295,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_that_looks_whole(registry, root,
             request.send_header("Connection", "close")
             request.end_headers()
             try:
-                request.wfile.write(weights[:16 << 20])
+                request.wfile.write(weights[: 16 << 20])
             except OSError:
                 pass
             request.close_connection = True
@@ -285,15 +307,23 @@ def test_a_full_disk_is_told_and_leaves_nothing_that_looks_whole(registry, root,
         registry.answer = original
         subprocess.run(["mount", "-o", "remount,size=64m", small], check=True)
         assert download(registry, root).returncode == 0, "with room it goes on"
-        assert (small / "TabbyML/Mouse/ggml" / ONE[0]).read_bytes() == weights[:16 << 20]
+        assert (small / "TabbyML/Mouse/ggml" / ONE[0]).read_bytes() == weights[: 16 << 20]
     finally:
         subprocess.run(["umount", small], check=True)
 
 
 def test_two_at_once_fetch_it_once(registry, root, weights):
     registry.add("Mouse", [weights])
-    both = [subprocess.Popen([BIN / "tabby", "download", "--model", "Mouse"], env=environment(registry, root),
-                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for _ in range(2)]
+    both = [
+        subprocess.Popen(
+            [BIN / "tabby", "download", "--model", "Mouse"],
+            env=environment(registry, root),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for _ in range(2)
+    ]
     ends = [(p.communicate(timeout=120)[0], p.returncode) for p in both]
     assert [code for _, code in ends] == [0, 0]
     assert registry.ranges(".gguf") == [None]
@@ -307,6 +337,7 @@ def test_progress_is_told_in_lines_where_nobody_watches(registry, root, weights)
 
 
 # ---- serve ----
+
 
 def test_serve_fetches_what_is_missing_and_then_needs_no_network(registry, root, weights):
     registry.add("Mouse", [weights], prompt_template="{prefix}")
@@ -322,15 +353,25 @@ def test_serve_fetches_what_is_missing_and_then_needs_no_network(registry, root,
 
 def test_serve_of_a_model_of_another_kind(registry, root, weights):
     registry.add("Mouse", [weights], chat_template="{{ messages }}")
-    done = subprocess.run([BIN / "tabby", "serve", "--model", "Mouse", "--port", "0"], env=environment(registry, root),
-                          capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [BIN / "tabby", "serve", "--model", "Mouse", "--port", "0"],
+        env=environment(registry, root),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 101 and "it does not have a prompt template" in done.stderr
     assert registry.ranges(".gguf") == [], "the kind is looked at before gigabytes are fetched"
 
 
 def serve_fails(directory, words, root):
-    done = subprocess.run([BIN / "tabby", "serve", "--model", directory, "--port", "0"], capture_output=True, text=True, timeout=60,
-                          env={**os.environ, "TABBY_ROOT": str(root)})
+    done = subprocess.run(
+        [BIN / "tabby", "serve", "--model", directory, "--port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "TABBY_ROOT": str(root)},
+    )
     assert done.returncode == 101, done.stderr
     for word in words:
         assert word in done.stderr
@@ -352,14 +393,17 @@ def test_a_local_directory_is_a_model(tmp_path, root, weights):
         assert tabby.get("/v1/health").json()["models"]["completion"]["local"]["model_id"] == str(directory)
 
 
-@pytest.mark.parametrize("content, words", [
-    (lambda w: w[:len(w) // 2], ["is cut short", "download it again"]),
-    (lambda w: w[:1000], ["is cut short"]),
-    (lambda w: b"<html>404 not found</html>" * 100, ["no GGUF file"]),
-    (lambda w: b"", ["is empty"]),
-    (lambda w: b"GGUF\x09" + w[5:], ["GGUF of version 9"]),
-    (lambda w: None, ["no model-00001-of-*.gguf in"]),
-])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (lambda w: w[: len(w) // 2], ["is cut short", "download it again"]),
+        (lambda w: w[:1000], ["is cut short"]),
+        (lambda w: b"<html>404 not found</html>" * 100, ["no GGUF file"]),
+        (lambda w: b"", ["is empty"]),
+        (lambda w: b"GGUF\x09" + w[5:], ["GGUF of version 9"]),
+        (lambda w: None, ["no model-00001-of-*.gguf in"]),
+    ],
+)
 def test_model_files_that_cannot_be_served(tmp_path, root, weights, content, words):
     serve_fails(local(tmp_path, content(weights)), words, root)
 
@@ -371,14 +415,17 @@ def test_a_missing_or_short_part_is_named(tmp_path, root, weights):
     serve_fails(directory, ["model-00002-of-00002.gguf", "is cut short"], root)
 
 
-@pytest.mark.parametrize("metadata, words", [
-    (None, ["Invalid metadata file", "tabby.json"]),
-    ("{", ["Invalid metadata file", "line 1"]),
-    ("[]", ["it holds no object"]),
-    ('{"prompt_template": 3}', ["prompt_template is not a string"]),
-    ('{"prompt_template": "no place"}', ["{prefix}"]),
-    ("{}", ["it does not have a prompt template"]),
-])
+@pytest.mark.parametrize(
+    "metadata, words",
+    [
+        (None, ["Invalid metadata file", "tabby.json"]),
+        ("{", ["Invalid metadata file", "line 1"]),
+        ("[]", ["it holds no object"]),
+        ('{"prompt_template": 3}', ["prompt_template is not a string"]),
+        ('{"prompt_template": "no place"}', ["{prefix}"]),
+        ("{}", ["it does not have a prompt template"]),
+    ],
+)
 def test_metadata_that_is_wrong(tmp_path, root, weights, metadata, words):
     serve_fails(local(tmp_path, weights, metadata), words, root)
 
