@@ -13,7 +13,9 @@
 
 #define STEP_TOKENS 128 /* the most in one decode: a cancelled one is lost whole, so it must not be long */
 #define STEP_TOKENS_MIXED 32 /* beside a job that generates: it must not stutter */
+#define URGENT_US 10000000   /* so long after a job that was not patient the next one is expected */
 #define SLOTS_MIN 4          /* documents kept, also when only one job computes at a time */
+#define PARALLELISM_MAX 32   /* libllama has 256 sequences at most; a slot takes two */
 
 struct tokens {
     llama_token *data;
@@ -31,6 +33,7 @@ struct engine_job {
     struct text said; /* guarded: for `text`, not told yet */
     /* the compute thread's */
     enum job_phase phase;
+    bool tokenised;
     struct tokens head, movable, tail; /* tail is empty where nothing is movable */
     struct text held;                  /* the unfinished code point at the end of the output */
     llama_token next;                  /* sampled, not decoded yet */
@@ -50,6 +53,7 @@ struct slot {
     uint32_t tail_done;    /* of movable (when computed anew) and tail: decoded */
     uint32_t generated;    /* tokens in the cache behind the tail */
     bool moved;            /* this job found its movable pieces and moves them */
+    uint32_t step_tokens;  /* of it in the batch that is being computed */
     int64_t used_us;
 };
 
@@ -80,6 +84,7 @@ struct engine {
     struct slot *slots;
     uint32_t slot_count;
     struct llama_batch batch;
+    int64_t urgent_us; /* when the last job that was not patient was at work */
 };
 
 /* vocab.c */

@@ -34,8 +34,9 @@ size_t utf8_boundary(struct span bytes, size_t at);
 struct engine_options {
     const char *path;        /* of the (first) GGUF file; borrowed */
     uint32_t threads;        /* 0: as many CPUs as this process may use */
-    uint32_t parallelism;    /* jobs computed at once, >= 1 */
-    uint32_t context_tokens; /* of all jobs together; each gets its share. 0: 4096 */
+    uint32_t parallelism;    /* jobs computed at once, of each kind (patient or not); >= 1 */
+    uint32_t context_tokens; /* that jobs at work may hold, together; 0: 4096 */
+    uint32_t patient_tokens; /* the same of patient jobs, beside the others'; 0: there are none */
     uint32_t queue_limit;    /* jobs waiting; 0: 64 */
     uint32_t
         drift_tokens; /* how far a movable piece may be older than what stands before it; 0: never moved */
@@ -61,6 +62,8 @@ struct engine_piece {
      * document's suffix while its user types. All movable pieces stand together, and something that is not
      * movable follows them. */
     bool movable;
+    /* Loses its front where the prompt does not fit into the context; without one such a job fails. */
+    bool shrinks;
 };
 enum engine_finish {
     ENGINE_STOPPED,
@@ -77,6 +80,7 @@ struct engine_job_options {
     const struct engine_piece *pieces; /* copied */
     size_t piece_count;
     uint32_t max_tokens;
+    bool patient;      /* others go first: a chat, beside completions that somebody waits for at each key */
     float temperature; /* 0: the likeliest token, always */
     float top_p;       /* 0: 0.95 */
     uint32_t top_k;    /* 0: 40 */

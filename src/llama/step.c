@@ -15,14 +15,18 @@ struct part {
     int32_t row;    /* of the logits; -1: none */
 };
 
+/* A cancelled job ends the step when it is most of it; beside others it goes along to the end of the step, or
+ * each of many typists would cost the others their work. */
 bool step_aborts(void *data) {
     struct engine *engine = data;
     if (atomic_load_explicit(&engine->stopping, memory_order_relaxed)) return true;
+    uint32_t cancelled = 0;
     for (uint32_t i = 0; i < engine->slot_count; i++) {
-        struct engine_job *job = engine->slots[i].job;
-        if (job && atomic_load_explicit(&job->cancelled, memory_order_relaxed)) return true;
+        const struct slot *slot = &engine->slots[i];
+        if (slot->job && atomic_load_explicit(&slot->job->cancelled, memory_order_relaxed))
+            cancelled += slot->step_tokens;
     }
-    return false;
+    return cancelled * 2 > (uint32_t)engine->batch.n_tokens;
 }
 
 static void add_token(struct llama_batch *batch, llama_token token, uint32_t position, llama_seq_id sequence,
@@ -70,28 +74,50 @@ static void add_prompt(struct engine *engine, struct slot *slot, uint32_t room, 
     }
 }
 
-static struct slot *shortest(struct engine *engine, const struct part *parts, uint32_t part_count) {
+/* The prompt that comes next: of those who don't wait patiently first, then the shortest. */
+static struct slot *next_prompt(struct engine *engine, const struct part *parts, uint32_t part_count) {
     struct slot *found = NULL;
     for (uint32_t i = 0; i < engine->slot_count; i++) {
         struct slot *slot = &engine->slots[i];
         bool there = !slot->job || slot->job->phase == JOB_GENERATE;
         for (uint32_t p = 0; p < part_count; p++) there |= parts[p].slot == slot;
-        if (!there && (!found || left(slot) < left(found))) found = slot;
+        if (there) continue;
+        bool patient = slot->job->options.patient, before = !found;
+        if (found && patient != found->job->options.patient)
+            before = !patient;
+        else if (found)
+            before = left(slot) < left(found);
+        if (before) found = slot;
     }
     return found;
+}
+
+/* How much of prompts a step takes: as much as makes it efficient, but little where somebody waits for it to
+ * end, or somebody who types may come. */
+static uint32_t room_for_prompts(struct engine *engine, uint32_t generating) {
+    int64_t now_us = clock_monotonic_us();
+    bool urgent = false;
+    for (uint32_t i = 0; i < engine->slot_count; i++)
+        urgent |= engine->slots[i].job && !engine->slots[i].job->options.patient;
+    if (urgent) engine->urgent_us = now_us;
+    bool expected = !urgent && engine->urgent_us && now_us - engine->urgent_us < URGENT_US;
+    return generating > 0 || expected ? STEP_TOKENS_MIXED : STEP_TOKENS;
 }
 
 static uint32_t fill(struct engine *engine, struct part *parts) {
     uint32_t count = 0;
     engine->batch.n_tokens = 0;
-    for (uint32_t i = 0; i < engine->slot_count; i++)
+    for (uint32_t i = 0; i < engine->slot_count; i++) {
+        engine->slots[i].step_tokens = 0;
         if (engine->slots[i].job && engine->slots[i].job->phase == JOB_GENERATE)
             add_generated(engine, &engine->slots[i], &parts[count++]);
-    uint32_t room = count > 0 ? STEP_TOKENS_MIXED : STEP_TOKENS;
-    for (struct slot *slot; room > 0 && (slot = shortest(engine, parts, count));) {
+    }
+    uint32_t room = room_for_prompts(engine, count);
+    for (struct slot *slot; room > 0 && (slot = next_prompt(engine, parts, count));) {
         add_prompt(engine, slot, room, &parts[count]);
         room -= parts[count++].count;
     }
+    for (uint32_t i = 0; i < count; i++) parts[i].slot->step_tokens = parts[i].count;
     return count;
 }
 

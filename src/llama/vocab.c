@@ -63,6 +63,31 @@ static struct error *tokenise(struct engine *engine, struct tokens *out, const s
     return count < 0 ? error_new(ERROR_INTERNAL, "the prompt can't be split into tokens") : NULL;
 }
 
+static uint32_t most_tokens(const struct engine *engine, const struct engine_job *job) {
+    return job->options.patient ? engine->options.patient_tokens : engine->options.context_tokens;
+}
+
+static void remove_tokens(struct tokens *tokens, uint32_t at, uint32_t count) {
+    tokens->count -= count;
+    memmove(tokens->data + at, tokens->data + at + count, (tokens->count - at) * sizeof *tokens->data);
+}
+
+/* Cuts what is farthest from the cursor: the front of what shrinks, then the end of what is movable. */
+static struct error *fit(const struct engine *engine, struct engine_job *job, uint32_t shrinks_at,
+                         uint32_t shrinks) {
+    uint32_t total = job->head.count + job->movable.count + job->tail.count, may = most_tokens(engine, job);
+    uint32_t needed = total + job->options.max_tokens + 1, excess = needed > may ? needed - may : 0;
+    uint32_t cut = excess < shrinks ? excess : shrinks;
+    remove_tokens(&job->head, shrinks_at, cut);
+    if (shrinks > 0 && excess - cut < job->movable.count) job->movable.count -= excess - cut, cut = excess;
+    job->result.prompt_tokens = total - cut;
+    if (cut < excess)
+        return error_new(ERROR_OUT_OF_RANGE,
+                         "the prompt has %u tokens and %u may follow, but the context holds %u", total,
+                         job->options.max_tokens, may);
+    return total ? NULL : error_new(ERROR_INVALID_ARGUMENT, "the prompt is empty");
+}
+
 /* Head, movable and tail. Where nothing follows the movable pieces, or nothing is movable, all of it is head.
  */
 struct error *vocab_tokenise(struct engine *engine, struct engine_job *job) {
@@ -71,31 +96,26 @@ struct error *vocab_tokenise(struct engine *engine, struct engine_job *job) {
     while (from < count && !pieces[from].movable) from++;
     while (to > from && !pieces[to - 1].movable) to--;
     bool splits = from < to && to < count && from > 0 && engine->options.drift_tokens > 0;
+    uint32_t shrinks_at = 0, shrinks = 0;
     for (size_t i = 0; i < count; i++) {
         struct tokens *out = !splits || i < from ? &job->head : i < to ? &job->movable : &job->tail;
+        uint32_t before = out->count;
         TRY_PLAIN(tokenise(engine, out, &pieces[i], i == 0));
+        if (pieces[i].shrinks) shrinks_at = before, shrinks = out->count - before;
     }
+    TRY_PLAIN(fit(engine, job, shrinks_at, shrinks));
     /* The seam: what stands right behind the cursor is read together with what was typed before it. */
     uint32_t seam =
         job->movable.count < engine->options.seam_tokens ? job->movable.count : engine->options.seam_tokens;
     if (seam > 0) {
         tokens_add(&job->head, job->movable.data, seam);
-        job->movable.count -= seam;
-        memmove(job->movable.data, job->movable.data + seam, job->movable.count * sizeof *job->movable.data);
+        remove_tokens(&job->movable, 0, seam);
     }
     if (job->movable.count == 0 || job->tail.count == 0) { /* empty texts: nothing to move after all */
         tokens_add(&job->head, job->movable.data, job->movable.count);
         tokens_add(&job->head, job->tail.data, job->tail.count);
         job->movable.count = job->tail.count = 0;
     }
-    uint32_t total = job->head.count + job->movable.count + job->tail.count;
-    uint32_t share = llama_n_ctx(engine->context) / engine->options.parallelism;
-    job->result.prompt_tokens = total;
-    if (total == 0) return error_new(ERROR_INVALID_ARGUMENT, "the prompt is empty");
-    if (total + job->options.max_tokens + 1 > share)
-        return error_new(ERROR_OUT_OF_RANGE,
-                         "the prompt has %u tokens and %u may follow, but the context holds %u", total,
-                         job->options.max_tokens, share);
     return NULL;
 }
 

@@ -1,5 +1,5 @@
 """`tabby download` and `tabby serve` with models of a registry: pieces of a real model behind a local HTTP
-server that has good and bad days. Whatever happens: a file without .tmp is whole, and what went wrong is said.
+server that has good and bad days. Whatever happens: a file without .tmp is whole, and faults are told.
 """
 
 import json
