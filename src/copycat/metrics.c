@@ -12,6 +12,10 @@ static void add(struct text *out, const char *name, const char *type, uint64_t v
     text_printf(out, "# TYPE copycat_%s %s\ncopycat_%s %llu\n", name, type, name, (unsigned long long)value);
 }
 
+static void add_seconds(struct text *out, const char *name, const char *type, int64_t us) {
+    text_printf(out, "# TYPE copycat_%s %s\ncopycat_%s %.6f\n", name, type, name, (double)us / 1e6);
+}
+
 static void add_engine(struct text *out, struct engine *engine) {
     struct engine_counters counters;
     engine_counters(engine, &counters);
@@ -26,8 +30,10 @@ static void add_engine(struct text *out, struct engine *engine) {
     add(out, "steps_aborted_total", "counter", counters.aborted_steps);
     add(out, "jobs_queued", "gauge", counters.queued);
     add(out, "jobs_working", "gauge", counters.working);
-    text_printf(out, "# TYPE copycat_load_seconds gauge\ncopycat_load_seconds %.6f\n",
-                (double)counters.load_us / 1e6);
+    add_seconds(out, "queued_seconds_total", "counter", counters.queued_us);
+    add_seconds(out, "prompt_seconds_total", "counter", counters.prompt_us);
+    add_seconds(out, "generate_seconds_total", "counter", counters.generate_us);
+    add_seconds(out, "load_seconds", "gauge", counters.load_us);
 }
 
 void metrics_answer(struct serve *serve, struct http_exchange *exchange) {

@@ -125,7 +125,7 @@ static void load(struct serve *serve) {
         .parallelism = serve->arguments->parallelism,
         .drift_tokens = number_of("COPYCAT_SUFFIX_DRIFT", 32),
         .seam_tokens = number_of("COPYCAT_SUFFIX_SEAM", 8),
-        .repack = number_of("COPYCAT_REPACK", 0) != 0,
+        .repack = number_of("COPYCAT_REPACK", 1) != 0,
         .loaded = on_loaded,
         .owner = serve,
     };

@@ -8,43 +8,6 @@
 #include <sched.h>
 #include <stdlib.h>
 
-static void job_free(struct engine_job *job) {
-    for (size_t i = 0; i < job->options.piece_count; i++) free((char *)job->options.pieces[i].text.data);
-    free((void *)job->options.pieces);
-    tokens_done(&job->head);
-    tokens_done(&job->movable);
-    tokens_done(&job->tail);
-    text_done(&job->said);
-    text_done(&job->held);
-    error_free(job->result.error);
-    free(job);
-}
-
-/* On the thread: the job has left its slot. */
-void job_end(struct engine *engine, struct engine_job *job, struct error *taken_error) {
-    int64_t now_us = clock_monotonic_us();
-    job->phase = JOB_ENDED;
-    job->result.error = taken_error;
-    job->result.generate_us = job->began_us ? now_us - job->began_us - job->result.prompt_us : 0;
-    pthread_mutex_lock(&engine->mutex);
-    if (job->held.size > 0 && job->options.text)
-        text_add(&job->said, SPAN("\xef\xbf\xbd")); /* it ended inside a code point */
-    list_remove(&job->node);
-    list_append(&engine->ended, &job->node);
-    struct engine_counters *counters = &engine->counters;
-    counters->cancelled += taken_error && taken_error->code == ERROR_CANCELLED;
-    counters->failed += taken_error && taken_error->code != ERROR_CANCELLED;
-    if (job->began_us) {
-        counters->working--;
-        counters->prompt_tokens += job->result.prompt_tokens;
-        counters->reused_tokens += job->result.reused_tokens;
-        counters->moved_tokens += job->result.moved_tokens;
-        counters->generated_tokens += job->result.generated_tokens;
-    }
-    pthread_mutex_unlock(&engine->mutex);
-    io_post_send(engine->post);
-}
-
 static struct error *check_files(struct engine *engine) {
     TRY_PLAIN(gguf_check_file(engine->path, &engine->facts));
     struct gguf_facts ignored;
@@ -127,8 +90,12 @@ static bool admit(struct engine *engine, bool patient) {
     if (job) list_remove(&job->node), job->phase = JOB_HEAD;
     pthread_mutex_unlock(&engine->mutex);
     if (!job) return false;
-    struct error *error = job->tokenised ? NULL : vocab_tokenise(engine, job);
-    job->tokenised = true;
+    struct error *error = NULL;
+    if (!job->tokenised) {
+        error = choose_prepare(engine, job);
+        if (!error) error = vocab_tokenise(engine, job);
+        job->tokenised = true;
+    }
     if (!error && atomic_load(&job->cancelled))
         error = error_new(ERROR_CANCELLED, "nobody waits for it any more");
     bool placed = !error && has_place(engine, job);
@@ -215,17 +182,8 @@ static void on_news(void *owner) {
 
 struct error *engine_job_start(struct engine *engine, const struct engine_job_options *options,
                                struct engine_job **ret_job) {
-    struct engine_job *job = NEW(struct engine_job);
-    struct engine_piece *pieces = mem_array(options->piece_count, sizeof *pieces);
-    for (size_t i = 0; i < options->piece_count; i++) {
-        pieces[i] = options->pieces[i];
-        pieces[i].text.data = mem_string_n(options->pieces[i].text.data, options->pieces[i].text.size);
-    }
+    struct engine_job *job = job_new(options);
     job->engine = engine;
-    job->options = *options;
-    job->options.pieces = pieces;
-    job->dice = options->seed;
-    job->result.queued_us = clock_monotonic_us();
     pthread_mutex_lock(&engine->mutex);
     bool full = engine->queued >= engine->options.queue_limit;
     if (!full) {
@@ -335,6 +293,8 @@ void engine_free(struct engine *engine) {
     error_free(engine->load_error);
     free(engine->slots);
     free(engine->marks);
+    for (size_t i = 0; engine->controls && engine->controls[i]; i++) free(engine->controls[i]);
+    free(engine->controls);
     free(engine->path);
     free(engine);
 }
@@ -348,4 +308,16 @@ void engine_counters(struct engine *engine, struct engine_counters *ret_counters
 
 const struct gguf_facts *engine_facts(const struct engine *engine) {
     return &engine->facts;
+}
+
+const struct llama_model *engine_model(const struct engine *engine) {
+    return engine->model;
+}
+
+const char *const *engine_controls(const struct engine *engine) {
+    return (const char *const *)engine->controls;
+}
+
+uint32_t engine_tokens(const struct engine *engine) {
+    return engine->token_count;
 }

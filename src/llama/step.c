@@ -146,15 +146,18 @@ static void ends(struct engine *engine, struct slot *slot, enum engine_finish fi
 
 static void choose(struct engine *engine, struct slot *slot, int32_t row) {
     struct engine_job *job = slot->job;
-    const float *logits = llama_get_logits_ith(engine->context, row);
+    float *logits = llama_get_logits_ith(engine->context, row);
     if (!logits)
         return ends(engine, slot, ENGINE_STOPPED, error_new(ERROR_INTERNAL, "libllama gave no logits"));
-    llama_token token = sample(logits, engine->marks, engine->token_count, &job->options, &job->dice);
+    llama_token token = choose_token(engine, job, logits);
+    if (token < 0)
+        return ends(engine, slot, ENGINE_STOPPED,
+                    error_new(ERROR_INTERNAL, "the grammar of the answer allows nothing more"));
     if (engine->marks[token] & MARK_END) return ends(engine, slot, ENGINE_STOPPED, NULL);
     job->next = token;
     job->result.generated_tokens++;
     char buffer[512];
-    struct span piece = vocab_piece(engine, token, buffer, sizeof buffer);
+    struct span piece = vocab_piece(engine, job, token, buffer, sizeof buffer);
     if (!tell(engine, job, piece)) return ends(engine, slot, ENGINE_CHECKED, NULL);
     if (job->result.generated_tokens >= job->options.max_tokens) ends(engine, slot, ENGINE_LENGTH, NULL);
 }

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 from conftest import BIN, wait_for
-from copycat import REAL, SMALL, Tabby
+from tabby import REAL, SMALL, Tabby
 
 COUNTING = "# numbers\nnumbers = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,"
 

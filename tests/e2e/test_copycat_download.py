@@ -10,7 +10,7 @@ import threading
 
 import pytest
 from conftest import BIN, wait_for
-from copycat import SMALL, Tabby
+from tabby import SMALL, Tabby
 from gguf_split import split
 from registry import Registry
 
