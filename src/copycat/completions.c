@@ -149,9 +149,9 @@ static void on_body(struct http_exchange *exchange, struct span body, struct err
     if (error) return refuse(call, error);
     struct serve *serve = call->serve;
     struct completion_options options = {
-        .engine = serve->engine,
+        .engine = serve->completion.engine,
         .window = serve->window,
-        .template_text = serve->model->prompt_template,
+        .template_text = serve->completion.model->prompt_template,
         .done = on_done,
         .owner = call,
     };
@@ -165,7 +165,7 @@ void completions_answer(struct serve *serve, struct http_exchange *exchange) {
     struct call *call = NEW(struct call);
     call->serve = serve;
     call->exchange = exchange;
-    if (!serve->engine) return answer(call, 501, NULL, SPAN(""));
+    if (!serve->completion.engine) return answer(call, 501, NULL, SPAN(""));
     if (!rest_is_json(http_exchange_header(exchange, "content-type")))
         return answer(call, 415, "text/plain; charset=utf-8",
                       SPAN("Expected request with `Content-Type: application/json`"));

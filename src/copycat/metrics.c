@@ -44,7 +44,9 @@ void metrics_answer(struct serve *serve, struct http_exchange *exchange) {
             if (serve->counts[i].by_class[class])
                 text_printf(&out, "axum_http_requests_total{endpoint=\"%s\",status=\"%dxx\"} %llu\n",
                             names[i], class, (unsigned long long)serve->counts[i].by_class[class]);
-    if (serve->engine) add_engine(&out, serve->engine);
+    const struct backend *completion = &serve->completion, *chat = &serve->chat;
+    if (completion->engine) add_engine(&out, completion->engine);
+    if (chat->engine && !chat->shares && !completion->engine) add_engine(&out, chat->engine);
     add(&out, "clients_gone_total", "counter", serve->client_gone);
     add(&out, "timeouts_total", "counter", serve->timeouts);
     add(&out, "doze_signals_total", "counter", serve->doze_signals);

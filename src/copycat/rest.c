@@ -11,11 +11,6 @@ struct entry {
     void (*answer)(struct serve *serve, struct http_exchange *exchange);
 };
 
-static void no_chat(struct serve *serve, struct http_exchange *exchange) {
-    rest_answer(serve, ROUTE_CHAT, exchange, 501, "text/plain; charset=utf-8",
-                SPAN("there is no chat model in this server"));
-}
-
 static void models(struct serve *serve, struct http_exchange *exchange) {
     rest_answer(serve, ROUTE_MODELS, exchange, 200, "application/json",
                 SPAN("{\"completion\":null,\"chat\":null}"));
@@ -31,8 +26,8 @@ static void setting(struct serve *serve, struct http_exchange *exchange) {
 static const struct entry entries[] = {
     {"/v1/health", "GET,HEAD,POST", ROUTE_HEALTH, health_answer},
     {"/v1/completions", "POST", ROUTE_COMPLETIONS, completions_answer},
-    {"/v1/chat/completions", "POST", ROUTE_CHAT, no_chat},
-    {"/v1beta/chat/completions", "POST", ROUTE_CHAT, no_chat},
+    {"/v1/chat/completions", "POST", ROUTE_CHAT, chats_answer},
+    {"/v1beta/chat/completions", "POST", ROUTE_CHAT, chats_answer},
     {"/v1/events", "POST", ROUTE_EVENTS, events_answer},
     {"/v1beta/models", "GET,HEAD", ROUTE_MODELS, models},
     {"/v1beta/server_setting", "GET,HEAD", ROUTE_SETTING, setting},
@@ -47,8 +42,7 @@ bool rest_is_json(struct span content_type) {
 }
 
 bool rest_has_chat(const struct serve *serve) {
-    (void)serve;
-    return false;
+    return serve->chat.engine != NULL;
 }
 
 void rest_count(struct serve *serve, enum route route, int status) {

@@ -242,7 +242,8 @@ struct engine *engine_new(struct io_loop *loop, const struct engine_options *opt
     engine->path = mem_string(options->path);
     engine->options.path = engine->path;
     if (!engine->options.threads) engine->options.threads = cpus();
-    if (!engine->options.context_tokens) engine->options.context_tokens = 4096;
+    if (!engine->options.context_tokens && !engine->options.patient_tokens)
+        engine->options.context_tokens = 4096;
     if (!engine->options.queue_limit) engine->options.queue_limit = 64;
     if (!engine->options.parallelism) engine->options.parallelism = 1;
     if (engine->options.parallelism > PARALLELISM_MAX) engine->options.parallelism = PARALLELISM_MAX;

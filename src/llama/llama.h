@@ -35,7 +35,8 @@ struct engine_options {
     const char *path;        /* of the (first) GGUF file; borrowed */
     uint32_t threads;        /* 0: as many CPUs as this process may use */
     uint32_t parallelism;    /* jobs computed at once, of each kind (patient or not); >= 1 */
-    uint32_t context_tokens; /* that jobs at work may hold, together; 0: 4096 */
+    uint32_t context_tokens; /* that jobs at work may hold, together; 0: there are none, or, where
+                                there are no patient ones either, 4096 */
     uint32_t patient_tokens; /* the same of patient jobs, beside the others'; 0: there are none */
     uint32_t queue_limit;    /* jobs waiting; 0: 64 */
     uint32_t
