@@ -51,7 +51,7 @@ void *mem_grow(void *old, size_t count, size_t size_bytes); /* realloc of an arr
 char *mem_string(const char *string);                       /* NULL gives NULL */
 char *mem_string_n(const char *data, size_t size_bytes);
 char *mem_printf(const char *format, ...) printf_like(1, 2);
-char *mem_vprintf(const char *format, va_list args) __attribute__((format(printf, 1, 0), nonnull(1)));
+char *mem_vprintf(const char *format, va_list args) printf_like(1, 0);
 #define NEW(TYPE) ((TYPE *)mem_new(sizeof(TYPE)))
 
 /* ---- errors: NULL is success; codes are gRPC's numbers ---- */

@@ -168,11 +168,14 @@ struct error *prompt_build(const struct completion_request *request, const char 
 
 size_t prompt_pieces(const struct prompt *prompt, struct engine_piece pieces[5]) {
     struct engine_piece parts[3];
+    bool raw = !prompt->prefix.data && !prompt->has_template; /* all of it is in the first part */
     for (size_t i = 0; i < COUNT(parts); i++)
         parts[i] = (struct engine_piece){.text = text_span(&prompt->parts[i]), .special = true};
     struct engine_piece prefix = {.text = text_span(&prompt->prefix)},
                         suffix = {.text = text_span(&prompt->suffix)};
     size_t count = 0;
+    parts[0].shrinks = raw;
+    prefix.shrinks = !raw;
     pieces[count++] = parts[0];
     if (!prompt->has_template) {
         pieces[count++] = prefix;

@@ -18,24 +18,26 @@ struct flag {
 };
 
 #define PLACE(FIELD) offsetof(struct arguments, FIELD)
-// clang-format off
 static const struct flag serve_flags[] = {
     {"--model", "<MODEL>", "Model id for `/completions` API endpoint", NULL, TAKES_TEXT, false, PLACE(model)},
-    {"--chat-model", "<CHAT_MODEL>", "Model id for `/chat/completions` API endpoint", NULL, TAKES_TEXT, false, PLACE(chat_model)},
+    {"--chat-model", "<CHAT_MODEL>", "Model id for `/chat/completions` API endpoint", NULL, TAKES_TEXT, false,
+     PLACE(chat_model)},
     {"--host", "<HOST>", "IP address to listen on", "0.0.0.0", TAKES_IP, false, PLACE(host)},
     {"--port", "<PORT>", "Port to listen on", "8080", TAKES_U16, false, PLACE(port)},
-    {"--device", "<DEVICE>", "Device to run the models on: cpu, cuda, rocm, metal, vulkan", "cpu", TAKES_DEVICE, false, PLACE(device)},
-    {"--chat-device", "<CHAT_DEVICE>", "Device to run the chat model on; the same as --device by default", NULL, TAKES_DEVICE, false, PLACE(chat_device)},
+    {"--device", "<DEVICE>", "Device to run the models on: cpu, cuda, rocm, metal, vulkan", "cpu",
+     TAKES_DEVICE, false, PLACE(device)},
+    {"--chat-device", "<CHAT_DEVICE>", "Device to run the chat model on; the same as --device by default",
+     NULL, TAKES_DEVICE, false, PLACE(chat_device)},
     {"--parallelism", "<PARALLELISM>", "Requests computed at once", "1", TAKES_U8, false, PLACE(parallelism)},
     {"--no-webserver", NULL, NULL, NULL, TAKES_NOTHING, true, PLACE(no_webserver)},
     {NULL, NULL, NULL, NULL, TAKES_NOTHING, true, 0},
 };
 static const struct flag download_flags[] = {
     {"--model", "<MODEL>", "Model id to fetch", NULL, TAKES_TEXT, false, PLACE(model)},
-    {"--prefer-local-file", NULL, "Skip checking for remote model file", NULL, TAKES_NOTHING, false, PLACE(prefer_local_file)},
+    {"--prefer-local-file", NULL, "Skip checking for remote model file", NULL, TAKES_NOTHING, false,
+     PLACE(prefer_local_file)},
     {NULL, NULL, NULL, NULL, TAKES_NOTHING, true, 0},
 };
-// clang-format on
 static const char usage[] = "Usage: tabby <COMMAND>\n\n"
                             "Commands:\n"
                             "  serve     Starts the api endpoint for IDE / Editor extensions\n"

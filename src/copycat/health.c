@@ -20,12 +20,14 @@ static char *cpu_name(void) {
     return mem_string("unknown");
 }
 
+static json_t *model_of(const struct backend *backend) {
+    return json_pack("{s:{s:s,s:s}}", "local", "model_id", backend->model->id, "device", backend->device);
+}
+
 static json_t *models(const struct serve *serve) {
     json_t *models = json_object();
-    if (serve->model)
-        json_object_set_new(models, "completion",
-                            json_pack("{s:{s:s,s:s}}", "local", "model_id", serve->model->id, "device",
-                                      serve->arguments->device));
+    if (serve->completion.model) json_object_set_new(models, "completion", model_of(&serve->completion));
+    if (serve->chat.model) json_object_set_new(models, "chat", model_of(&serve->chat));
     json_object_set_new(models, "embedding", json_null());
     return models;
 }
@@ -34,7 +36,11 @@ void health_answer(struct serve *serve, struct http_exchange *exchange) {
     scoped_json json_t *root = json_object();
     struct utsname machine;
     scoped_string char *cpu = cpu_name();
-    if (serve->model) json_object_set_new(root, "model", json_string(serve->model->id));
+    if (serve->completion.model) json_object_set_new(root, "model", json_string(serve->completion.model->id));
+    if (serve->chat.model) {
+        json_object_set_new(root, "chat_model", json_string(serve->chat.model->id));
+        json_object_set_new(root, "chat_device", json_string(serve->chat.device));
+    }
     json_object_set_new(root, "device", json_string(serve->arguments->device));
     json_object_set_new(root, "cuda_devices", json_array());
     json_object_set_new(root, "models", models(serve));
@@ -45,7 +51,7 @@ void health_answer(struct serve *serve, struct http_exchange *exchange) {
                         json_pack("{s:s,s:s,s:s,s:s}", "build_date", "", "build_timestamp", "", "git_sha",
                                   "0000000000000000000000000000000000000000", "git_describe",
                                   "v" TABBY_VERSION));
-    json_object_set_new(root, "webserver", json_false());
+    json_object_set_new(root, "webserver", json_boolean(!serve->arguments->no_webserver));
     scoped_string char *body = json_dumps(root, JSON_COMPACT);
     rest_answer(serve, ROUTE_HEALTH, exchange, 200, "application/json", span_of(body));
 }

@@ -1,5 +1,6 @@
 /* The copycat room's own: the one context struct of a running server, and what its files offer each other. */
 #pragma once
+#include "chat.h"
 #include "completion.h"
 #include "copycat.h"
 #include "http.h"
@@ -7,6 +8,8 @@
 
 #define TABBY_VERSION "0.32.0" /* whose contract this is; clients compare it */
 #define BODY_BYTES_MAX (2u << 20)
+#define CHAT_BODY_BYTES_MAX (8u << 20)
+#define CONTEXT_TOKENS 4096 /* Tabby's default, of each kind of request */
 #define COMPLETION_TIMEOUT_MS 30000
 #define EXIT_USAGE 2    /* the command line is wrong */
 #define EXIT_FAILED 101 /* Tabby's own status for whatever fails at start */
@@ -33,6 +36,7 @@ enum route {
     ROUTE_EVENTS,
     ROUTE_MODELS,
     ROUTE_SETTING,
+    ROUTE_GRAPHQL,
     ROUTE_METRICS,
     ROUTES
 };
@@ -42,14 +46,26 @@ struct request_counts {
     uint64_t statuses_us; /* sum of durations */
 };
 
+/* What answers one kind of request. */
+struct backend {
+    struct model *model;              /* NULL: none */
+    struct engine *engine;            /* of a loaded model */
+    bool shares;                      /* the engine is the other kind's */
+    const char *device;               /* as the user named it */
+    struct chat_templates *templates; /* of chats */
+};
+
 struct serve {
     struct io_loop *loop;
     const struct arguments *arguments;
     struct places places;
+    struct accounts *accounts; /* accounts.h */
     struct http_server *server;
-    struct model *model; /* NULL: no completion model */
-    struct engine *engine;
+    struct backend completion, chat;
     struct window *window;
+    uint32_t loading; /* engines that have not told yet how it went */
+    struct error *load_error;
+    void (*loaded)(struct serve *serve, struct error *error);
     int listen_fd;
     bool inherited; /* listen_fd came by socket activation, and is listening */
     uint16_t port;
@@ -71,6 +87,13 @@ must_check struct error *model_find(const struct places *places, const char *id,
                                     struct model **ret_model);
 must_check struct error *device_check(const char *device);
 
+/* ---- backends.c ---- */
+must_check struct error *backends_find(struct serve *serve);
+/* `loaded` is called once, perhaps at once; the error is owned by it. */
+void backends_load(struct serve *serve, void (*loaded)(struct serve *serve, struct error *error));
+uint64_t backends_give_back(struct serve *serve); /* bytes of the weights' memory */
+void backends_free(struct serve *serve);
+
 /* ---- listen.c ---- */
 must_check struct error *listen_bind(const char *host, uint16_t port, int *ret_fd, bool *ret_inherited,
                                      uint16_t *ret_port);
@@ -83,8 +106,11 @@ void rest_on_request(void *owner, struct http_exchange *exchange);
 void rest_answer(struct serve *serve, enum route route, struct http_exchange *exchange, int status,
                  const char *content_type, struct span body);
 void rest_count(struct serve *serve, enum route route, int status);
+bool rest_is_json(struct span content_type);
+bool rest_has_chat(const struct serve *serve);
 
 /* ---- one file a route ---- */
 void health_answer(struct serve *serve, struct http_exchange *exchange);
 void completions_answer(struct serve *serve, struct http_exchange *exchange);
+void chats_answer(struct serve *serve, struct http_exchange *exchange);
 void metrics_answer(struct serve *serve, struct http_exchange *exchange);

@@ -5,11 +5,15 @@ static const char *const names[ROUTES] = {
     [ROUTE_HEALTH] = "/v1/health",         [ROUTE_COMPLETIONS] = "/v1/completions",
     [ROUTE_CHAT] = "/v1/chat/completions", [ROUTE_EVENTS] = "/v1/events",
     [ROUTE_MODELS] = "/v1beta/models",     [ROUTE_SETTING] = "/v1beta/server_setting",
-    [ROUTE_METRICS] = "/metrics",
+    [ROUTE_GRAPHQL] = "/graphql",          [ROUTE_METRICS] = "/metrics",
 };
 
 static void add(struct text *out, const char *name, const char *type, uint64_t value) {
     text_printf(out, "# TYPE copycat_%s %s\ncopycat_%s %llu\n", name, type, name, (unsigned long long)value);
+}
+
+static void add_seconds(struct text *out, const char *name, const char *type, int64_t us) {
+    text_printf(out, "# TYPE copycat_%s %s\ncopycat_%s %.6f\n", name, type, name, (double)us / 1e6);
 }
 
 static void add_engine(struct text *out, struct engine *engine) {
@@ -26,8 +30,10 @@ static void add_engine(struct text *out, struct engine *engine) {
     add(out, "steps_aborted_total", "counter", counters.aborted_steps);
     add(out, "jobs_queued", "gauge", counters.queued);
     add(out, "jobs_working", "gauge", counters.working);
-    text_printf(out, "# TYPE copycat_load_seconds gauge\ncopycat_load_seconds %.6f\n",
-                (double)counters.load_us / 1e6);
+    add_seconds(out, "queued_seconds_total", "counter", counters.queued_us);
+    add_seconds(out, "prompt_seconds_total", "counter", counters.prompt_us);
+    add_seconds(out, "generate_seconds_total", "counter", counters.generate_us);
+    add_seconds(out, "load_seconds", "gauge", counters.load_us);
 }
 
 void metrics_answer(struct serve *serve, struct http_exchange *exchange) {
@@ -38,7 +44,9 @@ void metrics_answer(struct serve *serve, struct http_exchange *exchange) {
             if (serve->counts[i].by_class[class])
                 text_printf(&out, "axum_http_requests_total{endpoint=\"%s\",status=\"%dxx\"} %llu\n",
                             names[i], class, (unsigned long long)serve->counts[i].by_class[class]);
-    if (serve->engine) add_engine(&out, serve->engine);
+    const struct backend *completion = &serve->completion, *chat = &serve->chat;
+    if (completion->engine) add_engine(&out, completion->engine);
+    if (chat->engine && !chat->shares && !completion->engine) add_engine(&out, chat->engine);
     add(&out, "clients_gone_total", "counter", serve->client_gone);
     add(&out, "timeouts_total", "counter", serve->timeouts);
     add(&out, "doze_signals_total", "counter", serve->doze_signals);

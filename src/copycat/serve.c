@@ -2,6 +2,7 @@
  *
  *   model found -> socket bound -> model loaded -> listening, banner, READY=1 -> SIGTERM or SIGINT -> last
  * answers -> exit 0 SIGUSR1 says that we are about to sleep: the weights' pages go back to the system. */
+#include "accounts.h"
 #include "inside.h"
 
 #include <malloc.h>
@@ -47,8 +48,12 @@ static void stop(struct serve *serve, int status) {
     io_loop_stop(serve->loop);
 }
 
-static void on_closed(void *owner) {
+static void on_idle(void *owner) {
     stop(owner, 0);
+}
+
+static void on_closed(void *owner) {
+    accounts_when_idle(owner, on_idle, owner);
 }
 
 static void on_end_signal(void *owner, int signo) {
@@ -64,7 +69,7 @@ static void on_doze_signal(void *owner, int signo) {
     struct serve *serve = owner;
     (void)signo;
     serve->doze_signals++;
-    if (serve->engine) serve->gave_back_bytes += engine_give_back(serve->engine);
+    serve->gave_back_bytes += backends_give_back(serve);
     malloc_trim(0);
 }
 
@@ -75,8 +80,7 @@ static struct error *open_server(struct serve *serve) {
     return http_server_listen_fd(serve->server, take_fd(&serve->listen_fd), NULL);
 }
 
-static void on_loaded(void *owner, struct error *error) {
-    struct serve *serve = owner;
+static void on_loaded(struct serve *serve, struct error *error) {
     if (!error) error = open_server(serve);
     if (error) return stop(serve, failed(error));
     printf("\n  copycat, in the place of TABBY\n\n📄 Version " TABBY_VERSION
@@ -88,68 +92,35 @@ static void on_loaded(void *owner, struct error *error) {
 
 static struct error *prepare(struct serve *serve) {
     const struct arguments *arguments = serve->arguments;
-    TRY_PLAIN(device_check(arguments->device));
     TRY(dir_make(serve->places.root, 0700), "TABBY_ROOT");
     chmod(serve->places.root, 0700);
-    if (arguments->chat_model)
-        log_warn("copycat", "--chat-model %s: chat is not built yet; its routes answer 501",
-                 arguments->chat_model);
-    if (arguments->model) {
-        TRY_PLAIN(model_find(&serve->places, arguments->model, MODEL_COMPLETION, &serve->model));
-        if (!serve->model->prompt_template)
-            return error_new(ERROR_FAILED_PRECONDITION,
-                             "Model '%s' is not a completion model; it does not have a prompt template.",
-                             arguments->model);
-        TRY(template_check(serve->model->prompt_template), "%s/tabby.json", serve->model->directory);
-    }
+    TRY_PLAIN(accounts_open(serve));
+    TRY_PLAIN(backends_find(serve));
     return listen_bind(arguments->host, arguments->port, &serve->listen_fd, &serve->inherited, &serve->port);
-}
-
-static uint32_t number_of(const char *variable, uint32_t fallback) {
-    uint64_t value;
-    const char *text = getenv(variable);
-    return text && span_to_u64(span_of(text), &value) && value <= UINT32_MAX ? (uint32_t)value : fallback;
-}
-
-static void load(struct serve *serve) {
-    if (!serve->model) return on_loaded(serve, NULL);
-    struct engine_options options = {
-        .path = serve->model->file,
-        .threads = number_of("LLAMA_CPP_N_THREADS", 0),
-        .parallelism = serve->arguments->parallelism,
-        .drift_tokens = number_of("COPYCAT_SUFFIX_DRIFT", 32),
-        .seam_tokens = number_of("COPYCAT_SUFFIX_SEAM", 8),
-        .repack = number_of("COPYCAT_REPACK", 0) != 0,
-        .loaded = on_loaded,
-        .owner = serve,
-    };
-    serve->engine = engine_new(serve->loop, &options);
-    serve->window = window_new();
 }
 
 int serve_run(const struct arguments *arguments) {
     struct serve serve = {.arguments = arguments, .listen_fd = -1};
     places_read(&serve.places);
+    signal(SIGPIPE, SIG_IGN);
+    scoped(io_loop) struct io_loop *loop = serve.loop = io_loop_new();
     struct error *error = prepare(&serve);
     if (error) {
         serve.exit_status = failed(error);
     } else {
-        signal(SIGPIPE, SIG_IGN);
-        scoped(io_loop) struct io_loop *loop = serve.loop = io_loop_new();
         serve.on_term = io_signal_new(loop, SIGTERM, on_end_signal, &serve);
         serve.on_interrupt = io_signal_new(loop, SIGINT, on_end_signal, &serve);
         serve.on_doze = io_signal_new(loop, SIGUSR1, on_doze_signal, &serve);
-        load(&serve);
+        backends_load(&serve, on_loaded);
         io_loop_run(loop);
         http_server_free(serve.server);
-        engine_free(serve.engine);
-        window_free(serve.window);
+        backends_free(&serve);
         io_signal_free(serve.on_term);
         io_signal_free(serve.on_interrupt);
         io_signal_free(serve.on_doze);
     }
+    accounts_free(&serve);
     scoped_fd_close(&serve.listen_fd);
-    model_free(serve.model);
     places_done(&serve.places);
     return serve.exit_status;
 }

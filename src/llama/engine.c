@@ -8,45 +8,18 @@
 #include <sched.h>
 #include <stdlib.h>
 
-static void job_free(struct engine_job *job) {
-    for (size_t i = 0; i < job->options.piece_count; i++) free((char *)job->options.pieces[i].text.data);
-    free((void *)job->options.pieces);
-    tokens_done(&job->head);
-    tokens_done(&job->movable);
-    tokens_done(&job->tail);
-    text_done(&job->said);
-    text_done(&job->held);
-    error_free(job->result.error);
-    free(job);
-}
-
-/* On the thread: the job has left its slot. */
-void job_end(struct engine *engine, struct engine_job *job, struct error *taken_error) {
-    int64_t now_us = clock_monotonic_us();
-    job->phase = JOB_ENDED;
-    job->result.error = taken_error;
-    job->result.generate_us = job->began_us ? now_us - job->began_us - job->result.prompt_us : 0;
-    pthread_mutex_lock(&engine->mutex);
-    if (job->held.size > 0 && job->options.text)
-        text_add(&job->said, SPAN("\xef\xbf\xbd")); /* it ended inside a code point */
-    list_remove(&job->node);
-    list_append(&engine->ended, &job->node);
-    struct engine_counters *counters = &engine->counters;
-    counters->cancelled += taken_error && taken_error->code == ERROR_CANCELLED;
-    counters->failed += taken_error && taken_error->code != ERROR_CANCELLED;
-    if (job->began_us) {
-        counters->working--;
-        counters->prompt_tokens += job->result.prompt_tokens;
-        counters->reused_tokens += job->result.reused_tokens;
-        counters->moved_tokens += job->result.moved_tokens;
-        counters->generated_tokens += job->result.generated_tokens;
+static struct error *check_files(struct engine *engine) {
+    TRY_PLAIN(gguf_check_file(engine->path, &engine->facts));
+    struct gguf_facts ignored;
+    for (uint32_t part = 2;; part++) {
+        scoped_string char *path = gguf_part(engine->path, part);
+        if (!path) return NULL;
+        TRY_PLAIN(gguf_check_file(path, &ignored));
     }
-    pthread_mutex_unlock(&engine->mutex);
-    io_post_send(engine->post);
 }
 
 static struct error *load(struct engine *engine) {
-    TRY_PLAIN(gguf_check_file(engine->path, &engine->facts));
+    TRY_PLAIN(check_files(engine));
     struct llama_model_params model = llama_model_default_params();
     model.load_mode = LLAMA_LOAD_MODE_MMAP;
     model.use_extra_bufts = engine->options.repack;
@@ -59,7 +32,7 @@ static struct error *load(struct engine *engine) {
     vocab_read(engine);
 
     struct llama_context_params context = llama_context_default_params();
-    context.n_ctx = engine->options.context_tokens;
+    context.n_ctx = engine->options.context_tokens + engine->options.patient_tokens;
     context.n_batch = context.n_ubatch =
         STEP_TOKENS + 128; /* a step is one physical batch, with its generating jobs */
     context.n_seq_max = engine->slot_count * 2;
@@ -78,27 +51,71 @@ static struct error *load(struct engine *engine) {
     return NULL;
 }
 
-static struct engine_job *first_queued(struct engine *engine) {
-    if (list_empty(&engine->queue)) return NULL;
-    return CONTAINER_OF(engine->queue.next, struct engine_job, node);
+/* On the thread: an ended job that was never at work. */
+static void refuse(struct engine *engine, struct engine_job *job, struct error *taken_error) {
+    pthread_mutex_lock(&engine->mutex);
+    engine->queued--;
+    pthread_mutex_unlock(&engine->mutex);
+    job_end(engine, job, taken_error);
 }
 
-/* Holds the mutex on entry and on return. */
-static void admit(struct engine *engine, struct engine_job *job) {
-    list_remove(&job->node);
+/* Whether the jobs of its kind leave it a place and room in the context. */
+static bool has_place(struct engine *engine, const struct engine_job *job) {
+    bool patient = job->options.patient;
+    uint32_t others = 0, tokens = job->result.prompt_tokens + job->options.max_tokens + 1;
+    for (uint32_t i = 0; i < engine->slot_count; i++) {
+        const struct engine_job *other = engine->slots[i].job;
+        if (!other || other->options.patient != patient) continue;
+        others++;
+        tokens += other->result.prompt_tokens + other->options.max_tokens + 1;
+    }
+    uint32_t room = patient ? engine->options.patient_tokens : engine->options.context_tokens;
+    return others < engine->options.parallelism && tokens <= room;
+}
+
+/* Holds the mutex; the job is the loop's until it is taken from the queue, so nothing of it is written. */
+static struct engine_job *first_queued(struct engine *engine, bool patient) {
+    LIST_EACH(node, &engine->queue) {
+        struct engine_job *job = CONTAINER_OF(node, struct engine_job, node);
+        if (job->options.patient == patient) return job;
+    }
+    return NULL;
+}
+
+/* Takes the first of its kind out of the queue, or leaves it there when there is no place for it yet. True:
+ * one was taken, there may be more. */
+static bool admit(struct engine *engine, bool patient) {
+    pthread_mutex_lock(&engine->mutex);
+    struct engine_job *job = first_queued(engine, patient);
+    if (job) list_remove(&job->node), job->phase = JOB_HEAD;
+    pthread_mutex_unlock(&engine->mutex);
+    if (!job) return false;
+    struct error *error = NULL;
+    if (!job->tokenised) {
+        error = choose_prepare(engine, job);
+        if (!error) error = vocab_tokenise(engine, job);
+        job->tokenised = true;
+    }
+    if (!error && atomic_load(&job->cancelled))
+        error = error_new(ERROR_CANCELLED, "nobody waits for it any more");
+    bool placed = !error && has_place(engine, job);
+    if (!error && !placed) {
+        pthread_mutex_lock(&engine->mutex);
+        list_append(engine->queue.next, &job->node); /* before the first one */
+        job->phase = JOB_QUEUED;
+        pthread_mutex_unlock(&engine->mutex);
+        return false;
+    }
+    if (!error && !slot_take(engine, job)) error = error_new(ERROR_INTERNAL, "no slot is free");
+    if (error) return refuse(engine, job, error), true;
+    job->began_us = clock_monotonic_us();
+    job->result.queued_us = job->began_us - job->result.queued_us;
+    pthread_mutex_lock(&engine->mutex);
     list_append(&engine->working, &job->node);
     engine->queued--;
     engine->counters.working++;
     pthread_mutex_unlock(&engine->mutex);
-    job->began_us = clock_monotonic_us();
-    job->result.queued_us = job->began_us - job->result.queued_us;
-    struct error *error = NULL;
-    if (atomic_load(&job->cancelled)) error = error_new(ERROR_CANCELLED, "nobody waits for it any more");
-    if (!error) error = vocab_tokenise(engine, job);
-    if (!error && !slot_take(engine, job)) error = error_new(ERROR_INTERNAL, "no slot is free");
-    job->phase = JOB_HEAD;
-    if (error) job_end(engine, job, error);
-    pthread_mutex_lock(&engine->mutex);
+    return true;
 }
 
 static void *compute(void *data) {
@@ -110,19 +127,17 @@ static void *compute(void *data) {
     engine->loaded = true;
     engine->counters.load_us = clock_monotonic_us() - began_us;
     io_post_send(engine->post);
-    while (!error && !atomic_load(&engine->stopping)) {
-        for (struct engine_job *job;
-             engine->counters.working < engine->options.parallelism && (job = first_queued(engine));)
-            admit(engine, job);
-        if (engine->counters.working == 0) {
-            pthread_cond_wait(&engine->wake, &engine->mutex);
-            continue;
-        }
-        pthread_mutex_unlock(&engine->mutex);
-        step(engine);
-        pthread_mutex_lock(&engine->mutex);
-    }
     pthread_mutex_unlock(&engine->mutex);
+    while (!error && !atomic_load(&engine->stopping)) {
+        while (admit(engine, false)) continue;
+        while (admit(engine, true)) continue;
+        pthread_mutex_lock(&engine->mutex);
+        bool works = engine->counters.working > 0;
+        if (!works && list_empty(&engine->queue) && !atomic_load(&engine->stopping))
+            pthread_cond_wait(&engine->wake, &engine->mutex);
+        pthread_mutex_unlock(&engine->mutex);
+        if (works) step(engine);
+    }
     return NULL;
 }
 
@@ -167,17 +182,8 @@ static void on_news(void *owner) {
 
 struct error *engine_job_start(struct engine *engine, const struct engine_job_options *options,
                                struct engine_job **ret_job) {
-    struct engine_job *job = NEW(struct engine_job);
-    struct engine_piece *pieces = mem_array(options->piece_count, sizeof *pieces);
-    for (size_t i = 0; i < options->piece_count; i++) {
-        pieces[i] = options->pieces[i];
-        pieces[i].text.data = mem_string_n(options->pieces[i].text.data, options->pieces[i].text.size);
-    }
+    struct engine_job *job = job_new(options);
     job->engine = engine;
-    job->options = *options;
-    job->options.pieces = pieces;
-    job->dice = options->seed;
-    job->result.queued_us = clock_monotonic_us();
     pthread_mutex_lock(&engine->mutex);
     bool full = engine->queued >= engine->options.queue_limit;
     if (!full) {
@@ -236,12 +242,14 @@ struct engine *engine_new(struct io_loop *loop, const struct engine_options *opt
     engine->path = mem_string(options->path);
     engine->options.path = engine->path;
     if (!engine->options.threads) engine->options.threads = cpus();
-    if (!engine->options.context_tokens) engine->options.context_tokens = 4096;
+    if (!engine->options.context_tokens && !engine->options.patient_tokens)
+        engine->options.context_tokens = 4096;
     if (!engine->options.queue_limit) engine->options.queue_limit = 64;
     if (!engine->options.parallelism) engine->options.parallelism = 1;
-    if (engine->options.parallelism > 64) engine->options.parallelism = 64;
+    if (engine->options.parallelism > PARALLELISM_MAX) engine->options.parallelism = PARALLELISM_MAX;
     engine->slot_count = engine->options.parallelism * 2;
     if (engine->slot_count < SLOTS_MIN) engine->slot_count = SLOTS_MIN;
+    if (engine->options.patient_tokens) engine->slot_count += engine->options.parallelism;
     engine->slots = mem_array(engine->slot_count, sizeof *engine->slots);
     for (uint32_t i = 0; i < engine->slot_count; i++) {
         engine->slots[i].trunk = (llama_seq_id)(2 * i);
@@ -286,6 +294,8 @@ void engine_free(struct engine *engine) {
     error_free(engine->load_error);
     free(engine->slots);
     free(engine->marks);
+    for (size_t i = 0; engine->controls && engine->controls[i]; i++) free(engine->controls[i]);
+    free(engine->controls);
     free(engine->path);
     free(engine);
 }
@@ -299,4 +309,16 @@ void engine_counters(struct engine *engine, struct engine_counters *ret_counters
 
 const struct gguf_facts *engine_facts(const struct engine *engine) {
     return &engine->facts;
+}
+
+const struct llama_model *engine_model(const struct engine *engine) {
+    return engine->model;
+}
+
+const char *const *engine_controls(const struct engine *engine) {
+    return (const char *const *)engine->controls;
+}
+
+uint32_t engine_tokens(const struct engine *engine) {
+    return engine->token_count;
 }

@@ -5,6 +5,7 @@
  * movable pieces), `branch` is trunk plus the moved pieces plus what was generated. Without movable pieces
  * only trunk is used. */
 #pragma once
+#include "grammar.h"
 #include "llama.h"
 
 #include <include/llama.h>
@@ -13,7 +14,10 @@
 
 #define STEP_TOKENS 128 /* the most in one decode: a cancelled one is lost whole, so it must not be long */
 #define STEP_TOKENS_MIXED 32 /* beside a job that generates: it must not stutter */
+#define URGENT_US 10000000   /* so long after a job that was not patient the next one is expected */
 #define SLOTS_MIN 4          /* documents kept, also when only one job computes at a time */
+#define ANSWER_TOKENS 1024   /* for an answer without a limit, where the context has room */
+#define PARALLELISM_MAX 32   /* libllama has 256 sequences at most; a slot takes two */
 
 struct tokens {
     llama_token *data;
@@ -31,10 +35,15 @@ struct engine_job {
     struct text said; /* guarded: for `text`, not told yet */
     /* the compute thread's */
     enum job_phase phase;
+    bool tokenised;
     struct tokens head, movable, tail; /* tail is empty where nothing is movable */
     struct text held;                  /* the unfinished code point at the end of the output */
     llama_token next;                  /* sampled, not decoded yet */
     uint64_t dice;
+    struct grammar *grammar;                     /* NULL: none */
+    struct tokens spelled;                       /* allowed and told although they are control tokens */
+    struct tokens seen;                          /* distinct ones that were generated ... */
+    uint32_t *seen_counts, seen_counts_capacity; /* ... and how often; kept where penalties ask for it */
     int64_t began_us;
 };
 
@@ -50,6 +59,7 @@ struct slot {
     uint32_t tail_done;    /* of movable (when computed anew) and tail: decoded */
     uint32_t generated;    /* tokens in the cache behind the tail */
     bool moved;            /* this job found its movable pieces and moves them */
+    uint32_t step_tokens;  /* of it in the batch that is being computed */
     int64_t used_us;
 };
 
@@ -76,24 +86,43 @@ struct engine {
     struct llama_context *context;
     const struct llama_vocab *vocab;
     uint8_t *marks; /* by token: MARK_ bits */
+    char **controls;
     uint32_t token_count;
     struct slot *slots;
     uint32_t slot_count;
     struct llama_batch batch;
+    int64_t urgent_us; /* when the last job that was not patient was at work */
 };
 
 /* vocab.c */
 enum { MARK_END = 1, MARK_BANNED = 2, MARK_SPELLED = 4 /* control by kind, but told as text */ };
 void vocab_read(struct engine *engine);
 must_check struct error *vocab_tokenise(struct engine *engine, struct engine_job *job);
-struct span vocab_piece(struct engine *engine, llama_token token, char *buffer, size_t size_bytes);
+struct span vocab_piece(struct engine *engine, const struct engine_job *job, llama_token token, char *buffer,
+                        size_t size_bytes);
 void tokens_add(struct tokens *tokens, const llama_token *data, uint32_t count);
 void tokens_done(struct tokens *tokens);
 uint32_t tokens_common(const struct tokens *a, const struct tokens *b);
 
 /* sample.c */
-llama_token sample(const float *logits, const uint8_t *marks, uint32_t count,
-                   const struct engine_job_options *options, uint64_t *dice);
+#define CANDIDATES_MAX 128
+/* The k best, the best first; returns how many there are. k <= CANDIDATES_MAX. */
+uint32_t sample_best(const float *logits, const uint8_t *marks, uint32_t count, llama_token_data *out,
+                     uint32_t k);
+uint32_t sample_width(const struct engine_job_options *options); /* the k to ask for */
+/* One of them, which are sorted and not none. */
+llama_token sample_draw(const llama_token_data *candidates, uint32_t count,
+                        const struct engine_job_options *options, uint64_t *dice);
+
+/* choose.c: the next token of a job; `logits` are changed. -1: its grammar allows none. */
+llama_token choose_token(struct engine *engine, struct engine_job *job, float *logits);
+must_check struct error *choose_prepare(struct engine *engine, struct engine_job *job); /* on the thread */
+
+/* job.c */
+struct engine_job *job_new(const struct engine_job_options *options);
+void job_free(struct engine_job *job);
+/* On the thread: the job has left its slot. */
+void job_end(struct engine *engine, struct engine_job *job, struct error *taken_error);
 
 /* slot.c: the best slot for a job, prepared so that decoding can begin; NULL when all work */
 struct slot *slot_take(struct engine *engine, struct engine_job *job);
@@ -105,6 +134,3 @@ void slot_release(struct engine *engine, struct slot *slot);
 /* step.c */
 void step(struct engine *engine);
 bool step_aborts(void *engine); /* libllama asks it between the nodes of a graph */
-
-/* engine.c */
-void job_end(struct engine *engine, struct engine_job *job, struct error *taken_error);

@@ -19,6 +19,9 @@ struct gguf_facts {
  * own head says. */
 must_check struct error *gguf_check(struct span head, uint64_t file_bytes, struct gguf_facts *ret_facts);
 must_check struct error *gguf_check_file(const char *path, struct gguf_facts *ret_facts);
+/* The path of a part of a split model ("...-00001-of-00003.gguf"), from 1; NULL beyond the last. The first
+ * one of a model that is not split is `first` itself. Owned by the caller. */
+char *gguf_part(const char *first, uint32_t part);
 
 /* ---- bytes of a text that comes in pieces ---- */
 /* How many bytes at the front hold whole code points only: at most 3 fewer than size. Invalid bytes count as
@@ -31,8 +34,10 @@ size_t utf8_boundary(struct span bytes, size_t at);
 struct engine_options {
     const char *path;        /* of the (first) GGUF file; borrowed */
     uint32_t threads;        /* 0: as many CPUs as this process may use */
-    uint32_t parallelism;    /* jobs computed at once, >= 1 */
-    uint32_t context_tokens; /* of all jobs together; each gets its share. 0: 4096 */
+    uint32_t parallelism;    /* jobs computed at once, of each kind (patient or not); >= 1 */
+    uint32_t context_tokens; /* that jobs at work may hold, together; 0: there are none, or, where
+                                there are no patient ones either, 4096 */
+    uint32_t patient_tokens; /* the same of patient jobs, beside the others'; 0: there are none */
     uint32_t queue_limit;    /* jobs waiting; 0: 64 */
     uint32_t
         drift_tokens; /* how far a movable piece may be older than what stands before it; 0: never moved */
@@ -58,6 +63,8 @@ struct engine_piece {
      * document's suffix while its user types. All movable pieces stand together, and something that is not
      * movable follows them. */
     bool movable;
+    /* Loses its front where the prompt does not fit into the context; without one such a job fails. */
+    bool shrinks;
 };
 enum engine_finish {
     ENGINE_STOPPED,
@@ -70,14 +77,28 @@ struct engine_result {
     uint32_t prompt_tokens, reused_tokens, moved_tokens, generated_tokens;
     int64_t queued_us, prompt_us, generate_us;
 };
+struct engine_bias {
+    int32_t token;
+    float bias; /* added to its logit */
+};
 struct engine_job_options {
     const struct engine_piece *pieces; /* copied */
     size_t piece_count;
-    uint32_t max_tokens;
-    float temperature; /* 0: the likeliest token, always */
-    float top_p;       /* 0: 0.95 */
-    uint32_t top_k;    /* 0: 40 */
+    uint32_t max_tokens; /* 0: what its share of the context leaves */
+    bool patient;        /* others go first: a chat, beside completions that somebody waits for at each key */
+    float temperature;   /* 0: the likeliest token, always */
+    float top_p;         /* 0: 0.95 */
+    float min_p;         /* 0: none */
+    uint32_t top_k;      /* 0: 40 */
     uint64_t seed;
+    float presence_penalty, frequency_penalty; /* OpenAI's, over what was generated */
+    const struct engine_bias *biases;          /* copied */
+    size_t bias_count;
+    const char *grammar;         /* GBNF that the answer follows, copied; NULL: none */
+    const char *const *triggers; /* regular expressions, NULL-terminated, copied: it holds from where one
+                                    matches on; NULL: from the beginning */
+    const char *const
+        *spelled; /* control tokens that may be in the answer, as text; NULL-terminated, copied */
     /* On the compute thread, for each piece of output (bytes, may end inside a code point): false ends the
      * job. Touches only what belongs to this job. May be NULL. */
     bool (*check)(void *owner, struct span bytes);
@@ -102,9 +123,16 @@ struct engine_counters {
     uint64_t prompt_tokens, reused_tokens, moved_tokens; /* moved ones are part of the reused */
     uint64_t generated_tokens;
     uint64_t steps, aborted_steps;
-    uint32_t queued, working; /* now */
+    int64_t queued_us, prompt_us, generate_us; /* of ended jobs, summed */
+    uint32_t queued, working;                  /* now */
     int64_t load_us;
 };
+/* After `loaded`: the model itself, for what only reads it (its vocabulary, its templates). */
+struct llama_model;
+const struct llama_model *engine_model(const struct engine *engine);
+/* The texts of the control tokens, NULL-terminated: in a user's text they are to be ordinary text. */
+const char *const *engine_controls(const struct engine *engine);
+uint32_t engine_tokens(const struct engine *engine); /* in the vocabulary */
 void engine_counters(struct engine *engine, struct engine_counters *ret_counters);
 const struct gguf_facts *engine_facts(const struct engine *engine); /* after `loaded` */
 /* Gives the pages of the mapped weights back to the system; they come again as they are touched. Returns the

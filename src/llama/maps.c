@@ -11,13 +11,13 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-uint64_t engine_give_back(struct engine *engine) {
+static uint64_t give_back_file(const char *path) {
     struct stat file;
     FILE *maps = fopen("/proc/self/maps", "re");
     uint64_t given = 0;
     char *line = NULL;
     size_t capacity = 0;
-    while (maps && stat(engine->path, &file) == 0 && getline(&line, &capacity, maps) > 0) {
+    while (maps && stat(path, &file) == 0 && getline(&line, &capacity, maps) > 0) {
         unsigned long from, to, inode;
         unsigned major_, minor_;
         char mode[5];
@@ -31,4 +31,13 @@ uint64_t engine_give_back(struct engine *engine) {
     free(line);
     if (maps) fclose(maps);
     return given;
+}
+
+uint64_t engine_give_back(struct engine *engine) {
+    uint64_t given = 0;
+    for (uint32_t part = 1;; part++) {
+        scoped_string char *path = gguf_part(engine->path, part);
+        if (!path) return given;
+        given += give_back_file(path);
+    }
 }

@@ -15,14 +15,18 @@ struct part {
     int32_t row;    /* of the logits; -1: none */
 };
 
+/* A cancelled job ends the step when it is most of it; beside others it goes along to the end of the step, or
+ * each of many typists would cost the others their work. */
 bool step_aborts(void *data) {
     struct engine *engine = data;
     if (atomic_load_explicit(&engine->stopping, memory_order_relaxed)) return true;
+    uint32_t cancelled = 0;
     for (uint32_t i = 0; i < engine->slot_count; i++) {
-        struct engine_job *job = engine->slots[i].job;
-        if (job && atomic_load_explicit(&job->cancelled, memory_order_relaxed)) return true;
+        const struct slot *slot = &engine->slots[i];
+        if (slot->job && atomic_load_explicit(&slot->job->cancelled, memory_order_relaxed))
+            cancelled += slot->step_tokens;
     }
-    return false;
+    return cancelled * 2 > (uint32_t)engine->batch.n_tokens;
 }
 
 static void add_token(struct llama_batch *batch, llama_token token, uint32_t position, llama_seq_id sequence,
@@ -70,28 +74,50 @@ static void add_prompt(struct engine *engine, struct slot *slot, uint32_t room, 
     }
 }
 
-static struct slot *shortest(struct engine *engine, const struct part *parts, uint32_t part_count) {
+/* The prompt that comes next: of those who don't wait patiently first, then the shortest. */
+static struct slot *next_prompt(struct engine *engine, const struct part *parts, uint32_t part_count) {
     struct slot *found = NULL;
     for (uint32_t i = 0; i < engine->slot_count; i++) {
         struct slot *slot = &engine->slots[i];
         bool there = !slot->job || slot->job->phase == JOB_GENERATE;
         for (uint32_t p = 0; p < part_count; p++) there |= parts[p].slot == slot;
-        if (!there && (!found || left(slot) < left(found))) found = slot;
+        if (there) continue;
+        bool patient = slot->job->options.patient, before = !found;
+        if (found && patient != found->job->options.patient)
+            before = !patient;
+        else if (found)
+            before = left(slot) < left(found);
+        if (before) found = slot;
     }
     return found;
+}
+
+/* How much of prompts a step takes: as much as makes it efficient, but little where somebody waits for it to
+ * end, or somebody who types may come. */
+static uint32_t room_for_prompts(struct engine *engine, uint32_t generating) {
+    int64_t now_us = clock_monotonic_us();
+    bool urgent = false;
+    for (uint32_t i = 0; i < engine->slot_count; i++)
+        urgent |= engine->slots[i].job && !engine->slots[i].job->options.patient;
+    if (urgent) engine->urgent_us = now_us;
+    bool expected = !urgent && engine->urgent_us && now_us - engine->urgent_us < URGENT_US;
+    return generating > 0 || expected ? STEP_TOKENS_MIXED : STEP_TOKENS;
 }
 
 static uint32_t fill(struct engine *engine, struct part *parts) {
     uint32_t count = 0;
     engine->batch.n_tokens = 0;
-    for (uint32_t i = 0; i < engine->slot_count; i++)
+    for (uint32_t i = 0; i < engine->slot_count; i++) {
+        engine->slots[i].step_tokens = 0;
         if (engine->slots[i].job && engine->slots[i].job->phase == JOB_GENERATE)
             add_generated(engine, &engine->slots[i], &parts[count++]);
-    uint32_t room = count > 0 ? STEP_TOKENS_MIXED : STEP_TOKENS;
-    for (struct slot *slot; room > 0 && (slot = shortest(engine, parts, count));) {
+    }
+    uint32_t room = room_for_prompts(engine, count);
+    for (struct slot *slot; room > 0 && (slot = next_prompt(engine, parts, count));) {
         add_prompt(engine, slot, room, &parts[count]);
         room -= parts[count++].count;
     }
+    for (uint32_t i = 0; i < count; i++) parts[i].slot->step_tokens = parts[i].count;
     return count;
 }
 
@@ -120,15 +146,18 @@ static void ends(struct engine *engine, struct slot *slot, enum engine_finish fi
 
 static void choose(struct engine *engine, struct slot *slot, int32_t row) {
     struct engine_job *job = slot->job;
-    const float *logits = llama_get_logits_ith(engine->context, row);
+    float *logits = llama_get_logits_ith(engine->context, row);
     if (!logits)
         return ends(engine, slot, ENGINE_STOPPED, error_new(ERROR_INTERNAL, "libllama gave no logits"));
-    llama_token token = sample(logits, engine->marks, engine->token_count, &job->options, &job->dice);
+    llama_token token = choose_token(engine, job, logits);
+    if (token < 0)
+        return ends(engine, slot, ENGINE_STOPPED,
+                    error_new(ERROR_INTERNAL, "the grammar of the answer allows nothing more"));
     if (engine->marks[token] & MARK_END) return ends(engine, slot, ENGINE_STOPPED, NULL);
     job->next = token;
     job->result.generated_tokens++;
     char buffer[512];
-    struct span piece = vocab_piece(engine, token, buffer, sizeof buffer);
+    struct span piece = vocab_piece(engine, job, token, buffer, sizeof buffer);
     if (!tell(engine, job, piece)) return ends(engine, slot, ENGINE_CHECKED, NULL);
     if (job->result.generated_tokens >= job->options.max_tokens) ends(engine, slot, ENGINE_LENGTH, NULL);
 }

@@ -28,6 +28,19 @@ uint32_t tokens_common(const struct tokens *a, const struct tokens *b) {
     return i;
 }
 
+static void keep_controls(struct engine *engine) {
+    size_t count = 0;
+    for (uint32_t i = 0; i < engine->token_count; i++) {
+        llama_token token = (llama_token)i;
+        const char *text = llama_vocab_get_text(engine->vocab, token);
+        if (!(llama_vocab_get_attr(engine->vocab, token) & LLAMA_TOKEN_ATTR_CONTROL) || !text || !text[1])
+            continue;
+        engine->controls = mem_grow(engine->controls, count + 2, sizeof *engine->controls);
+        engine->controls[count++] = mem_string(text);
+        engine->controls[count] = NULL;
+    }
+}
+
 void vocab_read(struct engine *engine) {
     const struct llama_vocab *vocab = engine->vocab = llama_model_get_vocab(engine->model);
     engine->token_count = (uint32_t)llama_vocab_n_tokens(vocab);
@@ -44,6 +57,7 @@ void vocab_read(struct engine *engine) {
             engine->marks[i] = MARK_BANNED;
         }
     }
+    keep_controls(engine);
     llama_token never[] = {llama_vocab_fim_pre(vocab), llama_vocab_fim_suf(vocab),
                            llama_vocab_fim_mid(vocab)};
     for (size_t i = 0; i < COUNT(never); i++)
@@ -63,6 +77,40 @@ static struct error *tokenise(struct engine *engine, struct tokens *out, const s
     return count < 0 ? error_new(ERROR_INTERNAL, "the prompt can't be split into tokens") : NULL;
 }
 
+static uint32_t most_tokens(const struct engine *engine, const struct engine_job *job) {
+    return job->options.patient ? engine->options.patient_tokens : engine->options.context_tokens;
+}
+
+static void remove_tokens(struct tokens *tokens, uint32_t at, uint32_t count) {
+    tokens->count -= count;
+    memmove(tokens->data + at, tokens->data + at + count, (tokens->count - at) * sizeof *tokens->data);
+}
+
+/* For who names no limit: what its share of the context leaves, but enough for an answer where the context
+ * has it. */
+static uint32_t rest_of_share(const struct engine *engine, uint32_t prompt, uint32_t may) {
+    uint32_t share = may / engine->options.parallelism, wanted = prompt + ANSWER_TOKENS + 1;
+    uint32_t end = share > wanted ? share : wanted < may ? wanted : may;
+    return end > prompt + 1 ? end - prompt - 1 : 1;
+}
+
+/* Cuts what is farthest from the cursor: the front of what shrinks, then the end of what is movable. */
+static struct error *fit(const struct engine *engine, struct engine_job *job, uint32_t shrinks_at,
+                         uint32_t shrinks) {
+    uint32_t total = job->head.count + job->movable.count + job->tail.count, may = most_tokens(engine, job);
+    if (job->options.max_tokens == 0) job->options.max_tokens = rest_of_share(engine, total, may);
+    uint32_t needed = total + job->options.max_tokens + 1, excess = needed > may ? needed - may : 0;
+    uint32_t cut = excess < shrinks ? excess : shrinks;
+    remove_tokens(&job->head, shrinks_at, cut);
+    if (shrinks > 0 && excess - cut < job->movable.count) job->movable.count -= excess - cut, cut = excess;
+    job->result.prompt_tokens = total - cut;
+    if (cut < excess)
+        return error_new(ERROR_OUT_OF_RANGE,
+                         "the prompt has %u tokens and %u may follow, but the context holds %u", total,
+                         job->options.max_tokens, may);
+    return total ? NULL : error_new(ERROR_INVALID_ARGUMENT, "the prompt is empty");
+}
+
 /* Head, movable and tail. Where nothing follows the movable pieces, or nothing is movable, all of it is head.
  */
 struct error *vocab_tokenise(struct engine *engine, struct engine_job *job) {
@@ -71,36 +119,33 @@ struct error *vocab_tokenise(struct engine *engine, struct engine_job *job) {
     while (from < count && !pieces[from].movable) from++;
     while (to > from && !pieces[to - 1].movable) to--;
     bool splits = from < to && to < count && from > 0 && engine->options.drift_tokens > 0;
+    uint32_t shrinks_at = 0, shrinks = 0;
     for (size_t i = 0; i < count; i++) {
         struct tokens *out = !splits || i < from ? &job->head : i < to ? &job->movable : &job->tail;
+        uint32_t before = out->count;
         TRY_PLAIN(tokenise(engine, out, &pieces[i], i == 0));
+        if (pieces[i].shrinks) shrinks_at = before, shrinks = out->count - before;
     }
+    TRY_PLAIN(fit(engine, job, shrinks_at, shrinks));
     /* The seam: what stands right behind the cursor is read together with what was typed before it. */
     uint32_t seam =
         job->movable.count < engine->options.seam_tokens ? job->movable.count : engine->options.seam_tokens;
     if (seam > 0) {
         tokens_add(&job->head, job->movable.data, seam);
-        job->movable.count -= seam;
-        memmove(job->movable.data, job->movable.data + seam, job->movable.count * sizeof *job->movable.data);
+        remove_tokens(&job->movable, 0, seam);
     }
     if (job->movable.count == 0 || job->tail.count == 0) { /* empty texts: nothing to move after all */
         tokens_add(&job->head, job->movable.data, job->movable.count);
         tokens_add(&job->head, job->tail.data, job->tail.count);
         job->movable.count = job->tail.count = 0;
     }
-    uint32_t total = job->head.count + job->movable.count + job->tail.count;
-    uint32_t share = llama_n_ctx(engine->context) / engine->options.parallelism;
-    job->result.prompt_tokens = total;
-    if (total == 0) return error_new(ERROR_INVALID_ARGUMENT, "the prompt is empty");
-    if (total + job->options.max_tokens + 1 > share)
-        return error_new(ERROR_OUT_OF_RANGE,
-                         "the prompt has %u tokens and %u may follow, but the context holds %u", total,
-                         job->options.max_tokens, share);
     return NULL;
 }
 
-struct span vocab_piece(struct engine *engine, llama_token token, char *buffer, size_t size_bytes) {
+struct span vocab_piece(struct engine *engine, const struct engine_job *job, llama_token token, char *buffer,
+                        size_t size_bytes) {
     bool spelled = engine->marks[token] & MARK_SPELLED;
+    for (uint32_t i = 0; i < job->spelled.count; i++) spelled |= job->spelled.data[i] == token;
     int32_t size = llama_token_to_piece(engine->vocab, token, buffer, (int32_t)size_bytes, 0, spelled);
     return (struct span){buffer, size > 0 ? (size_t)size : 0};
 }

@@ -1,24 +1,20 @@
 /* A model of a registry: its entry, its directory, its files.
  *
- *   entry found -> kind right -> files there? (sums checked, unless local ones are preferred) -> the missing
- * ones fetched A file is fetched to NAME.tmp, checked and renamed, so a file without .tmp is whole. A .tmp of
- * an earlier run is continued where a sum will tell whether it fits; without a sum it begins anew. */
+ *   whole already and local ones preferred: nothing is asked of anybody (a start that needs no network)
+ *   entry found -> kind right -> files there and their sums right? -> the missing ones fetched (part.c)
+ *
+ * One process at a time: the directory is locked, and who had to wait finds the files there. */
 #include "inside.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <time.h>
-
-#define ATTEMPTS 3
-#define HASH_BLOCK_BYTES (1u << 20)
-#define PARTS_MAX 999
+#include <sys/file.h>
 
 struct fetch {
     const struct model_source *source;
-    char *full_id; /* ORGANISATION/NAME */
+    char *organisation, *full_id; /* ORGANISATION/NAME */
     char *directory, *files;
     json_t *entry;
     json_t *parts; /* [{urls, sha256}], owned */
@@ -26,6 +22,7 @@ struct fetch {
 };
 
 static void fetch_done(struct fetch *fetch) {
+    free(fetch->organisation);
     free(fetch->full_id);
     free(fetch->directory);
     free(fetch->files);
@@ -51,18 +48,18 @@ static bool is_name(struct span name) {
     return true;
 }
 
-static struct error *find_entry(struct fetch *fetch, const char *id) {
+static struct error *read_id(struct fetch *fetch, const char *id) {
     struct span name = span_of(id), organisation = SPAN(MODEL_REGISTRY);
     if (memchr(name.data, '/', name.size)) organisation = span_cut(&name, '/');
     if (!is_name(name) || !is_name(organisation))
         return error_new(ERROR_INVALID_ARGUMENT,
                          "Invalid model id <%s>: it is neither NAME nor ORGANISATION/NAME, nor a directory",
                          id);
-    scoped_string char *part = span_string(organisation);
-    fetch->full_id = mem_printf("%s/" SPAN_FORMAT, part, SPAN_ARGS(name));
+    fetch->organisation = span_string(organisation);
+    fetch->full_id = mem_printf("%s/" SPAN_FORMAT, fetch->organisation, SPAN_ARGS(name));
     fetch->directory = path_join(fetch->source->models, fetch->full_id);
     fetch->files = path_join(fetch->directory, "ggml");
-    return registry_find(fetch->source, part, fetch->full_id + organisation.size + 1, &fetch->entry);
+    return NULL;
 }
 
 static struct error *check_kind(const struct fetch *fetch, enum model_kind kind, const char *id) {
@@ -93,7 +90,8 @@ static struct error *list_parts(struct fetch *fetch) {
 }
 
 static char *part_path(const struct fetch *fetch, uint32_t part) {
-    return mem_printf("%s/model-%05u-of-%05u.gguf", fetch->files, part, fetch->progress.parts);
+    scoped_string char *name = layout_part_name(part, fetch->progress.parts);
+    return path_join(fetch->files, name);
 }
 
 static const char *part_sum(const struct fetch *fetch, uint32_t part) {
@@ -118,22 +116,6 @@ static struct error *part_url(const struct fetch *fetch, uint32_t part, char **r
     return error_new(ERROR_INVALID_ARGUMENT, "No download URLs available for <%s>", fetch->full_id);
 }
 
-static struct error *hash(const char *path, char out[SHA256_HEX_SIZE]) {
-    scoped_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return error_errno(errno, "open %s", path);
-    scoped(sha256) struct sha256 *sum = sha256_new();
-    scoped_string char *block = mem_new(HASH_BLOCK_BYTES);
-    ssize_t bytes;
-    while ((bytes = read(fd, block, HASH_BLOCK_BYTES)) > 0) sha256_add(sum, block, (size_t)bytes);
-    if (bytes < 0) return error_errno(errno, "read %s", path);
-    sha256_hex(sum, out);
-    return NULL;
-}
-
-static bool same_sum(const char *a, const char *b) {
-    return span_equal_nocase(span_of(a), span_of(b));
-}
-
 /* Older trees have one file of another name. */
 static void migrate(const struct fetch *fetch) {
     scoped_string char *old = path_join(fetch->files, "model.gguf");
@@ -149,8 +131,8 @@ static struct error *is_good(const struct fetch *fetch, uint32_t part, bool pref
     if (!*ret_good || prefer_local || !expected) return NULL;
     tell(fetch, "Checking model integrity..");
     char got[SHA256_HEX_SIZE];
-    TRY_PLAIN(hash(path, got));
-    *ret_good = same_sum(expected, got);
+    TRY_PLAIN(part_hash(path, got));
+    *ret_good = part_same_sum(expected, got);
     if (!*ret_good) tell(fetch, "Checksum doesn't match for <%s>, re-downloading...", fetch->full_id);
     return NULL;
 }
@@ -162,64 +144,21 @@ static void on_progress(void *owner, uint64_t done_bytes, uint64_t total_bytes) 
     if (fetch->source->progress) fetch->source->progress(fetch->source->owner, &fetch->progress);
 }
 
-/* 0.1 s, then up to 10 s, a random share of it, so that many don't come back at the same moment. */
-static void wait_before(uint32_t attempt) {
-    uint16_t dice;
-    random_bytes(&dice, sizeof dice);
-    int64_t longest_ms = attempt == 1 ? 100 : 10000, wait_ms = longest_ms * dice / UINT16_MAX;
-    struct timespec wait = {.tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000};
-    nanosleep(&wait, NULL);
-}
-
-static struct error *fetch_bytes(struct fetch *fetch, const char *url, const char *path) {
-    for (uint32_t attempt = 1;; attempt++) {
-        bool retry;
-        struct get_file get = {.url = url, .path = path, .progress = on_progress, .owner = fetch};
-        struct error *error = get_file(&get, &retry);
-        if (!error || !retry || attempt == ATTEMPTS) return error;
-        scoped_string char *text = error_text(error);
-        tell(fetch, "%s; trying again", text);
-        error_free(error);
-        wait_before(attempt);
-    }
-}
-
-static struct error *check_sum(const struct fetch *fetch, const char *name, const char *path,
-                               const char *expected) {
-    if (!expected) return NULL;
-    char got[SHA256_HEX_SIZE];
-    TRY_PLAIN(hash(path, got));
-    if (same_sum(expected, got)) {
-        tell(fetch, "✅ Checksum OK.");
-        return NULL;
-    }
-    return error_new(ERROR_DATA_LOSS, "❌ Checksum verification failed for %s: expected %s, got %s", name,
-                     expected, got);
-}
-
-static struct error *fetch_part(struct fetch *fetch, uint32_t part) {
-    scoped_string char *path = part_path(fetch, part), *partial = mem_printf("%s.tmp", path), *url = NULL;
-    const char *expected = part_sum(fetch, part), *name = strrchr(path, '/') + 1;
-    TRY_PLAIN(part_url(fetch, part, &url));
-    if (!expected) unlink(partial);
-    struct stat before = {0};
-    bool continued = stat(partial, &before) == 0 && before.st_size > 0;
-    fetch->progress.file = name;
-    fetch->progress.part = part;
-    TRY_PLAIN(fetch_bytes(fetch, url, partial));
-    struct error *error = check_sum(fetch, name, partial, expected);
-    if (error && error->code == ERROR_DATA_LOSS) {
-        unlink(partial); /* or it would be continued, and fail, for ever */
-        if (continued) { /* what an earlier run left may have been of another version */
-            error_free(error);
-            TRY_PLAIN(fetch_bytes(fetch, url, partial));
-            error = check_sum(fetch, name, partial, expected);
-            if (error) unlink(partial);
-        }
-    }
-    if (error) return error;
-    if (rename(partial, path) != 0) return error_errno(errno, "rename %s", partial);
-    return NULL;
+static struct error *fetch_part(struct fetch *fetch, uint32_t number) {
+    scoped_string char *path = part_path(fetch, number), *url = NULL;
+    TRY_PLAIN(part_url(fetch, number, &url));
+    fetch->progress.file = strrchr(path, '/') + 1;
+    fetch->progress.part = number;
+    struct part_fetch part = {
+        .source = fetch->source,
+        .url = url,
+        .path = path,
+        .name = fetch->progress.file,
+        .sum = part_sum(fetch, number),
+        .progress = on_progress,
+        .owner = fetch,
+    };
+    return part_get(&part);
 }
 
 static struct error *write_metadata(const struct fetch *fetch) {
@@ -228,11 +167,32 @@ static struct error *write_metadata(const struct fetch *fetch) {
     return file_replace(path, span_of(content), 0644);
 }
 
-static struct error *run(struct fetch *fetch, const char *id, enum model_kind kind, bool prefer_local) {
-    TRY_PLAIN(find_entry(fetch, id));
-    TRY_PLAIN(check_kind(fetch, kind, id));
-    TRY_PLAIN(list_parts(fetch));
+/* Waits for another process that fetches the same model. */
+static struct error *lock(const struct fetch *fetch, int *ret_fd) {
+    scoped_fd int fd = open(fetch->files, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return error_errno(errno, "open %s", fetch->files);
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        tell(fetch, "Another process fetches <%s>; waiting for it", fetch->full_id);
+        while (flock(fd, LOCK_EX) != 0)
+            if (errno != EINTR) return error_errno(errno, "lock %s", fetch->files);
+    }
+    *ret_fd = take_fd(&fd);
+    return NULL;
+}
+
+/* What lies here serves as it is: no registry is asked, so that a start costs no network. */
+static bool is_whole(struct fetch *fetch) {
+    migrate(fetch);
+    scoped_string char *file = NULL;
+    scoped(error) struct error *error = layout_first_file(fetch->files, &file);
+    if (!error) error = layout_metadata(fetch->directory, &fetch->entry);
+    return !error;
+}
+
+static struct error *fetch_all(struct fetch *fetch, bool prefer_local) {
+    scoped_fd int locked = -1;
     TRY_PLAIN(dir_make(fetch->files, 0755));
+    TRY_PLAIN(lock(fetch, &locked));
     migrate(fetch);
     TRY_PLAIN(write_metadata(fetch));
     for (uint32_t part = 1; part <= fetch->progress.parts; part++) {
@@ -240,7 +200,18 @@ static struct error *run(struct fetch *fetch, const char *id, enum model_kind ki
         TRY_PLAIN(is_good(fetch, part, prefer_local, &good));
         if (!good) TRY_PLAIN(fetch_part(fetch, part));
     }
+    layout_remove_others(fetch->files, fetch->progress.parts);
     return NULL;
+}
+
+static struct error *run(struct fetch *fetch, const char *id, enum model_kind kind, bool prefer_local) {
+    TRY_PLAIN(read_id(fetch, id));
+    if (prefer_local && is_whole(fetch)) return check_kind(fetch, kind, id);
+    TRY_PLAIN(registry_find(fetch->source, fetch->organisation,
+                            fetch->full_id + strlen(fetch->organisation) + 1, &fetch->entry));
+    TRY_PLAIN(check_kind(fetch, kind, id));
+    TRY_PLAIN(list_parts(fetch));
+    return fetch_all(fetch, prefer_local);
 }
 
 struct error *model_fetch(const struct model_source *source, const char *id, enum model_kind kind,

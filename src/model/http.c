@@ -48,7 +48,18 @@ static struct error *open_transfer(struct transfer *transfer, const char *url) {
     return NULL;
 }
 
-static struct error *explain(const struct transfer *transfer, const char *url, CURLcode code) {
+/* The URL without a name and a password: it goes to logs. */
+static char *shown(const char *url) {
+    const char *begin = strstr(url, "://"), *end, *at;
+    if (!begin) return mem_string(url);
+    begin += 3;
+    end = begin + strcspn(begin, "/?#");
+    at = memrchr(begin, '@', (size_t)(end - begin));
+    return at ? mem_printf("%.*s%s", (int)(begin - url), url, at + 1) : mem_string(url);
+}
+
+static struct error *explain(const struct transfer *transfer, const char *full_url, CURLcode code) {
+    scoped_string char *url = shown(full_url);
     long status = 0;
     curl_easy_getinfo(transfer->curl, CURLINFO_RESPONSE_CODE, &status);
     if (code == CURLE_HTTP_RETURNED_ERROR)
@@ -134,9 +145,8 @@ static struct error *perform(struct transfer *transfer, bool *ret_retry) {
                          get->path, (unsigned long long)transfer->total_bytes);
     if (transfer->write_errno) return error_errno(transfer->write_errno, "write %s", get->path);
     if (code == CURLE_OK) return NULL;
-    /* The server can't go on there, or what we have is not shorter than what it has: the sum will tell, or
-     * all of it again. */
-    if (code == CURLE_RANGE_ERROR || status == 416) {
+    if (status == 416 && transfer->at_bytes > 0) return NULL; /* it has no more: the sum will tell */
+    if (code == CURLE_RANGE_ERROR) {                          /* it can't go on there: all of it again */
         *ret_retry = true;
         if (ftruncate(transfer->fd, 0) != 0) return error_errno(errno, "truncate %s", get->path);
     } else if (code != CURLE_HTTP_RETURNED_ERROR || status >= 500 || status == 408 || status == 429) {

@@ -1,10 +1,9 @@
-/* A model's directory: tabby.json beside ggml/model-00001-of-*.gguf. */
-#include "model.h"
+/* A model's directory: tabby.json beside ggml/model-00001-of-*.gguf, whose parts lie side by side. */
+#include "inside.h"
 
 #include <dirent.h>
+#include <stdio.h>
 #include <stdlib.h>
-
-#define METADATA_BYTES_MAX (1 << 20)
 
 void model_free(struct model *model) {
     if (!model) return;
@@ -16,8 +15,8 @@ void model_free(struct model *model) {
     free(model);
 }
 
-static struct error *read_metadata(struct model *model) {
-    scoped_string char *path = path_join(model->directory, "tabby.json");
+struct error *layout_metadata(const char *directory, json_t **ret_root) {
+    scoped_string char *path = path_join(directory, "tabby.json");
     scoped_text struct text content = {0};
     TRY(file_read(path, METADATA_BYTES_MAX, &content), "Invalid metadata file");
     json_error_t where;
@@ -27,35 +26,76 @@ static struct error *read_metadata(struct model *model) {
                          where.text);
     if (!json_is_object(root))
         return error_new(ERROR_INVALID_ARGUMENT, "Invalid metadata file: %s: it holds no object", path);
+    *ret_root = take(root);
+    return NULL;
+}
+
+static struct error *read_metadata(struct model *model) {
+    scoped_json json_t *root = NULL;
+    TRY_PLAIN(layout_metadata(model->directory, &root));
     const char *const fields[] = {"prompt_template", "chat_template"};
     char **const places[] = {&model->prompt_template, &model->chat_template};
     for (size_t i = 0; i < COUNT(fields); i++) {
         const json_t *value = json_object_get(root, fields[i]);
         if (!value || json_is_null(value)) continue;
         if (!json_is_string(value))
-            return error_new(ERROR_INVALID_ARGUMENT, "Invalid metadata file: %s: %s is not a string", path,
+            return error_new(ERROR_INVALID_ARGUMENT,
+                             "Invalid metadata file: %s/tabby.json: %s is not a string", model->directory,
                              fields[i]);
         *places[i] = mem_string(json_string_value(value));
     }
     return NULL;
 }
 
-static struct error *find_file(struct model *model) {
-    scoped_string char *folder = path_join(model->directory, "ggml");
+char *layout_part_name(uint32_t part, uint32_t parts) {
+    return mem_printf("model-%05u-of-%05u.gguf", part, parts);
+}
+
+/* model-PPPPP-of-NNNNN.gguf, and nothing behind it. */
+static bool read_part_name(const char *name, uint32_t *ret_part, uint32_t *ret_parts) {
+    int end = 0;
+    if (sscanf(name, "model-%5u-of-%5u.gguf%n", ret_part, ret_parts, &end) != 2) return false;
+    return end > 0 && name[end] == 0 && *ret_part > 0 && *ret_part <= *ret_parts && *ret_parts <= PARTS_MAX;
+}
+
+static char *first_missing(const char *folder, uint32_t parts) {
+    for (uint32_t part = 1; part <= parts; part++) {
+        char *name = layout_part_name(part, parts);
+        scoped_string char *path = path_join(folder, name);
+        if (!file_exists(path)) return name;
+        free(name);
+    }
+    return NULL;
+}
+
+struct error *layout_first_file(const char *folder, char **ret_path) {
     DIR *directory = opendir(folder);
-    char *first = NULL;
+    uint32_t whole = 0, part, parts;
+    char *missing = NULL;
     for (struct dirent *entry; directory && (entry = readdir(directory));) {
-        struct span name = span_of(entry->d_name);
-        if (!span_starts(name, "model-00001-of-") || !span_ends(name, ".gguf")) continue;
-        if (first && strcmp(first, entry->d_name) <= 0) continue;
-        free(first);
-        first = mem_string(entry->d_name);
+        if (!read_part_name(entry->d_name, &part, &parts) || part != 1) continue;
+        free(missing);
+        missing = first_missing(folder, parts);
+        if (!missing && (whole == 0 || parts < whole)) whole = parts;
     }
     if (directory) closedir(directory);
-    if (!first) return error_new(ERROR_NOT_FOUND, "no model-00001-of-*.gguf in %s", folder);
-    model->file = path_join(folder, first);
-    free(first);
+    scoped_string char *said = missing;
+    if (!whole && said) return error_new(ERROR_NOT_FOUND, "%s is missing in %s", said, folder);
+    if (!whole) return error_new(ERROR_NOT_FOUND, "no model-00001-of-*.gguf in %s", folder);
+    scoped_string char *name = layout_part_name(1, whole);
+    *ret_path = path_join(folder, name);
     return NULL;
+}
+
+void layout_remove_others(const char *folder, uint32_t kept) {
+    DIR *directory = opendir(folder);
+    uint32_t part, parts;
+    for (struct dirent *entry; directory && (entry = readdir(directory));) {
+        if (!read_part_name(entry->d_name, &part, &parts) || parts == kept) continue;
+        scoped_string char *path = path_join(folder, entry->d_name);
+        if (unlink(path) != 0) log_warn("model", "%s can't be removed", path);
+    }
+    if (directory) closedir(directory);
 }
 
 struct error *model_open(const char *directory, const char *id, struct model **ret_model) {
@@ -63,7 +103,8 @@ struct error *model_open(const char *directory, const char *id, struct model **r
     model->id = mem_string(id);
     model->directory = mem_string(directory);
     TRY_PLAIN(read_metadata(model));
-    TRY_PLAIN(find_file(model));
+    scoped_string char *folder = path_join(directory, "ggml");
+    TRY_PLAIN(layout_first_file(folder, &model->file));
     *ret_model = take(model);
     return NULL;
 }
