@@ -172,3 +172,9 @@ struct error *cdi_apply(const char *gpu, json_t *config) {
     static const char *const dirs[] = {"/etc/cdi", "/var/run/cdi", NULL};
     return cdi_apply_from(dirs, gpu, config);
 }
+
+struct error *container_gpu_check(const char *gpu) {
+    scoped_json json_t *config = json_pack("{s:{s:[]}, s:[], s:{s:[], s:{s:[]}}}", "process", "env", "mounts",
+                                           "linux", "devices", "resources", "devices");
+    return cdi_apply(gpu, config);
+}

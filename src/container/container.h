@@ -45,10 +45,10 @@ struct container_spec {
     const char *const
         *layers; /* directories, top first; none: the host image (this machine's /usr etc., read-only) */
     size_t layer_count;
-    const char *const *grafts; /* NULL-terminated: directories of this machine that lie below the layers at the
-                                  same path; NULL: none */
-    const char *upper; /* a directory in whose u and w the overlay writes, and that stays; NULL: a fresh one, gone with the
-                          container. With layers and a writable root only */
+    const char *const *grafts; /* NULL-terminated: directories of this machine that lie below the layers at
+                                  the same path; NULL: none */
+    const char *upper; /* a directory in whose u and w the overlay writes, and that stays; NULL: a fresh one,
+                          gone with the container. With layers and a writable root only */
     bool plain_env;    /* the function's environment as it is, nothing of ours added */
     const struct container_mount *mounts;
     size_t mount_count;
@@ -113,6 +113,9 @@ must_check struct error *container_host_adopt(struct container_host *host,
 
 /* Replaces the owner that the events give back: in `found`, each container gets its own. */
 void container_owner_set(struct container *container, void *owner);
+
+/* Whether this machine has such a GPU, described by CDI. FAILED_PRECONDITION: what is missing. */
+must_check struct error *container_gpu_check(const char *gpu);
 
 /* ---- doctor: what this machine can and can't do ---- */
 struct container_check {

@@ -155,9 +155,9 @@ static json_t *limits(void) {
 static json_t *process_of(const struct container *container) {
     const struct core_function *function = container->function;
     return json_pack("{s:b, s:{s:i, s:i}, s:o, s:o, s:s, s:o, s:o, s:b}", "terminal", 0, "user", "uid", 0,
-                     "gid", 0, "args", arguments(container), "env", environment(container),
-                     "cwd", function->workdir ? function->workdir : "/", "capabilities", capabilities(),
-                     "rlimits", limits(), "noNewPrivileges", 1);
+                     "gid", 0, "args", arguments(container), "env", environment(container), "cwd",
+                     function->workdir ? function->workdir : "/", "capabilities", capabilities(), "rlimits",
+                     limits(), "noNewPrivileges", 1);
 }
 
 static json_t *linux_of(const struct container *container) {

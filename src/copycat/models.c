@@ -32,6 +32,20 @@ static void on_progress(void *owner, const struct model_progress *progress) {
             teller->terminal && !whole ? "\033[K" : "\n");
 }
 
+/* An image may bring a model along for machines that reach no hub: it then serves under the name that was
+ * asked for, and says so. */
+static struct error *packaged(struct error *error, const char *id, char **ret_directory) {
+    const char *directory = getenv("COPYCAT_PACKAGED_MODEL");
+    if (!directory || !file_exists(directory)) return error;
+    scoped_string char *text = error_text(error);
+    printf("model '%s' could not be fetched (%s); the packaged one, %s, is served under its name\n", id, text,
+           directory);
+    fflush(stdout);
+    error_free(error);
+    *ret_directory = mem_string(directory);
+    return NULL;
+}
+
 static struct error *fetch(const struct places *places, const char *id, enum model_kind kind,
                            bool prefer_local, char **ret_directory) {
     struct teller teller = {.terminal = isatty(STDERR_FILENO)};
@@ -45,7 +59,8 @@ static struct error *fetch(const struct places *places, const char *id, enum mod
         .owner = &teller,
     };
     TRY_PLAIN(dir_make(places->models, 0755));
-    return model_fetch(&source, id, kind, prefer_local, ret_directory);
+    struct error *error = model_fetch(&source, id, kind, prefer_local, ret_directory);
+    return error ? packaged(error, id, ret_directory) : NULL;
 }
 
 struct error *model_find(const struct places *places, const char *id, enum model_kind kind,

@@ -32,7 +32,8 @@ const char config_usage[] =
     "\n"
     "keys of the file: user domain runtime gateway api modal state containers_max primed launchers "
     "reclaim_after\n"
-    "                  backoff_first backoff_max log_file_size leave_containers no_auth pythons\n"
+    "                  backoff_first backoff_max log_file_size leave_containers no_auth pythons "
+    "gpu_fallback\n"
     "of the gateway:   head_size (64KiB) body_size (no limit) connections_max head_timeout (30s)\n"
     "                  idle_timeout (75s) body_timeout (60s) write_timeout (60s) comments_every (15s)\n"
     "                  registry_auth image_disk pull_stall, and maps: mirrors (docker.io: "
@@ -91,6 +92,11 @@ static struct error *set(struct config *config, const char *key, const char *val
     if (strcmp(key, "image_disk") == 0) return core_size_parse(value, &config->image_bytes);
     if (strcmp(key, "pull_stall") == 0) return core_duration_parse(value, &config->pull_stall_ms);
     if (strcmp(key, "leave_containers") == 0) return boolean(value, &config->leave_containers);
+    if (strcmp(key, "gpu_fallback") == 0) {
+        config->gpu_fallback = strcmp(value, "cpu") == 0;
+        if (config->gpu_fallback || strcmp(value, "none") == 0) return NULL;
+        return error_new(ERROR_INVALID_ARGUMENT, "'%s' is neither cpu nor none", value);
+    }
     if (strcmp(key, "no_auth") == 0) return boolean(value, &config->no_auth);
     bool known = false;
     struct error *error = config_limit_set(config, key, value, &known);

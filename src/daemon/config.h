@@ -7,17 +7,18 @@ struct config_pair {
 };
 struct config {
     char *state_dir;
-    char *run_dir;   /* bundles, sockets; on a tmpfs where there is one */
-    char *gateway;   /* ADDR:PORT */
-    char *api;       /* ADDR:PORT or a path */
-    char *modal;     /* ADDR:PORT for Modal's clients, \"off\"; NULL: the default where that is free */
-    char *pythons;   /* directory of relocatable Pythons; NULL: uv is asked */
-    bool no_auth;    /* Modal's clients need no token */
-    char *user;      /* of the host labels */
-    char *domain;    /* of the host labels: "localhost" */
-    char *runtime;   /* "crun" */
-    char *init_path; /* catnap-init */
-    char **up;       /* manifests applied at the start; NULL-terminated */
+    char *run_dir;     /* bundles, sockets; on a tmpfs where there is one */
+    char *gateway;     /* ADDR:PORT */
+    char *api;         /* ADDR:PORT or a path */
+    char *modal;       /* ADDR:PORT for Modal's clients, \"off\"; NULL: the default where that is free */
+    char *pythons;     /* directory of relocatable Pythons; NULL: uv is asked */
+    bool gpu_fallback; /* gpu_fallback: cpu */
+    bool no_auth;      /* Modal's clients need no token */
+    char *user;        /* of the host labels */
+    char *domain;      /* of the host labels: "localhost" */
+    char *runtime;     /* "crun" */
+    char *init_path;   /* catnap-init */
+    char **up;         /* manifests applied at the start; NULL-terminated */
     size_t up_count;
     uint32_t containers_max, primed_max, launchers;
     int64_t reclaim_after_ms, backoff_first_ms, backoff_max_ms;

@@ -163,6 +163,7 @@ static struct error *pool_open(struct daemon *daemon) {
         .domain = config->domain,
         .pythons = config->pythons,
         .no_auth = config->no_auth,
+        .gpu_fallback = config->gpu_fallback,
     });
     TRY_PLAIN(modal_load(daemon->modal));
     return pool_adopt(daemon->pool);

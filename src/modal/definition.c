@@ -128,6 +128,30 @@ char *definition_deps(const struct modal *modal, const struct definition *defini
     return runtime_deps_name(definition->client_version, image->builder_version, image->python);
 }
 
+/* A later value of a name takes the place of an earlier one. */
+void definition_env_set(struct core_function *core, const char *name, const char *value) {
+    for (size_t i = 0; i < core->env_count; i++) {
+        if (strcmp(core->env[i].name, name) != 0) continue;
+        free(core->env[i].value);
+        core->env[i].value = mem_string(value);
+        return;
+    }
+    core_function_env_add(core, name, value);
+}
+
+/* A machine without such a GPU may be told to do without: the user's programs hear of it by a variable that
+ * copycat knows. */
+static void gpu_or_none(struct core_function *core, const struct modal *modal) {
+    if (!core->gpu || !modal->gpu_fallback) return;
+    scoped(error) struct error *error = node_gpu_check(core->gpu);
+    if (!error) return;
+    log_info("modal",
+             "%s.%s asks for a GPU (%s), which this machine has not; it runs on the CPU (gpu_fallback)",
+             core->app, core->name, core->gpu);
+    free(take(core->gpu));
+    definition_env_set(core, "COPYCAT_DEVICE_FALLBACK", "cpu");
+}
+
 static struct error *set_files(struct core_function *core, const struct modal *modal,
                                const struct definition *definition) {
     const Modal__Function *function = definition->function;
@@ -161,17 +185,6 @@ static struct error *set_files(struct core_function *core, const struct modal *m
 static struct error *set_secrets(struct core_function *core, struct modal *modal, char **ids, size_t count) {
     for (size_t i = 0; i < count; i++) TRY_PLAIN(secret_apply(modal, ids[i], core));
     return NULL;
-}
-
-/* A later value of a name takes the place of an earlier one. */
-void definition_env_set(struct core_function *core, const char *name, const char *value) {
-    for (size_t i = 0; i < core->env_count; i++) {
-        if (strcmp(core->env[i].name, name) != 0) continue;
-        free(core->env[i].value);
-        core->env[i].value = mem_string(value);
-        return;
-    }
-    core_function_env_add(core, name, value);
 }
 
 /* `with_options` of a class: what is set in it takes the place of the definition's. */
@@ -223,6 +236,7 @@ struct error *definition_core(const struct function *function, const struct defi
     TRY_PLAIN(set_files(core, modal, definition));
     TRY_PLAIN(set_secrets(core, modal, said->secret_ids, said->n_secret_ids));
     TRY_PLAIN(apply_options(core, modal, function));
+    gpu_or_none(core, modal);
     if (web && web->type == MODAL__WEBHOOK_TYPE__WEBHOOK_TYPE_WEB_SERVER) {
         core->port = (uint16_t)web->web_server_port; /* the gateway goes straight to it */
         core->readiness = CORE_READY_PORT;

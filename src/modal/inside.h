@@ -97,7 +97,7 @@ struct modal {
     uint64_t buildrun_count;
     struct gateway *web_gateway;
     char *state_dir, *run_dir, *logs_dir, *user, *gateway, *domain;
-    bool no_auth, closing;
+    bool no_auth, gpu_fallback, closing;
     struct grpc_server *server;
     struct map *methods;                                         /* name -> const struct rpc_method */
     struct map *environments;                                    /* name -> id */

@@ -48,6 +48,7 @@ struct modal *modal_new(const struct modal_options *options) {
     modal->domain = mem_string(options->domain ? options->domain : "localhost");
     modal->pythons = mem_string(options->pythons);
     modal->no_auth = options->no_auth;
+    modal->gpu_fallback = options->gpu_fallback;
     make_maps(modal);
     list_init(&modal->replies);
     list_init(&modal->runtime_jobs);

@@ -29,6 +29,7 @@ struct modal_options {
     const char *domain;
     const char *pythons; /* directory with relocatable Pythons, 3.11/ and so on, for `add_python`; NULL: uv is
                             asked */
+    bool gpu_fallback;   /* a function whose GPU this machine has not runs without one */
     bool no_auth;        /* no token is asked for */
 };
 struct modal *modal_new(const struct modal_options *options);

@@ -211,6 +211,10 @@ static struct error *create(struct local *local, const struct core_function *ask
     return error;
 }
 
+struct error *node_gpu_check(const char *gpu) {
+    return container_gpu_check(gpu);
+}
+
 struct error *node_function_check(struct node *node, const struct core_function *function) {
     struct root root;
     scoped(core_function) struct core_function *copy = core_function_copy(function);
