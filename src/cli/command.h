@@ -27,7 +27,7 @@ enum option {
 struct options {
     bool json, follow, text, no_wait, all, again, force;
     const char *name, *dockerfile, *target; /* NULL: not told */
-    const char **args; /* of --build-arg */
+    const char **args;                      /* of --build-arg */
     size_t arg_count;
     bool help;        /* --help: nothing else counts */
     int64_t since_ms; /* wall; -1: not told */
@@ -58,7 +58,15 @@ struct command {
     bool reader_left;    /* of our standard output, while a stream came */
 };
 
-enum words_kind { WORDS_NONE, WORDS_APPS, WORDS_FUNCTIONS, WORDS_FILES, WORDS_VERBS, WORDS_SHELLS, WORDS_IMAGES };
+enum words_kind {
+    WORDS_NONE,
+    WORDS_APPS,
+    WORDS_FUNCTIONS,
+    WORDS_FILES,
+    WORDS_VERBS,
+    WORDS_SHELLS,
+    WORDS_IMAGES
+};
 struct verb {
     const char *name;
     const char *operands; /* "APP[.FUNCTION]..." */

@@ -13,7 +13,8 @@ const struct option_row option_rows[] = {
     {"--force", 0, NULL, "build: every step anew, nothing from the cache", OPTION_FORCE},
     {"--name", 't', "NAME", "build: what the image is called", OPTION_NAME},
     {"--dockerfile", 0, "FILE", "build: instead of DIRECTORY/Dockerfile", OPTION_DOCKERFILE},
-    {"--build-arg", 0, "NAME=VALUE", "build: for an ARG; without =VALUE from your environment", OPTION_BUILD_ARG},
+    {"--build-arg", 0, "NAME=VALUE", "build: for an ARG; without =VALUE from your environment",
+     OPTION_BUILD_ARG},
     {"--target", 0, "STAGE", "build: up to that stage", OPTION_TARGET},
 };
 const size_t option_row_count = COUNT(option_rows);

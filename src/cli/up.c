@@ -114,7 +114,8 @@ int up_run(struct command *command) {
         scoped_json json_t *json = NULL;
         const char *path = command->words[i];
         struct error *error = body_of(path, &body);
-        struct progress progress = {0}; /* an image that is not here is pulled first, for as long as that takes */
+        struct progress progress = {
+            0}; /* an image that is not here is pulled first, for as long as that takes */
         const struct question question = {.method = "PUT",
                                           .target = "/v1/apps?lines=1",
                                           .body = span_of(body),

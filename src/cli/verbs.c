@@ -141,18 +141,20 @@ const struct verb verbs[] = {
         .summary = "images: what there is, bring, build, name and prune them",
         .details =
             "  ls                    names, sizes, where they came from\n"
-            "  pull NAME             from a registry; CATNAP_REGISTRY_USER and CATNAP_REGISTRY_PASSWORD where it is private\n"
+            "  pull NAME             from a registry; CATNAP_REGISTRY_USER and CATNAP_REGISTRY_PASSWORD "
+            "where it is private\n"
             "  build DIRECTORY       its Dockerfile; steps that did not change come from the cache\n"
             "  import NAME FILE.tar  a docker-archive, an OCI archive, or the tar of a root file system\n"
             "  alias NAME TARGET     NAME means TARGET from now on: a name, sha256:ID, host\n"
             "  rm NAME               the name goes; its layers go with the next prune\n"
             "  prune                 what no name, app or container needs\n"
             "An app's image is pulled by `catnap up`; this is for the rest.",
-        .examples = "catnap image pull debian:bookworm\ncatnap image build . -t my/app --build-arg VERSION=3\n"
-                    "docker save my/app -o my-app.tar && catnap image import my/app my-app.tar\n"
-                    "catnap image prune --all",
-        .options = OPTION_JSON | OPTION_ALL | OPTION_AGAIN | OPTION_FORCE | OPTION_NAME | OPTION_DOCKERFILE | OPTION_BUILD_ARG |
-                   OPTION_TARGET,
+        .examples =
+            "catnap image pull debian:bookworm\ncatnap image build . -t my/app --build-arg VERSION=3\n"
+            "docker save my/app -o my-app.tar && catnap image import my/app my-app.tar\n"
+            "catnap image prune --all",
+        .options = OPTION_JSON | OPTION_ALL | OPTION_AGAIN | OPTION_FORCE | OPTION_NAME | OPTION_DOCKERFILE |
+                   OPTION_BUILD_ARG | OPTION_TARGET,
         .least = 1,
         .most = 3,
         .kind = WORDS_IMAGES,

@@ -101,14 +101,15 @@ size_t log_stamp(char out[STAMP_BYTES], const char *stream);
 
 /* ---- rootfs.c, veth.c, layers.c: for the launcher ---- */
 int rootfs_host(const char *box, const char *init);
-int rootfs_bring_init(const char *init);          /* into the working directory */
-int rootfs_dir(const char *path, mode_t mode);    /* there already: fine */
+int rootfs_bring_init(const char *init);       /* into the working directory */
+int rootfs_dir(const char *path, mode_t mode); /* there already: fine */
 /* ---- layers.c ---- */
 enum { LAYERS_MAX = 256, GRAFTS_MAX = 32 };
 struct layers {
     char *layers[LAYERS_MAX]; /* directories, top first */
     size_t count;
-    char *grafts[GRAFTS_MAX]; /* directories of this machine that lie below the layers at the same path: "/usr" */
+    char *grafts[GRAFTS_MAX]; /* directories of this machine that lie below the layers at the same path:
+                                 "/usr" */
     size_t graft_count;
     bool writable;
     const char *kept; /* a directory in whose u and w is written, and that stays; NULL: one in the box */

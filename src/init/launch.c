@@ -8,8 +8,8 @@
  * with the daemon: the socket says so.
  *
  * The job: strings, each ended by NUL. "logs=DIR", "layer=DIR"... (top first; none: the host image),
- * "graft=DIR"... (see layers.c), "writable", "upper=DIR" (kept, instead of one in the box), "hostname=NAME", "veth=HOST_NAME HOST_IP OWN_IP"
- * (addresses as numbers), then "exec" and the runtime's arguments. */
+ * "graft=DIR"... (see layers.c), "writable", "upper=DIR" (kept, instead of one in the box), "hostname=NAME",
+ * "veth=HOST_NAME HOST_IP OWN_IP" (addresses as numbers), then "exec" and the runtime's arguments. */
 #include "init.h"
 
 #include <errno.h>

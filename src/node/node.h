@@ -64,7 +64,8 @@ void node_runner_set(struct node *node, const struct node_runner *runner,
 /* A started one of a function with CORE_READY_RUNNER accepts work: `ready` is told, in this call. */
 void node_ready(struct node *node, uint64_t container);
 
-/* Whether this machine has such a GPU, told to containers by CDI: "any", "L4", "H100:2". FAILED_PRECONDITION: why not. */
+/* Whether this machine has such a GPU, told to containers by CDI: "any", "L4", "H100:2". FAILED_PRECONDITION:
+ * why not. */
 must_check struct error *node_gpu_check(const char *gpu);
 
 /* Whether such a function could be run here: image, volumes, program. For a clear answer before anything is

@@ -19,8 +19,8 @@ struct pool_options {
 struct pool *pool_new(const struct pool_options *options);
 void pool_free(struct pool *pool); /* containers stay; tickets must be gone */
 
-/* Brings what an app needs and what takes time: images that are not here. Before pool_app_check. `app` is borrowed until
- * `done`, which comes once, never from within the call. `line`: progress; NULL: not told. */
+/* Brings what an app needs and what takes time: images that are not here. Before pool_app_check. `app` is
+ * borrowed until `done`, which comes once, never from within the call. `line`: progress; NULL: not told. */
 struct pool_prepare;
 struct pool_prepare *pool_app_prepare(struct pool *pool, const struct core_app *app,
                                       void (*line)(void *owner, struct span text),
