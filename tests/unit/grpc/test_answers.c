@@ -89,6 +89,36 @@ static void test_a_sender_is_stopped_and_goes_on_when_the_client_has_room(void *
     end(&world);
 }
 
+static void begin_only(struct world *world, struct grpc_call *call) {
+    (void)world;
+    grpc_call_on_drained(call, on_drained);
+    grpc_call_header_add(call, "x-first", SPAN("head"));
+    grpc_call_begin(call);
+    grpc_call_pause(call, true);
+    grpc_call_read(call, on_message, on_end);
+}
+
+static void test_a_stream_goes_out_as_it_is_made_and_who_was_not_stopped_is_not_told_to_go_on(void **unused) {
+    (void)unused;
+    struct world world;
+    begin(&world, begin_only, (struct grpc_limits){0});
+    start(&world, 1);
+    h2_wait(&world.client, "HEADERS 1\n:status: 200\ncontent-type: application/grpc\nx-first: head\n");
+    assert_true(grpc_call_send(world.call, SPAN("one")));
+    h2_wait(&world.client, "DATA 1 8\n");
+    assert_true(grpc_call_send(world.call, SPAN("two")));
+    h2_wait(&world.client, "DATA 1 8\nDATA 1 8\n");
+    grpc_call_pause(world.call, false);
+    expect(&world, "end");
+    assert_string_equal(world.said.data, "message:x end ");
+    reset(&world, 1, 8);
+    h2_frame(&world.client, NGHTTP2_PING, 0, 0, SPAN("12345678"));
+    h2_wait(&world.client, "PING ack");
+    assert_string_equal(world.said.data, "message:x end ");
+    grpc_call_end(world.call, NULL);
+    end(&world);
+}
+
 static void test_who_waits_for_room_is_told_when_the_client_is_gone(void **unused) {
     (void)unused;
     struct world world;
@@ -134,6 +164,7 @@ int main(void) {
         cmocka_unit_test(test_what_still_comes_for_an_answered_call_is_taken_for_a_while),
         cmocka_unit_test(test_a_call_that_is_released_unanswered_is_reset),
         cmocka_unit_test(test_a_sender_is_stopped_and_goes_on_when_the_client_has_room),
+        cmocka_unit_test(test_a_stream_goes_out_as_it_is_made_and_who_was_not_stopped_is_not_told_to_go_on),
         cmocka_unit_test(test_who_waits_for_room_is_told_when_the_client_is_gone),
         cmocka_unit_test(test_a_deadline_in_the_middle_of_a_message_resets),
         cmocka_unit_test(test_an_answer_that_is_not_taken_by_its_deadline_is_dropped),

@@ -117,6 +117,36 @@ static void test_who_reads_a_call_that_is_gone_already_leaks_nothing(void **unus
     end(&world);
 }
 
+static void read_the_first(struct world *world, struct grpc_call *call) {
+    if (span_is(grpc_call_method(call), "First")) {
+        world->first = call;
+        return;
+    }
+    grpc_call_read_one(world->first, on_done);
+    hold(world, call);
+}
+
+static void test_a_call_that_is_cancelled_before_it_is_told_what_came_is_told_nothing(void **unused) {
+    (void)unused;
+    struct world world;
+    begin(&world, read_the_first, (struct grpc_limits){0});
+    scoped_text struct text all = {0}, block = {0}, other = {0};
+    h2_add_block(&block, H2_POST("First"));
+    h2_add_block(&other, H2_POST("Other"));
+    h2_add_frame(&all, NGHTTP2_HEADERS, 4, 1, text_span(&block));
+    h2_add_frame(&all, NGHTTP2_DATA, 1, 1, SPAN("\0\0\0\0\1x"));
+    h2_add_frame(&all, NGHTTP2_HEADERS, 4, 3, text_span(&other));
+    h2_add_frame(&all, NGHTTP2_RST_STREAM, 0, 1, SPAN("\0\0\0\10"));
+    h2_add_frame(&all, NGHTTP2_DATA, 1, 3, SPAN("\0\0\0\0\1y"));
+    h2_send(&world.client, text_span(&all)); /* all in one read */
+    expect(&world, "done:y");
+    assert_string_equal(world.said.data, "done:y ");
+    assert_int_equal(grpc_server_calls(world.server), 1);
+    grpc_call_answer(world.call, SPAN("z"));
+    h2_wait(&world.client, "HEADERS 3 end\ngrpc-status: 0");
+    end(&world);
+}
+
 static void test_what_came_before_it_is_read_is_kept_and_told_later(void **unused) {
     (void)unused;
     struct world world;
@@ -214,6 +244,10 @@ static void test_request_bytes_in_memory_have_a_bound(void **unused) {
     expect(&world, "the server holds 0 MiB of requests that were not read yet");
     grpc_call_end(world.call, error_new(ERROR_UNAVAILABLE, "full"));
     h2_wait(&world.client, "HEADERS 7 end\n:status: 200\ncontent-type: application/grpc\ngrpc-status: 14");
+    world.on_call = hold; /* what was too much is not held any more */
+    start(&world, 9);
+    expect(&world, "done:x");
+    grpc_call_answer(world.call, SPAN("y"));
     for (uint32_t stream = 1; stream <= 5; stream += 2) reset(&world, stream, 8);
     expect(&world, "CANCELLED CANCELLED CANCELLED");
     assert_int_equal(grpc_server_calls(world.server), 0);
@@ -333,6 +367,7 @@ int main(void) {
         cmocka_unit_test(test_a_server_that_is_freed_tells_its_calls_which_may_outlive_it),
         cmocka_unit_test(test_without_on_cancelled_a_call_that_waits_for_its_message_goes_by_itself),
         cmocka_unit_test(test_who_reads_a_call_that_is_gone_already_leaks_nothing),
+        cmocka_unit_test(test_a_call_that_is_cancelled_before_it_is_told_what_came_is_told_nothing),
         cmocka_unit_test(test_what_came_before_it_is_read_is_kept_and_told_later),
         cmocka_unit_test(test_a_paused_call_takes_one_window_and_no_more_and_its_neighbours_go_on),
         cmocka_unit_test(test_a_reader_may_take_messages_one_by_one),

@@ -117,6 +117,20 @@ static void test_heads_that_are_refused_and_the_connection_goes_on(void **unused
     }
 }
 
+static void test_who_speaks_http_is_answered_in_http(void **unused) {
+    (void)unused;
+    struct world world;
+    begin(&world, (struct grpc_limits){0});
+    h2_hello(&world.client, (struct span){0});
+    h2_head(&world.client, 1, ":method: GET\n:scheme: http\n:path: /\n:authority: here\n", true);
+    h2_wait(&world.client, "DATA 1 23 end");
+    assert_string_equal(world.client.data[0].data, "A gRPC call is a POST.\n");
+    h2_head(&world.client, 3, ":method: HEAD\n:scheme: http\n:path: /\n:authority: here\n", true);
+    h2_wait(&world.client, "HEADERS 3 end\n:status: 405");
+    assert_false(h2_has(&world.client, "grpc-status"));
+    end(&world);
+}
+
 static void test_a_content_type_may_have_more_behind_it(void **unused) {
     (void)unused;
     static const char *const types[] = {"application/grpc", "application/grpc+proto",
@@ -368,6 +382,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_call_whose_bytes_come_one_by_one),
         cmocka_unit_test(test_heads_that_are_refused_and_the_connection_goes_on),
+        cmocka_unit_test(test_who_speaks_http_is_answered_in_http),
         cmocka_unit_test(test_a_content_type_may_have_more_behind_it),
         cmocka_unit_test(test_a_deadline_that_has_passed_ends_the_call_at_once),
         cmocka_unit_test(test_metadata_has_a_bound),

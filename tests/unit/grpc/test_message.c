@@ -204,6 +204,7 @@ static void test_the_first_deadline_is_always_on_top(void **unused) {
         }
         assert_int_equal(dues.count, count);
         if (count > 0) assert_int_equal(dues.heap[1]->at_ms, first_ms);
+        for (size_t i = 2; i <= dues.count; i++) assert_true(dues.heap[i / 2]->at_ms <= dues.heap[i]->at_ms);
     }
     for (size_t i = 0; i < COUNT(waiters); i++)
         due_set(&dues, &waiters[i].due, clock_monotonic_ms() + (int)i % 5);

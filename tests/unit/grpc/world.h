@@ -9,7 +9,7 @@ struct world {
     struct h2 client;
     uint16_t port;
     void (*on_call)(struct world *world, struct grpc_call *call);
-    struct grpc_call *call;
+    struct grpc_call *call, *first; /* call: the latest */
     struct text said; /* what the owner was told, in order */
     bool closed;
 };
