@@ -14,7 +14,8 @@
 
 enum {
     ITEMS_MAX = 2000000,
-    DEPTH_MAX = 1000, LINKS_MAX = 40,
+    DEPTH_MAX = 1000,
+    LINKS_MAX = 40,
     FILE_TIME = 315532800 /* 1980-01-01: files by hash have no time */
 };
 #define BAD(...) error_new(ERROR_INVALID_ARGUMENT, __VA_ARGS__)
@@ -262,8 +263,10 @@ static struct error *gather_one(struct copy *copy, struct origin *origin, const 
     return gather_below(copy, origin, clean, relative, depth);
 }
 
-/* A source that is a link stands for what it points to, inside of its place, under the name that was given. */
-static struct error *follow_links(struct origin *origin, const char *clean, char **ret_real, struct found *ret_found) {
+/* A source that is a link stands for what it points to, inside of its place, under the name that was given.
+ */
+static struct error *follow_links(struct origin *origin, const char *clean, char **ret_real,
+                                  struct found *ret_found) {
     scoped_string char *real = mem_string(clean);
     for (int links = 0; links < LINKS_MAX; links++) {
         origin->look(origin, real, ret_found);
@@ -272,9 +275,10 @@ static struct error *follow_links(struct origin *origin, const char *clean, char
             return NULL;
         }
         const char *slash = strrchr(real, '/');
-        scoped_string char *next = ret_found->link[0] == '/'
-                                       ? mem_string(ret_found->link)
-                                       : mem_printf("%.*s%s", slash ? (int)(slash - real) + 1 : 0, real, ret_found->link);
+        scoped_string char *next =
+            ret_found->link[0] == '/'
+                ? mem_string(ret_found->link)
+                : mem_printf("%.*s%s", slash ? (int)(slash - real) + 1 : 0, real, ret_found->link);
         found_done(ret_found);
         free(take(real));
         TRY_PLAIN(within_clean(next, &real));
@@ -291,7 +295,8 @@ static struct error *source_take(struct copy *copy, struct origin *origin, const
     if (kind == TREE_FILE) item_add(copy, slash ? slash + 1 : clean, &found);
     found_done(&found);
     if (kind == TREE_FILE) return NULL;
-    if (kind != TREE_DIRECTORY) return error_new(ERROR_NOT_FOUND, "there is no %s", *clean ? clean : "context");
+    if (kind != TREE_DIRECTORY)
+        return error_new(ERROR_NOT_FOUND, "there is no %s", *clean ? clean : "context");
     copy->into = true;
     return gather_below(copy, origin, real, "", 0);
 }
@@ -315,7 +320,8 @@ static struct error *pattern_walk(struct copy *copy, struct origin *origin, cons
         scoped_string char *inner = mem_printf("%s%s%s", clean, *clean ? "/" : "", names[i]);
         struct found found;
         origin->look(origin, inner, &found);
-        bool goes_on = found.kind == TREE_DIRECTORY || found.kind == TREE_LINK || (!rest.data && found.kind != TREE_ABSENT);
+        bool goes_on = found.kind == TREE_DIRECTORY || found.kind == TREE_LINK ||
+                       (!rest.data && found.kind != TREE_ABSENT);
         found_done(&found);
         if (goes_on) error = pattern_walk(copy, origin, inner, rest, ret_matches);
     }

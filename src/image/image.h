@@ -150,7 +150,8 @@ struct image_file {
     const char *digest; /* a blob of the store */
     uint32_t mode;      /* permission bits; 0: 0644 */
 };
-struct image_context { /* either, both (a file of the list comes first), or neither: COPY finds nothing then */
+struct image_context { /* either, both (a file of the list comes first), or neither: COPY finds nothing then
+                        */
     const char *directory;
     const struct image_file *files;
     size_t file_count;
@@ -168,7 +169,7 @@ struct image_build {
     const struct image_credentials *credentials; /* for FROM */
     const char *target;                          /* a stage's name or number; NULL: the last */
     const char *name; /* the image's, when it is built; NULL: none (see image_keep) */
-    bool force;         /* nothing comes from the cache */
+    bool force;       /* nothing comes from the cache */
 };
 /* Texts are copied. The error of a failing step names it, its exit code and its last lines. */
 struct image_job *image_build(struct image_store *store, const struct image_build *build,
@@ -193,8 +194,9 @@ must_check struct error *image_alias(struct image_store *store, const char *name
                                      const char *target); /* NULL target: no more */
 must_check struct error *image_remove(struct image_store *store,
                                       const char *name); /* the name; layers go with image_prune */
-/* An image that somebody needs without a name for people; `tag` is the caller's own. NULL id: no longer. */
-must_check struct error *image_keep(struct image_store *store, const char *tag, const char *id);
+/* An image that somebody needs without a name for people; `tag` is the caller's own. `name`: an id, or what
+ * image_find takes (what it means now is kept; `host` and directories need no keeping). NULL: no longer. */
+must_check struct error *image_keep(struct image_store *store, const char *tag, const char *name);
 /* A container lives from it. Cheap: for the way of a wake. */
 void image_use(struct image_store *store, uint64_t container, const char *id);
 void image_unuse(struct image_store *store, uint64_t container);
