@@ -89,7 +89,7 @@ const struct image *image_draft_find(struct image_store *store, const char *base
     key_of(&state, key, full);
     scoped_string char *layer = built_find(store, full);
     if (layer) words_add(&state.layers, layer);
-    scoped_string char *text = image_record_text(&state.config, state.layers, state.host, "built", id);
+    free(image_record_text(&state.config, state.layers, state.host, "built", id)); /* only its id is wanted */
     state_done(&state);
     const struct record *record = layer ? map_get(store->records, span_of(id)) : NULL;
     return record ? &record->image : NULL;

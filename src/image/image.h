@@ -194,8 +194,9 @@ must_check struct error *image_alias(struct image_store *store, const char *name
                                      const char *target); /* NULL target: no more */
 must_check struct error *image_remove(struct image_store *store,
                                       const char *name); /* the name; layers go with image_prune */
-/* An image that somebody needs without a name for people; `tag` is the caller's own. NULL id: no longer. */
-must_check struct error *image_keep(struct image_store *store, const char *tag, const char *id);
+/* An image that somebody needs without a name for people; `tag` is the caller's own. `name`: an id, or what
+ * image_find takes (what it means now is kept; `host` and directories need no keeping). NULL: no longer. */
+must_check struct error *image_keep(struct image_store *store, const char *tag, const char *name);
 /* A container lives from it. Cheap: for the way of a wake. */
 void image_use(struct image_store *store, uint64_t container, const char *id);
 void image_unuse(struct image_store *store, uint64_t container);

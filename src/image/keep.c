@@ -52,9 +52,13 @@ struct error *image_remove(struct image_store *store, const char *name) {
     return NULL;
 }
 
-struct error *image_keep(struct image_store *store, const char *tag, const char *id) {
-    if (id && !map_get(store->records, span_of(id)))
-        return error_new(ERROR_NOT_FOUND, "there is no image %.80s", id);
+struct error *image_keep(struct image_store *store, const char *tag, const char *name) {
+    scoped_string char *id = NULL, *other = NULL, *normal = NULL;
+    if (name && map_get(store->records, span_of(name)))
+        id = mem_string(name);
+    else if (name)
+        TRY_PLAIN(names_follow(store, name, &id, &other, &normal));
+    if (name && !id && !other) return error_new(ERROR_NOT_FOUND, "there is no image %.80s", name);
     free(id ? map_put(store->keeps, span_of(tag), mem_string(id)) : map_remove(store->keeps, span_of(tag)));
     names_save(store, NULL, NULL);
     return NULL;

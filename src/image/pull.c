@@ -7,48 +7,15 @@
  * registry that fails is told and the next place is asked: mirrors first, the registry itself last. Nothing
  * for `stall_ms`: the pull ends with a word about it. Blobs that came stay in pulls/MANIFEST for the next
  * try. */
-#include "ingest.h"
-#include "skopeo.h"
+#include "pull.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/inotify.h>
-#include <sys/stat.h>
-
-enum { LOOK_MS_MAX = 1000, SAY_MS = 5000 };
-
-struct place {               /* where to ask */
-    char *host, *repository; /* HOST/PREFIX/path */
-    bool plain;
-};
-struct pull {
-    struct flight flight;
-    struct reference reference;
-    char *normal, *user, *password;
-    struct place *places;
-    size_t place_count, place;
-    struct skopeo *skopeo;
-    char *auth; /* a file, removed at the end; NULL: none of our own */
-    char manifest_digest[SHA256_HEX_SIZE];
-    struct oci_manifest manifest;
-    struct ingest *ingest;
-    char *dir, *blobs; /* pulls/MANIFEST, .../blobs/sha256 */
-    int notify_fd;
-    struct io_watch *notify;
-    struct io_timer *look;
-    uint64_t seen_bytes, total_bytes;
-    int64_t changed_ms, said_ms;
-    struct error *error; /* of the places that failed */
-    bool cancelled;
-};
 
 static void ask_next_place(struct pull *pull);
 
 /* ---- the end ---- */
 
-static void stop_watching(struct pull *pull) {
+void pull_stop_watching(struct pull *pull) {
     io_watch_free(take(pull->notify));
     scoped_fd_close(&pull->notify_fd);
     pull->notify_fd = -1;
@@ -58,7 +25,7 @@ static void stop_watching(struct pull *pull) {
 
 static void pull_free(struct flight *flight) {
     struct pull *pull = CONTAINER_OF(flight, struct pull, flight);
-    stop_watching(pull);
+    pull_stop_watching(pull);
     if (pull->auth) (void)unlink(pull->auth);
     ingest_free(pull->ingest);
     oci_manifest_done(&pull->manifest);
@@ -73,8 +40,8 @@ static void pull_free(struct flight *flight) {
 }
 
 /* The one way out. */
-static void pull_end(struct pull *pull, struct error *error, char *taken_id) {
-    stop_watching(pull);
+void pull_end(struct pull *pull, struct error *error, char *taken_id) {
+    pull_stop_watching(pull);
     if (pull->dir && (!error || error->code == ERROR_DATA_LOSS)) images_trash(pull->flight.store, pull->dir);
     if (error) error = error_wrap(error, "pull %s", pull->normal);
     flight_end(&pull->flight, error, taken_id);
@@ -88,7 +55,7 @@ static void on_named(void *owner, struct error *error) {
     pull_end(pull, error, id);
 }
 
-static void name_it(struct pull *pull, char *taken_id) {
+void pull_name(struct pull *pull, char *taken_id) {
     names_set(pull->flight.store, pull->normal, taken_id);
     pull->flight.result = taken_id; /* so that it is kept until it is told */
     names_save(pull->flight.store, on_named, pull);
@@ -99,7 +66,7 @@ static bool better_known(enum error_code code) {
 }
 
 /* One place did not have it. Words of all are kept; the code is that of who knew best. */
-static void place_failed(struct pull *pull, struct error *taken_error) {
+void pull_place_failed(struct pull *pull, struct error *taken_error) {
     scoped_string char *text = error_text(taken_error);
     enum error_code code = taken_error->code;
     error_free(taken_error);
@@ -118,7 +85,7 @@ static void place_failed(struct pull *pull, struct error *taken_error) {
 
 /* ---- asking ---- */
 
-static char *address(const struct pull *pull, const char *digest) {
+char *pull_address(const struct pull *pull, const char *digest) {
     const struct place *place = &pull->places[pull->place];
     if (digest) return mem_printf("docker://%s@sha256:%s", place->repository, digest);
     if (pull->reference.digest)
@@ -126,7 +93,7 @@ static char *address(const struct pull *pull, const char *digest) {
     return mem_printf("docker://%s:%s", place->repository, pull->reference.tag);
 }
 
-static void add_common(const struct pull *pull, char ***words, bool source) {
+void pull_add_common(const struct pull *pull, char ***words, bool source) {
     const struct image_store *store = pull->flight.store;
     const char *auth = pull->auth ? pull->auth : store->auth_file;
     if (pull->places[pull->place].plain)
@@ -139,10 +106,10 @@ static void add_common(const struct pull *pull, char ***words, bool source) {
 static void inspect(struct pull *pull, bool config, const char *digest,
                     void (*done)(void *owner, struct error *error, struct span output)) {
     char **words = NULL;
-    scoped_string char *where = address(pull, digest);
+    scoped_string char *where = pull_address(pull, digest);
     words_add(&words, "inspect"), words_add(&words, "--raw");
     if (config) words_add(&words, "--config");
-    add_common(pull, &words, false);
+    pull_add_common(pull, &words, false);
     words_add(&words, where);
     pull->skopeo = skopeo_start(&(struct skopeo_options){.store = pull->flight.store,
                                                          .words = words,
@@ -161,197 +128,6 @@ static struct error *digest_check(struct span bytes, const char *wanted, const c
                      wanted);
 }
 
-/* ---- watching it come ---- */
-
-static uint64_t directory_bytes(const char *path) {
-    uint64_t bytes = 0;
-    struct stat at;
-    DIR *directory = opendir(path);
-    for (struct dirent *entry; directory && (entry = readdir(directory));)
-        if (entry->d_name[0] != '.' &&
-            fstatat(dirfd(directory), entry->d_name, &at, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(at.st_mode))
-            bytes += (uint64_t)at.st_blocks * 512;
-    if (directory) closedir(directory);
-    return bytes;
-}
-
-static void on_look(void *owner) {
-    struct pull *pull = owner;
-    int64_t now_ms = io_now_ms(pull->flight.store->loop), stall_ms = pull->flight.store->stall_ms;
-    scoped_string char *layout = path_join(pull->dir, "layout");
-    uint64_t bytes = directory_bytes(layout) + directory_bytes(pull->blobs);
-    if (bytes != pull->seen_bytes) pull->changed_ms = now_ms;
-    pull->seen_bytes = bytes;
-    if (now_ms - pull->changed_ms >= stall_ms) {
-        skopeo_free(take(pull->skopeo));
-        io_timer_free(take(pull->look));
-        place_failed(pull, error_new(ERROR_DEADLINE_EXCEEDED,
-                                     "it stalled: nothing came for %lld s (%.1f of %.1f MB are here)",
-                                     (long long)(stall_ms + 500) / 1000, (double)bytes / 1e6,
-                                     (double)pull->total_bytes / 1e6));
-        return;
-    }
-    if (now_ms - pull->said_ms >= SAY_MS) {
-        pull->said_ms = now_ms;
-        flight_say(&pull->flight, "%.1f of %.1f MB", (double)bytes / 1e6, (double)pull->total_bytes / 1e6);
-    }
-    io_timer_arm(pull->look, stall_ms / 4 < LOOK_MS_MAX ? stall_ms / 4 : LOOK_MS_MAX);
-}
-
-static void on_notify(void *owner, unsigned events) {
-    struct pull *pull = owner;
-    _Alignas(struct inotify_event) char buffer[4096];
-    (void)events;
-    for (ssize_t got; (got = read(pull->notify_fd, buffer, sizeof buffer)) > 0;)
-        for (char *at = buffer; at < buffer + got;) {
-            const struct inotify_event *event = (const struct inotify_event *)at;
-            at += sizeof *event + event->len;
-            if (event->len > 0) ingest_blob_ready(pull->ingest, event->name);
-            if (pull->flight.ended || pull->notify_fd < 0) return;
-        }
-}
-
-static struct error *watch(struct pull *pull) {
-    pull->notify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (pull->notify_fd < 0 || inotify_add_watch(pull->notify_fd, pull->blobs, IN_MOVED_TO) < 0)
-        return error_errno(errno, "watch %s", pull->blobs);
-    return io_watch_new(pull->flight.store->loop, pull->notify_fd, IO_READABLE, on_notify, pull,
-                        &pull->notify);
-}
-
-/* ---- copying ---- */
-
-static void on_ingested(void *owner, struct error *error, char *taken_id) {
-    struct pull *pull = owner;
-    if (pull->cancelled && !error) {
-        free(take(taken_id));
-        error = error_new(ERROR_CANCELLED, "nobody waits for it any more");
-    }
-    if (error)
-        pull_end(pull, error, NULL);
-    else
-        name_it(pull, taken_id);
-}
-
-static void on_copied(void *owner, struct error *error, struct span output) {
-    struct pull *pull = owner;
-    (void)output;
-    pull->skopeo = NULL;
-    io_timer_free(take(pull->look));
-    if (error) {
-        place_failed(pull, error);
-        return;
-    }
-    for (size_t i = 0; i < pull->manifest.layer_count; i++)
-        ingest_blob_ready(pull->ingest, pull->manifest.layers[i].digest);
-    ingest_finish(pull->ingest);
-}
-
-static void on_copy_line(void *owner, struct span line) {
-    (void)owner, (void)line; /* our own words say more */
-}
-
-/* A hole of the right length: for skopeo the blob is there. */
-static struct error *placeholder(const struct pull *pull, const struct oci_blob *blob) {
-    scoped_string char *path = path_join(pull->blobs, blob->digest);
-    scoped_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    return fd < 0 || ftruncate(fd, (off_t)blob->size_bytes) ? error_errno(errno, "make %s", path) : NULL;
-}
-
-/* What lies there: blobs of a try that was cut off, whole (skopeo renames), and holes of one, which go. */
-static struct error *prepare_blobs(struct pull *pull) {
-    scoped_string char *layout = path_join(pull->dir, "layout");
-    TRY_PLAIN(tree_remove(layout));
-    TRY_PLAIN(dir_make(layout, 0700));
-    TRY_PLAIN(dir_make(pull->blobs, 0700));
-    for (size_t i = 0; i < pull->manifest.layer_count; i++) {
-        const struct oci_blob *blob = &pull->manifest.layers[i];
-        scoped_string char *path = path_join(pull->blobs, blob->digest);
-        struct stat at;
-        if (!ingest_wants(pull->ingest, i))
-            TRY_PLAIN(placeholder(pull, blob));
-        else if (stat(path, &at) == 0 &&
-                 ((uint64_t)at.st_size != blob->size_bytes || (at.st_blocks == 0 && at.st_size > 0)))
-            (void)unlink(path);
-    }
-    return NULL;
-}
-
-static void copy_start(struct pull *pull) {
-    char **words = NULL;
-    struct image_store *store = pull->flight.store;
-    scoped_string char *from = address(pull, pull->manifest_digest),
-                       *to = mem_printf("oci:%s/layout:x", pull->dir);
-    scoped_string char *shared = path_join(pull->dir, "blobs");
-    words_add(&words, "copy"), words_add(&words, "--dest-oci-accept-uncompressed-layers");
-    words_add(&words, "--dest-shared-blob-dir"), words_add(&words, shared);
-    add_common(pull, &words, true);
-    words_add(&words, from), words_add(&words, to);
-    pull->skopeo = skopeo_start(&(struct skopeo_options){
-        .store = store, .words = words, .line = on_copy_line, .done = on_copied, .owner = pull});
-    words_free(words);
-    pull->changed_ms = pull->said_ms = io_now_ms(store->loop);
-    pull->look = io_timer_new(store->loop, on_look, pull);
-    on_look(pull);
-}
-
-static bool dir_taken(const struct pull *pull) {
-    LIST_EACH(node, &pull->flight.store->flights) {
-        struct flight *flight = CONTAINER_OF(node, struct flight, node);
-        const struct pull *other = CONTAINER_OF(flight, struct pull, flight);
-        if (flight->pulls && other != pull && other->dir && strcmp(other->dir, pull->dir) == 0) return true;
-    }
-    return false;
-}
-
-static struct error *copy_begin(struct pull *pull, struct oci_config *config) {
-    struct image_store *store = pull->flight.store;
-    pull->dir = images_path(store, "pulls", pull->manifest_digest);
-    if (dir_taken(pull)) { /* the same image under another name */
-        free(pull->dir);
-        pull->dir = random_id("pull");
-        char *whole = images_path(store, "pulls", pull->dir);
-        free(pull->dir);
-        pull->dir = whole;
-    }
-    pull->blobs = path_join(pull->dir, "blobs/sha256");
-    struct oci_manifest manifest = pull->manifest; /* a copy: we go on naming its blobs */
-    manifest.layers = mem_array(manifest.layer_count + 1, sizeof *manifest.layers);
-    memcpy(manifest.layers, pull->manifest.layers, manifest.layer_count * sizeof *manifest.layers);
-    scoped_string char *repository = reference_repository(&pull->reference);
-    pull->ingest = ingest_new(&(struct ingest_options){
-        .flight = &pull->flight,
-        .taken_blobs = mem_string(pull->blobs),
-        .manifest = &manifest,
-        .config = config,
-        .taken_source = mem_printf("%s@sha256:%s", repository, pull->manifest_digest),
-        .take_blobs = true,
-        .done = on_ingested,
-        .owner = pull,
-    });
-    size_t wanted = ingest_wanted(pull->ingest, &pull->total_bytes);
-    if (wanted == 0) return NULL;
-    flight_say(&pull->flight, "pulling %zu of %zu layers, %.1f MB, from %s", wanted,
-               pull->manifest.layer_count, (double)pull->total_bytes / 1e6, pull->places[pull->place].host);
-    TRY_PLAIN(prepare_blobs(pull));
-    TRY_PLAIN(watch(pull));
-    copy_start(pull);
-    return NULL;
-}
-
-/* Begun already: another place goes on with what is missing. */
-static void copy(struct pull *pull, struct oci_config *config) {
-    struct error *error = NULL;
-    if (pull->ingest)
-        copy_start(pull);
-    else
-        error = copy_begin(pull, config);
-    if (error)
-        pull_end(pull, error, NULL);
-    else if (!pull->skopeo)
-        ingest_finish(pull->ingest);
-}
-
 /* ---- manifest and configuration ---- */
 
 static struct error *config_take(struct pull *pull, struct span output, struct oci_config *config) {
@@ -366,9 +142,9 @@ static void on_config(void *owner, struct error *error, struct span output) {
     pull->skopeo = NULL;
     if (!error) error = config_take(pull, output, &config);
     if (error)
-        place_failed(pull, error);
+        pull_place_failed(pull, error);
     else
-        copy(pull, &config);
+        arrive(pull, &config);
     oci_config_done(&config);
 }
 
@@ -385,7 +161,7 @@ static void on_manifest(void *owner, struct error *error, struct span output) {
         error = error_new(ERROR_INVALID_ARGUMENT, "its index names an index");
     if (error) {
         oci_manifest_done(&manifest);
-        place_failed(pull, error);
+        pull_place_failed(pull, error);
         return;
     }
     if (manifest.is_index) {
@@ -410,7 +186,7 @@ static void ask_next_place(struct pull *pull) {
         return;
     }
     if (pull->ingest) { /* the manifest is known: its blobs are the same everywhere */
-        copy(pull, NULL);
+        arrive(pull, NULL);
         return;
     }
     pull->manifest_digest[0] = '\0';
@@ -443,7 +219,7 @@ static void places_make(struct pull *pull) {
 static void on_cancel(struct flight *flight) {
     struct pull *pull = CONTAINER_OF(flight, struct pull, flight);
     pull->cancelled = true;
-    stop_watching(pull);
+    pull_stop_watching(pull);
     struct error *error = error_new(ERROR_CANCELLED, "nobody waits for it any more");
     if (pull->flight.result)
         error_free(error); /* it is here and being named */

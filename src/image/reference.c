@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 enum { PATH_MAX_BYTES = 255, TAG_MAX_BYTES = 128, DIGEST_HEX = 64 };
+#define OFFICIAL "library/"
 #define BAD(...) error_new(ERROR_INVALID_ARGUMENT, __VA_ARGS__)
 
 static bool lower_or_digit(char c) {
@@ -32,8 +33,8 @@ static bool path_part_good(struct span part) {
     return true;
 }
 
-static bool path_good(struct span path) {
-    if (path.size == 0 || path.size > PATH_MAX_BYTES) return false;
+static bool path_good(struct span path, size_t most) {
+    if (path.size == 0 || path.size > most) return false;
     while (path.data)
         if (!path_part_good(span_cut(&path, '/'))) return false;
     return true;
@@ -103,7 +104,8 @@ struct error *reference_parse(struct span text, struct reference *ret_reference)
     if (span_is(registry, "index.docker.io")) registry = SPAN("docker.io");
     if (!registry_good(registry))
         return BAD("image '" SPAN_FORMAT "': its registry is no host name", SPAN_ARGS(text));
-    if (!path_good(path))
+    bool official = span_is(registry, "docker.io") && !memchr(path.data, '/', path.size);
+    if (!path_good(path, official ? PATH_MAX_BYTES - strlen(OFFICIAL) : PATH_MAX_BYTES))
         return BAD("image '" SPAN_FORMAT
                    "': no name of an image; [registry/]path[:tag][@sha256:digest] in lower case, "
                    "like debian:bookworm",
@@ -113,10 +115,9 @@ struct error *reference_parse(struct span text, struct reference *ret_reference)
     if (digest.data && !digest_good(digest))
         return BAD("image '" SPAN_FORMAT "': its digest is not sha256: and 64 hexadecimal digits",
                    SPAN_ARGS(text));
-    bool official = span_is(registry, "docker.io") && !memchr(path.data, '/', path.size);
     *ret_reference = (struct reference){
         .registry = span_string(registry),
-        .path = mem_printf("%s" SPAN_FORMAT, official ? "library/" : "", SPAN_ARGS(path)),
+        .path = mem_printf("%s" SPAN_FORMAT, official ? OFFICIAL : "", SPAN_ARGS(path)),
         .tag = tag.data      ? span_string(tag)
                : digest.data ? NULL
                              : mem_string("latest"),

@@ -144,6 +144,7 @@ struct skopeo *skopeo_start(const struct skopeo_options *options) {
     skopeo->pipe_fd = ends[0];
     scoped(error) struct error *unwatched =
         io_watch_new(options->store->loop, ends[0], IO_READABLE, on_pipe, skopeo, &skopeo->watch);
+    if (unwatched) log_warn("image", "skopeo is not watched; what it says comes at its end");
     const char **argv = argv_of(options);
     skopeo->child = io_child_start(options->store->loop, &(struct io_child_options){
                                                              .argv = argv,

@@ -10,14 +10,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <sys/xattr.h>
 
 enum { LINKS_MAX = 40 };
-
-static bool opaque(const char *path) {
-    char value = 0;
-    return lgetxattr(path, "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
-}
 
 static enum tree_kind kind_of(const struct stat *at) {
     return S_ISDIR(at->st_mode)   ? TREE_DIRECTORY
@@ -42,7 +36,7 @@ static void place_of_root(const struct tree *tree, struct place *ret_place) {
     *ret_place = (struct place){.dirs = mem_array(tree->count + 1, sizeof *ret_place->dirs)};
     for (size_t i = 0; i < tree->count; i++) {
         ret_place->dirs[ret_place->count++] = mem_string(tree->dirs[i]);
-        if (opaque(tree->dirs[i])) break;
+        if (within_is_opaque(tree->dirs[i])) break;
     }
 }
 
@@ -56,7 +50,7 @@ static void step(struct place *place, struct span name, const char *graft, struc
         struct stat at;
         scoped_string char *path = mem_printf("%s/" SPAN_FORMAT, place->dirs[i], SPAN_ARGS(name));
         if (lstat(path, &at)) continue;
-        cut = !S_ISDIR(at.st_mode) || opaque(path);
+        cut = !S_ISDIR(at.st_mode) || within_is_opaque(path);
         if (within_is_whiteout(&at)) break;
         if (below.count == 0) *ret_node = (struct tree_node){kind_of(&at), at, mem_string(path)};
         if (S_ISDIR(at.st_mode)) below.dirs[below.count++] = take(path);

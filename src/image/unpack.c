@@ -60,11 +60,13 @@ static void attributes_set(int fd, struct archive_entry *entry) {
         if (name && attribute_kept(name)) (void)fsetxattr(fd, name, value, size, 0);
 }
 
-/* The owner before the mode and the capabilities: changing it takes setuid and them away. */
+/* The owner before the mode and the capabilities: changing it takes setuid and them away. EINVAL: in a user
+ * namespace that has no such user; the file stays root's. */
 static int finish_fd(int fd, struct archive_entry *entry) {
     struct timespec times[2];
     times_of(entry, times);
-    if (fchown(fd, (uid_t)archive_entry_uid(entry), (gid_t)archive_entry_gid(entry))) return -1;
+    if (fchown(fd, (uid_t)archive_entry_uid(entry), (gid_t)archive_entry_gid(entry)) && errno != EINVAL)
+        return -1;
     if (fchmod(fd, archive_entry_perm(entry) & 07777)) return -1;
     attributes_set(fd, entry);
     return futimens(fd, times);
@@ -74,7 +76,8 @@ static int finish_link(int parent, const char *name, struct archive_entry *entry
     struct timespec times[2];
     times_of(entry, times);
     if (fchownat(parent, name, (uid_t)archive_entry_uid(entry), (gid_t)archive_entry_gid(entry),
-                 AT_SYMLINK_NOFOLLOW))
+                 AT_SYMLINK_NOFOLLOW) &&
+        errno != EINVAL)
         return -1;
     return utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW);
 }

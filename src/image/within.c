@@ -14,6 +14,7 @@
 
 enum { RETRIES = 64 };
 #define OPAQUE "trusted.overlay.opaque"
+#define OPAQUE_USER "user.overlay.opaque"
 #define BAD(...) error_new(ERROR_INVALID_ARGUMENT, __VA_ARGS__)
 
 struct parent {
@@ -147,11 +148,15 @@ int within_make_whiteout(int parent, const char *name) {
     return mknodat(parent, name, S_IFCHR, makedev(0, 0));
 }
 
+/* In a user namespace the kernel's own attributes cannot be set, and overlay is mounted to read the user's.
+ */
 int within_make_opaque(int directory_fd) {
-    return fsetxattr(directory_fd, OPAQUE, "y", 1, 0);
+    if (fsetxattr(directory_fd, OPAQUE, "y", 1, 0) == 0) return 0;
+    return errno == EPERM || errno == EOPNOTSUPP ? fsetxattr(directory_fd, OPAQUE_USER, "y", 1, 0) : -1;
 }
 
-bool within_is_opaque(int directory_fd) {
+bool within_is_opaque(const char *path) {
     char value = 0;
-    return fgetxattr(directory_fd, OPAQUE, &value, 1) == 1 && value == 'y';
+    if (lgetxattr(path, OPAQUE, &value, 1) == 1) return value == 'y';
+    return lgetxattr(path, OPAQUE_USER, &value, 1) == 1 && value == 'y';
 }

@@ -25,4 +25,4 @@ void within_forget(struct within *within);
 bool within_is_whiteout(const struct stat *at);
 int within_make_whiteout(int parent, const char *name); /* 0 or -1 with errno */
 int within_make_opaque(int directory_fd);
-bool within_is_opaque(int directory_fd);
+bool within_is_opaque(const char *path);

@@ -86,6 +86,7 @@ static bool add_layers(const struct layers *layers, const char *graft, struct op
         add(options, "%s%s", any ? ":" : "lowerdir=", path);
         any = true;
         if (lgetxattr(path, "trusted.overlay.opaque", &opaque, 1) == 1 && opaque == 'y') return false;
+        if (lgetxattr(path, "user.overlay.opaque", &opaque, 1) == 1 && opaque == 'y') return false;
     }
     add(options, "%s%s", any ? ":" : "lowerdir=", graft);
     return true;

@@ -16,10 +16,8 @@ static struct site *site_new(void) {
     struct site *site = NEW(struct site);
     struct house *house = site->house = house_new(NULL);
     scoped_string char *logs = path_join(house->state_dir, "logs");
-    site->node = node_new(&(struct node_options){.loop = house->loop,
-                                                 .host = house->host,
-                                                 .logs_dir = logs,
-                                                 .step_numbers = 1000});
+    site->node = node_new(&(struct node_options){
+        .loop = house->loop, .host = house->host, .logs_dir = logs, .step_numbers = 1000});
     site->lab = (struct lab){.loop = house->loop, .dir = house->dir};
     site->lab.deadline = io_timer_new(house->loop, lab_on_deadline, &site->lab);
     site->lab.options.runner = node_image_runner(site->node);
