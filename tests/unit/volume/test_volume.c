@@ -334,6 +334,33 @@ static void test_a_tree_that_is_missing_comes_back_as_it_was_committed(void **st
     assert_committed(place, volume, "d/ d/a=one l>/anywhere");
 }
 
+/* The disk has lost it: all that reads says so, and a commit makes a good one again. */
+static void test_a_version_that_is_damaged_is_told_and_mended_by_a_commit(void **state) {
+    struct place *place = *state;
+    struct volume *volume = new_volume(place, "data");
+    write_live(volume, "a", "one");
+    assert_ok(commit(place, volume));
+    volume_open(volume, "a", on_content, place);
+    assert_ok(answer(place));
+    close(place->content.fd);
+    scoped_string char *command = mem_printf("find %s/volumes/.content -type f ! -name %s -exec "
+                                             "sh -c 'chmod 600 {} && echo damage >>{}' ';'",
+                                             place->dir, place->content.digest);
+    place_again(place);
+    volume = volume_find(place->volumes, NULL, "data");
+    FILE *shell =
+        popen(command, "re"); /* tidy: allow, because io's child would need the loop that is tested */
+    assert_int_equal(pclose(shell), 0);
+    scoped_text struct text found = {0};
+    assert_error(listed(place, volume, "", true, &found), ERROR_DATA_LOSS, "its bytes are others");
+    assert_error(put(place, volume, "b", "two", false), ERROR_DATA_LOSS, "its bytes are others");
+    assert_error(collect(place), ERROR_DATA_LOSS, "its bytes are others");
+    assert_ok(commit(place, volume));
+    assert_committed(place, volume, "a=one");
+    assert_ok(collect(place));
+    assert_committed(place, volume, "a=one");
+}
+
 static void test_content_that_nothing_uses_is_removed_and_no_other(void **state) {
     struct place *place = *state;
     struct volume *volume = new_volume(place, "data"), *other = new_volume(place, "other");
@@ -407,7 +434,7 @@ static void test_what_waits_is_cancelled_at_the_end(void **state) {
 }
 
 int main(void) {
-    log_level_set(LOG_ERROR);
+    log_level_set((enum log_level)(LOG_ERROR + 1));
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, place_setup, place_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_a_commit_is_what_the_live_tree_was),
@@ -425,6 +452,7 @@ int main(void) {
         TEST(test_a_mounted_volume_without_a_record_is_found_again),
         TEST(test_a_plain_directory_becomes_a_volume),
         TEST(test_a_tree_that_is_missing_comes_back_as_it_was_committed),
+        TEST(test_a_version_that_is_damaged_is_told_and_mended_by_a_commit),
         TEST(test_content_that_nothing_uses_is_removed_and_no_other),
         TEST(test_unused_content_goes_by_itself),
         TEST(test_what_waits_is_cancelled_at_the_end),
