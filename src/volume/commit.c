@@ -49,7 +49,7 @@ static void commit_done(struct op *op) {
 }
 
 static const struct op_kind commit_kind = {
-    .name = "commit", .prepare = commit_prepare, .end = commit_end, .done = commit_done};
+    .name = "commit", .anew = true, .prepare = commit_prepare, .end = commit_end, .done = commit_done};
 
 void volume_commit(struct volume *volume, volume_done *done, void *owner) {
     LIST_EACH(node, &volume->volumes->waiting) {

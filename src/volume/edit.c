@@ -61,9 +61,9 @@ static struct error *remove_change(struct removal *removal, struct tree *change)
     const struct tree *base = removal->op.base;
     struct entry gone = {.path = removal->path, .kind = ENTRY_GONE};
     const struct entry *entry = tree_get(base, span_of(removal->path));
-    if (removal->path[0] && !entry) return error_new(ERROR_NOT_FOUND, "there is no %s", removal->path);
+    if (removal->path[0] && !entry) return error_new(ERROR_NOT_FOUND, "there is no '%s'", removal->path);
     if (!removal->recursive && (!entry || entry->kind == ENTRY_DIRECTORY))
-        return error_new(ERROR_FAILED_PRECONDITION, "%s is a directory; it goes only recursively",
+        return error_new(ERROR_INVALID_ARGUMENT, "%s is a directory; it goes only recursively",
                          removal->path[0] ? removal->path : "/");
     if (entry) {
         tree_add(change, &gone);
@@ -130,7 +130,7 @@ static struct error *copy_one(const struct copy *copy, const char *from, bool in
     scoped_string char *name = span_string(last);
     scoped_string char *to =
         into ? mem_printf("%s%s%s", copy->to, copy->to[0] ? "/" : "", name) : mem_string(copy->to);
-    if (!entry) return error_new(ERROR_NOT_FOUND, "there is no %s", from[0] ? from : "file of that name");
+    if (!entry) return error_new(ERROR_NOT_FOUND, "there is no '%s' to be copied", from);
     if (strcmp(from, to) == 0)
         return error_new(ERROR_INVALID_ARGUMENT, "%s would be copied onto itself", from);
     if (entry->kind != ENTRY_DIRECTORY) {
@@ -139,7 +139,7 @@ static struct error *copy_one(const struct copy *copy, const char *from, bool in
     }
     size_t size = strlen(from), begin, end = tree_below(base, span_of(from), &begin);
     if (!copy->recursive)
-        return error_new(ERROR_FAILED_PRECONDITION, "%s is a directory; it is copied only recursively", from);
+        return error_new(ERROR_INVALID_ARGUMENT, "%s is a directory; it is copied only recursively", from);
     if (strncmp(to, from, size) == 0 && to[size] == '/')
         return error_new(ERROR_INVALID_ARGUMENT, "%s can't be copied into itself", from);
     copy_entry(change, entry, to, "");
@@ -160,7 +160,7 @@ static struct error *copy_work(struct op *op, struct batch *batch) {
     const struct entry *to = tree_resolve(op->base, copy->to, &led_out);
     bool into = copy->to[0] == '\0' || (to && to->kind == ENTRY_DIRECTORY);
     if (!into && copy->count > 1)
-        return error_new(ERROR_FAILED_PRECONDITION,
+        return error_new(ERROR_INVALID_ARGUMENT,
                          "%s is no directory, and several files are to be copied there", copy->to);
     for (size_t i = 0; i < copy->count; i++) TRY_PLAIN(copy_one(copy, copy->from[i], into, change));
     if (change->count == 0) return NULL;

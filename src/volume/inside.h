@@ -214,6 +214,7 @@ struct op {
 struct op_kind {
     const char *name; /* "commit": for errors */
     enum { RECORD_VERSION /* where there is a new one */, RECORD_ALWAYS, RECORD_REMOVED } record;
+    bool anew; /* goes on from nothing where the committed version can't be read */
     struct error *(*begin)(struct op *op);   /* on the loop, at its turn; may be NULL */
     struct error *(*prepare)(struct op *op); /* on a worker; may be NULL */
     void (*end)(struct op *op);              /* on the loop: what follows, good or not; may be NULL */

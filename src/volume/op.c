@@ -73,9 +73,21 @@ static void finish_told(struct op *op) {
 
 /* ---- on a worker ---- */
 
+/* A commit can do without the last one: then it reads all of the live tree. */
+static struct error *load_base(struct op *op) {
+    if (op->base) return NULL;
+    struct error *error = content_tree(&op->volumes->contents, op->volume->now.manifest, &op->base);
+    if (!error || !op->kind->anew) return error;
+    scoped_string char *text = error_text(error);
+    log_error("volume", "%s is committed anew: %s", op->volume->id, text);
+    error_free(error);
+    op->base = tree_new();
+    return NULL;
+}
+
 static struct error *prepare(struct op *op) {
     struct volume *volume = op->volume; /* busy: nobody else has it */
-    if (!op->base) TRY_PLAIN(content_tree(&op->volumes->contents, volume->now.manifest, &op->base));
+    TRY_PLAIN(load_base(op));
     if (volume->pending.tree) {
         scoped_fd int root = -1;
         TRY_PLAIN(live_open(volume->live_path, &root));

@@ -40,7 +40,7 @@ static struct error *list(struct read *read) {
     struct tree *tree = read->tree;
     struct span path = span_of(read->path);
     const struct entry *entry = tree_get(tree, path);
-    if (path.size > 0 && !entry) return error_new(ERROR_NOT_FOUND, "there is no %s", read->path);
+    if (path.size > 0 && !entry) return error_new(ERROR_NOT_FOUND, "there is no '%s'", read->path);
     struct volume_listing *listing = NEW(struct volume_listing);
     listing->recursive = read->recursive;
     if (entry && entry->kind != ENTRY_DIRECTORY) {
@@ -93,7 +93,7 @@ static struct error *open_file(struct read *read) {
         return error_new(ERROR_FAILED_PRECONDITION, "%s is a link that leads out of the volume", read->path);
     if (read->path[0] == '\0' || (entry && entry->kind == ENTRY_DIRECTORY))
         return error_new(ERROR_FAILED_PRECONDITION, "%s is a directory", read->path[0] ? read->path : "/");
-    if (!entry) return error_new(ERROR_NOT_FOUND, "there is no %s", read->path);
+    if (!entry) return error_new(ERROR_NOT_FOUND, "there is no '%s'", read->path);
     read->content.size_bytes = entry->size_bytes;
     read->content.mode = entry->mode;
     read->content.mtime_ms = entry->mtime_ns / 1000000;

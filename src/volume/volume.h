@@ -113,7 +113,7 @@ void volume_put(struct volume *volume, const struct volume_file *files, size_t c
                 void (*done)(void *owner, struct error *error, const struct volume_missing *missing,
                              size_t missing_count),
                 void *owner);
-/* A file, a link, or a directory with all that is in it (`recursive`, else FAILED_PRECONDITION). NOT_FOUND.
+/* A file, a link, or a directory with all that is in it (`recursive`, else INVALID_ARGUMENT). NOT_FOUND.
  */
 void volume_remove(struct volume *volume, const char *path, bool recursive, volume_done *done, void *owner);
 /* As cp does: into `to` where that is a directory, else one source becomes `to`. Directories only with

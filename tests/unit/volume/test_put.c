@@ -267,7 +267,7 @@ static void test_remove(void **state) {
     static const char *const paths[] = {"a", "d/b", "d/c/e", "d-x"};
     for (size_t i = 0; i < COUNT(paths); i++) assert_ok(put(place, volume, paths[i], "", false));
     assert_error(remove_path(place, volume, "none", true), ERROR_NOT_FOUND, "none");
-    assert_error(remove_path(place, volume, "d", false), ERROR_FAILED_PRECONDITION, "recursively");
+    assert_error(remove_path(place, volume, "d", false), ERROR_INVALID_ARGUMENT, "recursively");
     assert_error(remove_path(place, volume, "../a", false), ERROR_INVALID_ARGUMENT, "..");
     assert_ok(remove_path(place, volume, "/a", false));
     assert_ok(remove_path(place, volume, "d/c", true));
@@ -275,7 +275,7 @@ static void test_remove(void **state) {
     assert_live(volume, "a", NULL);
     assert_live(volume, "d/c", NULL);
     assert_live(volume, "d/b", "");
-    assert_error(remove_path(place, volume, "/", false), ERROR_FAILED_PRECONDITION, "/ is a directory");
+    assert_error(remove_path(place, volume, "/", false), ERROR_INVALID_ARGUMENT, "/ is a directory");
     assert_ok(remove_path(place, volume, "/", true));
     assert_committed(place, volume, "");
     assert_live(volume, "d", NULL);
@@ -290,7 +290,7 @@ static void test_copy(void **state) {
     assert_ok(put(place, volume, "bar/deep/er", "two", false));
     assert_ok(copy_path(place, volume, "bar/example.txt", "bar2", false));
     assert_ok(copy_path(place, volume, "bar/example.txt", "bar/deep", false));
-    assert_error(copy_path(place, volume, "bar", "new", false), ERROR_FAILED_PRECONDITION, "recursively");
+    assert_error(copy_path(place, volume, "bar", "new", false), ERROR_INVALID_ARGUMENT, "recursively");
     assert_error(copy_path(place, volume, "bar", "bar/deep/in", true), ERROR_INVALID_ARGUMENT, "into itself");
     assert_error(copy_path(place, volume, "bar2", "/", false), ERROR_INVALID_ARGUMENT, "onto itself");
     assert_error(copy_path(place, volume, "none", "new", false), ERROR_NOT_FOUND, "none");
@@ -298,7 +298,7 @@ static void test_copy(void **state) {
     assert_ok(copy_path(place, volume, "bar", "new", true));
     assert_live(volume, "new/deep/example.txt", "one");
     volume_copy(volume, (const char *const[]){"bar2", "new/deep/er"}, 2, "bar2", false, on_answer, place);
-    assert_error(answer(place), ERROR_FAILED_PRECONDITION, "bar2 is no directory");
+    assert_error(answer(place), ERROR_INVALID_ARGUMENT, "bar2 is no directory");
     volume_copy(volume, (const char *const[]){"bar2", "new/deep/er"}, 2, "bar", false, on_answer, place);
     assert_ok(answer(place));
     scoped_text struct text found = {0};

@@ -1,6 +1,7 @@
 /* The life of volumes: names, commits, what clients read, and what the next daemon finds. */
 #include "place.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <sys/mman.h>
 
@@ -334,6 +335,44 @@ static void test_a_tree_that_is_missing_comes_back_as_it_was_committed(void **st
     assert_committed(place, volume, "d/ d/a=one l>/anywhere");
 }
 
+static void damage_all_but(const struct place *place, const char *digest) {
+    for (unsigned i = 0; i < 256; i++) {
+        scoped_string char *path = mem_printf("%s/volumes/.content/%02x", place->dir, i);
+        DIR *directory = opendir(path);
+        if (!directory) continue;
+        for (struct dirent *entry; (entry = readdir(directory));) {
+            scoped_string char *file = path_join(path, entry->d_name);
+            if (entry->d_name[0] == '.' || strcmp(entry->d_name, digest) == 0) continue;
+            assert_int_equal(chmod(file, 0600), 0);
+            scoped_fd int fd = open(file, O_WRONLY | O_APPEND | O_CLOEXEC);
+            assert_int_equal(write(fd, "damage", 6), 6);
+        }
+        closedir(directory);
+    }
+}
+
+/* The disk has lost it: all that reads says so, and a commit makes a good one again. */
+static void test_a_version_that_is_damaged_is_told_and_mended_by_a_commit(void **state) {
+    struct place *place = *state;
+    struct volume *volume = new_volume(place, "data");
+    write_live(volume, "a", "one");
+    assert_ok(commit(place, volume));
+    volume_open(volume, "a", on_content, place);
+    assert_ok(answer(place));
+    close(place->content.fd);
+    place_again(place);
+    volume = volume_find(place->volumes, NULL, "data");
+    damage_all_but(place, place->content.digest);
+    scoped_text struct text found = {0};
+    assert_error(listed(place, volume, "", true, &found), ERROR_DATA_LOSS, "its bytes are others");
+    assert_error(put(place, volume, "b", "two", false), ERROR_DATA_LOSS, "its bytes are others");
+    assert_error(collect(place), ERROR_DATA_LOSS, "its bytes are others");
+    assert_ok(commit(place, volume));
+    assert_committed(place, volume, "a=one");
+    assert_ok(collect(place));
+    assert_committed(place, volume, "a=one");
+}
+
 static void test_content_that_nothing_uses_is_removed_and_no_other(void **state) {
     struct place *place = *state;
     struct volume *volume = new_volume(place, "data"), *other = new_volume(place, "other");
@@ -407,7 +446,7 @@ static void test_what_waits_is_cancelled_at_the_end(void **state) {
 }
 
 int main(void) {
-    log_level_set(LOG_ERROR);
+    log_level_set((enum log_level)(LOG_ERROR + 1));
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, place_setup, place_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_a_commit_is_what_the_live_tree_was),
@@ -425,6 +464,7 @@ int main(void) {
         TEST(test_a_mounted_volume_without_a_record_is_found_again),
         TEST(test_a_plain_directory_becomes_a_volume),
         TEST(test_a_tree_that_is_missing_comes_back_as_it_was_committed),
+        TEST(test_a_version_that_is_damaged_is_told_and_mended_by_a_commit),
         TEST(test_content_that_nothing_uses_is_removed_and_no_other),
         TEST(test_unused_content_goes_by_itself),
         TEST(test_what_waits_is_cancelled_at_the_end),
