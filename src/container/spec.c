@@ -32,12 +32,18 @@ static void add_mount(json_t *mounts, const char *to, const char *type, const ch
                                             from, "options", list));
 }
 
-/* So that what sizes itself by its limits finds them. v1: its own groups, each where programs look for it. */
+/* So that what sizes itself by its limits finds them. v1: its own groups, each where programs look for it.
+ * v2: the group that is the root in there, which for runtimes that make one of their own lies below the
+ * limits. */
 static void add_cgroups(const struct container *container, json_t *mounts) {
     static const char *const names[CGROUP_CONTROLLERS] = {"memory", "cpu", "pids"};
     const struct cgroup_host *groups = &container->host->groups;
     if (groups->controller_v2[CGROUP_MEMORY]) {
-        add_mount(mounts, "/sys/fs/cgroup", "cgroup", "cgroup", "nosuid,noexec,nodev,relatime,ro");
+        scoped_string char *slot = path_join(groups->unified, container->slot->name);
+        if (container->host->kind == RUNTIME_CRUN)
+            add_mount(mounts, "/sys/fs/cgroup", "cgroup", "cgroup", "nosuid,noexec,nodev,relatime,ro");
+        else
+            add_mount(mounts, "/sys/fs/cgroup", "bind", slot, "bind,nosuid,noexec,nodev,ro");
         return;
     }
     add_mount(mounts, "/sys/fs/cgroup", "tmpfs", "tmpfs", "nosuid,noexec,nodev,mode=755,size=64k,ro");

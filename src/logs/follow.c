@@ -77,6 +77,7 @@ struct error *logs_follow_start(struct io_loop *loop, const struct logs_query *q
     follow->owner = owner;
     follow->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     struct error *failed = follow->fd < 0 ? error_errno(errno, "watch the logs") : NULL;
+    if (!failed) failed = dir_make(follow->dir, 0755); /* what is not there can't be watched */
     if (!failed) failed = io_watch_new(loop, follow->fd, IO_READABLE, on_change, follow, &follow->watch);
     if (failed) {
         logs_follow_free(follow);

@@ -173,7 +173,7 @@ static void test_a_strangers_process_is_left_alone(void **unused) {
     assert_int_equal(waitpid(stranger, NULL, WNOHANG), 0);
     kill(stranger, SIGKILL);
     assert_int_equal(waitpid(stranger, NULL, 0), stranger);
-    assert_false(file_exists(house->run_dir)); /* nothing was left in it, so it went too */
+    assert_false(file_exists(house->run_dir)); /* nothing of the boxes is left */
     house_free(house);
 }
 
