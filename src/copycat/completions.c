@@ -4,6 +4,7 @@
  * not JSON 400; not such a request 422; nothing to complete 400; queue full 503; too slow 408; client gone:
  * computing stops, nobody is told. A failure of the engine is 200 with an empty text, as clients of Tabby
  * know it; the log tells why. */
+#include "accounts.h"
 #include "inside.h"
 
 #include <stdio.h>
@@ -15,6 +16,7 @@ struct call {
     struct completion_request *request;
     struct completion *completion; /* NULL: not begun */
     struct io_timer *timer;
+    struct visitor visitor;
     bool gone, timed_out;
 };
 
@@ -103,6 +105,15 @@ static void on_done(void *owner, struct completion_end *end) {
     json_object_set_new(root, "mode",
                         json_string(call->request->next_edit ? "next_edit_suggestion" : "standard"));
     scoped_string char *body = json_dumps(root, JSON_COMPACT);
+    const struct completed completed = {
+        .visitor = call->visitor,
+        .id = span_of(id),
+        .user_agent = http_exchange_header(call->exchange, "user-agent"),
+        .request = call->request,
+        .prompt = end->prompt ? text_span(&end->prompt->whole) : (struct span){0},
+        .text = error ? (struct span){0} : end->text,
+    };
+    events_completion(call->serve, &completed);
     answer(call, 200, "application/json", span_of(body));
 }
 
@@ -150,20 +161,15 @@ static void on_body(struct http_exchange *exchange, struct span body, struct err
     io_timer_arm(call->timer, COMPLETION_TIMEOUT_MS);
 }
 
-static bool is_json(struct span type) {
-    struct span rest = type, media = span_trim(span_cut(&rest, ';'));
-    return span_is_nocase(media, "application/json") ||
-           (media.size > 17 && span_starts(media, "application/") && span_ends(media, "+json"));
-}
-
 void completions_answer(struct serve *serve, struct http_exchange *exchange) {
     struct call *call = NEW(struct call);
     call->serve = serve;
     call->exchange = exchange;
     if (!serve->engine) return answer(call, 501, NULL, SPAN(""));
-    if (!is_json(http_exchange_header(exchange, "content-type")))
+    if (!rest_is_json(http_exchange_header(exchange, "content-type")))
         return answer(call, 415, "text/plain; charset=utf-8",
                       SPAN("Expected request with `Content-Type: application/json`"));
+    call->visitor = accounts_visitor(serve, exchange);
     http_exchange_owner_set(exchange, call);
     http_exchange_on_gone(exchange, on_gone);
     http_exchange_read_all(exchange, BODY_BYTES_MAX, on_body);

@@ -45,7 +45,7 @@ void health_answer(struct serve *serve, struct http_exchange *exchange) {
                         json_pack("{s:s,s:s,s:s,s:s}", "build_date", "", "build_timestamp", "", "git_sha",
                                   "0000000000000000000000000000000000000000", "git_describe",
                                   "v" TABBY_VERSION));
-    json_object_set_new(root, "webserver", json_false());
+    json_object_set_new(root, "webserver", json_boolean(!serve->arguments->no_webserver));
     scoped_string char *body = json_dumps(root, JSON_COMPACT);
     rest_answer(serve, ROUTE_HEALTH, exchange, 200, "application/json", span_of(body));
 }

@@ -33,6 +33,7 @@ enum route {
     ROUTE_EVENTS,
     ROUTE_MODELS,
     ROUTE_SETTING,
+    ROUTE_GRAPHQL,
     ROUTE_METRICS,
     ROUTES
 };
@@ -46,6 +47,7 @@ struct serve {
     struct io_loop *loop;
     const struct arguments *arguments;
     struct places places;
+    struct accounts *accounts; /* accounts.h */
     struct http_server *server;
     struct model *model; /* NULL: no completion model */
     struct engine *engine;
@@ -83,6 +85,8 @@ void rest_on_request(void *owner, struct http_exchange *exchange);
 void rest_answer(struct serve *serve, enum route route, struct http_exchange *exchange, int status,
                  const char *content_type, struct span body);
 void rest_count(struct serve *serve, enum route route, int status);
+bool rest_is_json(struct span content_type);
+bool rest_has_chat(const struct serve *serve);
 
 /* ---- one file a route ---- */
 void health_answer(struct serve *serve, struct http_exchange *exchange);

@@ -1,5 +1,6 @@
 /* Routes: which path and method is whose, and what all answers have in common (CORS, counting, what is not
  * there). */
+#include "accounts.h"
 #include "inside.h"
 
 #include <stdlib.h>
@@ -15,19 +16,16 @@ static void no_chat(struct serve *serve, struct http_exchange *exchange) {
                 SPAN("there is no chat model in this server"));
 }
 
-static void no_events(struct serve *serve, struct http_exchange *exchange) {
-    rest_answer(serve, ROUTE_EVENTS, exchange, 501, "text/plain; charset=utf-8",
-                SPAN("events are not kept by this server"));
-}
-
 static void models(struct serve *serve, struct http_exchange *exchange) {
     rest_answer(serve, ROUTE_MODELS, exchange, 200, "application/json",
                 SPAN("{\"completion\":null,\"chat\":null}"));
 }
 
 static void setting(struct serve *serve, struct http_exchange *exchange) {
+    bool disabled = account_telemetry_disabled(serve->accounts->account);
     rest_answer(serve, ROUTE_SETTING, exchange, 200, "application/json",
-                SPAN("{\"disable_client_side_telemetry\":false}"));
+                disabled ? SPAN("{\"disable_client_side_telemetry\":true}")
+                         : SPAN("{\"disable_client_side_telemetry\":false}"));
 }
 
 static const struct entry entries[] = {
@@ -35,11 +33,23 @@ static const struct entry entries[] = {
     {"/v1/completions", "POST", ROUTE_COMPLETIONS, completions_answer},
     {"/v1/chat/completions", "POST", ROUTE_CHAT, no_chat},
     {"/v1beta/chat/completions", "POST", ROUTE_CHAT, no_chat},
-    {"/v1/events", "POST", ROUTE_EVENTS, no_events},
+    {"/v1/events", "POST", ROUTE_EVENTS, events_answer},
     {"/v1beta/models", "GET,HEAD", ROUTE_MODELS, models},
     {"/v1beta/server_setting", "GET,HEAD", ROUTE_SETTING, setting},
     {"/metrics", "GET,HEAD", ROUTE_METRICS, metrics_answer},
+    {"/graphql", "POST", ROUTE_GRAPHQL, graphql_answer}, /* GET: a page */
 };
+
+bool rest_is_json(struct span content_type) {
+    struct span rest = content_type, media = span_trim(span_cut(&rest, ';'));
+    return span_is_nocase(media, "application/json") ||
+           (media.size > 17 && span_starts(media, "application/") && span_ends(media, "+json"));
+}
+
+bool rest_has_chat(const struct serve *serve) {
+    (void)serve;
+    return false;
+}
 
 void rest_count(struct serve *serve, enum route route, int status) {
     int class = status / 100;
@@ -75,11 +85,11 @@ void rest_on_request(void *owner, struct http_exchange *exchange) {
     const struct entry *entry = NULL;
     for (size_t i = 0; i < COUNT(entries) && !entry; i++)
         if (span_is(path, entries[i].path)) entry = &entries[i];
-    if (!entry) {
-        const char *const fields[] = {"content-type", "application/json", NULL};
-        http_respond(exchange, 404, fields, SPAN("{\"error\":\"there is nothing at this path\"}"));
-        return;
-    }
+    if (entry && entry->route == ROUTE_GRAPHQL &&
+        (!listed("POST,OPTIONS", method) || !serve->accounts->schema))
+        entry = NULL;
+    if (!entry) return web_answer(serve, exchange);
+    bool is_open = entry->route == ROUTE_METRICS || entry->route == ROUTE_GRAPHQL;
     if (span_is(method, "OPTIONS") && entry->route != ROUTE_METRICS) {
         const char *const fields[] = {"access-control-allow-origin",
                                       "*",
@@ -89,6 +99,8 @@ void rest_on_request(void *owner, struct http_exchange *exchange) {
                                       "*",
                                       NULL};
         http_respond(exchange, 200, fields, SPAN(""));
+    } else if (!is_open && !accounts_admit(serve, entry->route, exchange)) {
+        return;
     } else if (!listed(entry->methods, method)) {
         const char *const fields[] = {"allow", entry->methods, NULL};
         rest_count(serve, entry->route, 405);

@@ -2,6 +2,7 @@
  *
  *   model found -> socket bound -> model loaded -> listening, banner, READY=1 -> SIGTERM or SIGINT -> last
  * answers -> exit 0 SIGUSR1 says that we are about to sleep: the weights' pages go back to the system. */
+#include "accounts.h"
 #include "inside.h"
 
 #include <malloc.h>
@@ -47,8 +48,12 @@ static void stop(struct serve *serve, int status) {
     io_loop_stop(serve->loop);
 }
 
-static void on_closed(void *owner) {
+static void on_idle(void *owner) {
     stop(owner, 0);
+}
+
+static void on_closed(void *owner) {
+    accounts_when_idle(owner, on_idle, owner);
 }
 
 static void on_end_signal(void *owner, int signo) {
@@ -91,6 +96,7 @@ static struct error *prepare(struct serve *serve) {
     TRY_PLAIN(device_check(arguments->device));
     TRY(dir_make(serve->places.root, 0700), "TABBY_ROOT");
     chmod(serve->places.root, 0700);
+    TRY_PLAIN(accounts_open(serve));
     if (arguments->chat_model)
         log_warn("copycat", "--chat-model %s: chat is not built yet; its routes answer 501",
                  arguments->chat_model);
@@ -130,12 +136,12 @@ static void load(struct serve *serve) {
 int serve_run(const struct arguments *arguments) {
     struct serve serve = {.arguments = arguments, .listen_fd = -1};
     places_read(&serve.places);
+    signal(SIGPIPE, SIG_IGN);
+    scoped(io_loop) struct io_loop *loop = serve.loop = io_loop_new();
     struct error *error = prepare(&serve);
     if (error) {
         serve.exit_status = failed(error);
     } else {
-        signal(SIGPIPE, SIG_IGN);
-        scoped(io_loop) struct io_loop *loop = serve.loop = io_loop_new();
         serve.on_term = io_signal_new(loop, SIGTERM, on_end_signal, &serve);
         serve.on_interrupt = io_signal_new(loop, SIGINT, on_end_signal, &serve);
         serve.on_doze = io_signal_new(loop, SIGUSR1, on_doze_signal, &serve);
@@ -148,6 +154,7 @@ int serve_run(const struct arguments *arguments) {
         io_signal_free(serve.on_interrupt);
         io_signal_free(serve.on_doze);
     }
+    accounts_free(&serve);
     scoped_fd_close(&serve.listen_fd);
     model_free(serve.model);
     places_done(&serve.places);

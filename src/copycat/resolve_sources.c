@@ -1,0 +1,136 @@
+/* GraphQL: repositories by git URL, and what of them a user may ask about. */
+#include "resolve.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+
+static bool is_name(const char *name) {
+    if (!isalpha((unsigned char)*name) || !name[1]) return false;
+    for (const char *c = name; *c; c++)
+        if (!isalnum((unsigned char)*c) && !strchr("_.-", *c)) return false;
+    return true;
+}
+
+/* A URL with a scheme; a path of ours is named by file://. */
+static bool is_git_url(const char *url) {
+    const char *colon = strstr(url, "://");
+    if (!colon || colon == url || !colon[3]) return false;
+    for (const char *c = url; c < colon; c++)
+        if (!isalnum((unsigned char)*c) && !strchr("+.-", *c)) return false;
+    for (const char *c = url; *c; c++)
+        if ((unsigned char)*c <= ' ' || *c == 0x7f) return false;
+    return true;
+}
+
+/* refs as the clients want them; commits are known to whoever reads the repository, which nobody does here
+ * yet. */
+static json_t *references(const json_t *names) {
+    json_t *array = json_array();
+    size_t i;
+    json_t *name;
+    json_array_foreach(names, i, name)
+        json_array_append_new(array, json_pack("{s:O,s:s}", "name", name, "commit", ""));
+    return array;
+}
+
+static char *source_id(const json_t *repository) {
+    return mem_printf("git:%s", json_string_value(json_object_get(repository, "id")));
+}
+
+static struct error *repositories(struct graphql_call *call, json_t **ret) {
+    struct account_page page;
+    size_t i;
+    json_t *edge;
+    TRY_PLAIN(check_admin(call));
+    argument_page(call, &page);
+    TRY_PLAIN(check_page(&page));
+    TRY_PLAIN(account_repositories(asker_of(call)->account, &page, ret));
+    json_array_foreach(json_object_get(*ret, "edges"), i, edge) {
+        json_t *node = json_object_get(edge, "node");
+        scoped_string char *source = source_id(node);
+        json_object_set_new(node, "sourceId", json_string(source));
+        json_object_set_new(node, "refs", references(json_object_get(node, "refs")));
+    }
+    return NULL;
+}
+
+/* Those that the user may read. */
+static struct error *readable(struct graphql_call *call, json_t **ret) {
+    const struct account_page all = {.first = -1, .last = -1};
+    scoped_json json_t *list = NULL, *array = json_array();
+    size_t i;
+    json_t *edge;
+    TRY_PLAIN(check_claims(call));
+    TRY_PLAIN(account_repositories(asker_of(call)->account, &all, &list));
+    json_array_foreach(json_object_get(list, "edges"), i, edge) {
+        bool may = false;
+        json_t *node = json_object_get(edge, "node"), *url = json_object_get(node, "gitUrl");
+        scoped_string char *source = source_id(node);
+        TRY_PLAIN(account_may_read(asker_of(call)->account, asker_of(call)->who.user, source, &may));
+        if (!may) continue;
+        json_array_append_new(array,
+                              json_pack("{s:s,s:s,s:s,s:s,s:O,s:O,s:s,s:O,s:o}", "__typename", "Repository",
+                                        "id", source, "sourceId", source, "sourceKind", "GIT", "sourceName",
+                                        url, "name", json_object_get(node, "name"), "kind", "GIT", "gitUrl",
+                                        url, "refs", references(json_object_get(node, "refs"))));
+    }
+    *ret = json_incref(array);
+    return NULL;
+}
+
+static struct error *context_info(struct graphql_call *call, json_t **ret) {
+    json_t *sources = NULL;
+    TRY_PLAIN(readable(call, &sources));
+    *ret = json_pack("{s:o}", "sources", sources);
+    return NULL;
+}
+
+static struct error *add(struct graphql_call *call, json_t **ret) {
+    const char *name = argument_string(call, "name"), *url = argument_string(call, "gitUrl");
+    char id[ACCOUNT_ID_SIZE];
+    int64_t row = 0;
+    TRY_PLAIN(check_admin(call));
+    json_t *complaints = json_array();
+    if (!is_name(name))
+        json_array_append_new(complaints,
+                              json_pack("{s:s,s:s}", "path", "name", "message", "Invalid repository name"));
+    if (!is_git_url(url))
+        json_array_append_new(complaints,
+                              json_pack("{s:s,s:s}", "path", "gitUrl", "message", "Invalid Git URL"));
+    TRY_PLAIN(check_input(call, complaints));
+    TRY_PLAIN(account_repository_add(asker_of(call)->account, name, url,
+                                     json_object_get(call->arguments, "refs"), &row));
+    account_id(row, id);
+    *ret = json_string(id);
+    return NULL;
+}
+
+static struct error *update(struct graphql_call *call, json_t **ret) {
+    int64_t row;
+    TRY_PLAIN(check_admin(call));
+    TRY_PLAIN(argument_row(call, "id", &row));
+    TRY_PLAIN(
+        account_repository_refs_set(asker_of(call)->account, row, json_object_get(call->arguments, "refs")));
+    *ret = json_true();
+    return NULL;
+}
+
+static struct error *remove_one(struct graphql_call *call, json_t **ret) {
+    int64_t row;
+    bool removed = false;
+    TRY_PLAIN(check_admin(call));
+    TRY_PLAIN(argument_row(call, "id", &row));
+    TRY_PLAIN(account_repository_remove(asker_of(call)->account, row, &removed));
+    *ret = json_boolean(removed);
+    return NULL;
+}
+
+const struct graphql_resolver resolve_sources[] = {
+    {"Query.gitRepositories", repositories},
+    {"Query.repositoryList", readable},
+    {"Query.contextInfo", context_info},
+    {"Mutation.createGitRepository", add},
+    {"Mutation.updateGitRepository", update},
+    {"Mutation.deleteGitRepository", remove_one},
+    {NULL, NULL},
+};
