@@ -156,7 +156,8 @@ static struct error *count_all(struct log *log, struct list *entries) {
     struct error *error = sql ? sql_run(sql, "PRAGMA synchronous = NORMAL") : NULL;
     if (sql && !error) error = store_all(log, sql, entries);
     if (sql && error) sql_rollback(sql);
-    scoped(error) struct error *unsafe = sql ? sql_run(sql, "PRAGMA synchronous = FULL") : NULL;
+    if (sql)
+        error_free(sql_run(sql, "PRAGMA synchronous = FULL")); /* a setting of the connection: cannot fail */
     account_let_go(log->account);
     return error;
 }

@@ -48,9 +48,10 @@ struct error *account_settings(struct account *account, json_t **ret_settings) {
 bool account_telemetry_disabled(struct account *account) {
     int64_t disabled = 0;
     if (!account->reader) return false;
-    scoped(error) struct error *error =
-        sql_number(account->reader, 0, &disabled,
-                   "SELECT security_disable_client_side_telemetry FROM server_setting WHERE id = 1", "");
+    error_free(/* unread: as it is without the row */
+               sql_number(account->reader, 0, &disabled,
+                          "SELECT security_disable_client_side_telemetry FROM server_setting WHERE id = 1",
+                          ""));
     return disabled != 0;
 }
 
