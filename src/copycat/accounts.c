@@ -21,7 +21,8 @@ static uint32_t limit(void) {
 
 static void tell_about_secret(void) {
     fputs("\n  JWT secret is not set\n\n"
-          "  One is made for this process only: access tokens that scripts hold end with it (the page renews its own,\n"
+          "  One is made for this process only: access tokens that scripts hold end with it (the page renews "
+          "its own,\n"
           "  tokens of editors go on). Set TABBY_WEBSERVER_JWT_TOKEN_SECRET to a UUID to keep them.\n\n",
           stderr);
 }
