@@ -14,9 +14,9 @@ function name(me, refresh) {
 
 function password() {
   return card("h-password", "Password", form([
-    { name: "oldPassword", label: "The one you have", type: "password", autocomplete: "current-password" },
-    { name: "newPassword1", label: "New one", type: "password", autocomplete: "new-password" },
-    { name: "newPassword2", label: "The same again", type: "password", autocomplete: "new-password" }], "Change", async (values, element) => {
+    { name: "oldPassword", label: "Current password", type: "password", autocomplete: "current-password" },
+    { name: "newPassword1", label: "New password", type: "password", autocomplete: "new-password" },
+    { name: "newPassword2", label: "Repeat new password", type: "password", autocomplete: "new-password" }], "Change", async (values, element) => {
     await ask("mutation($i: PasswordChangeInput!) { passwordChange(input: $i) }", { i: values });
     element.reset();
     say("Changed. Other sessions are signed out");

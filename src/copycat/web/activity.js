@@ -1,6 +1,6 @@
 // Activity: completions by day and by language, how many were shown and how many taken.
 import { ask } from "/assets/api.js";
-import { h, show, table } from "/assets/dom.js";
+import { $, h, show, table } from "/assets/dom.js";
 
 const DAY = 24 * 3600 * 1000;
 const SVG = "http://www.w3.org/2000/svg";
@@ -37,8 +37,11 @@ function nice(most) {
   return [1, 2, 5, 10].map((n) => n * power).find((n) => n >= most);
 }
 
+// How wide a plot is drawn, so that its text has the size of other small text.
+const room = () => Math.max(320, Math.min(1050, $("main").clientWidth - 82));
+
 function byDay(days) {
-  const width = 900, height = 240, left = 40, right = 44, top = 12, bottom = 24;
+  const width = room(), height = 240, left = 40, right = 44, top = 12, bottom = 24;
   const inner = width - left - right, tall = height - top - bottom, step = inner / days.length;
   const most = nice(Math.max(1, ...days.map((day) => day.views)));
   const y = (value) => top + tall * (1 - value / most);
@@ -52,7 +55,7 @@ function byDay(days) {
     s("line", { class: "grid-line", x1: left, x2: width - right, y1: y(part * most), y2: y(part * most) }),
     s("text", { x: left - 8, y: y(part * most) + 4, "text-anchor": "end" }, String(Math.round(part * most))),
     s("text", { x: width - right + 8, y: y(part * most) + 4 }, percent(part))));
-  const every = Math.ceil(days.length / 8);
+  const every = Math.ceil(days.length / Math.max(2, Math.floor(inner / 90)));
   const names = days.map((day, i) => [day, i]).filter(([, i]) => i % every === 0).map(([day, i]) =>
     s("text", { x: left + i * step + step / 2, y: height - 6, "text-anchor": "middle" }, short(day.ms)));
   const points = days.map((day, i) => [day, i]).filter(([day]) => day.views)
@@ -63,7 +66,7 @@ function byDay(days) {
 }
 
 function byLanguage(languages) {
-  const width = 900, row = 30, left = 130, right = 170, inner = width - left - right;
+  const width = room(), row = 30, left = 120, right = 140, inner = width - left - right;
   const most = Math.max(1, ...languages.map((language) => language.views));
   const bars = languages.map((language, i) => {
     const y = i * row + 5, size = (value) => Math.max((inner * value) / most, value ? 2 : 0);
@@ -97,7 +100,6 @@ function picture(data) {
       tile("Acceptance rate", total.views ? percent(rate(total)) : "–"), tile("Chats", sum(data.chatDailyStats, "chats"))),
     h("section", { class: "card", "aria-labelledby": "h-days" }, h("h2", { id: "h-days" }, "By day"), byDay(days), key(),
       details("The same as a table", table(headings("Day"), days.filter((d) => d.completions || d.views).map((d) => cells(short(d.ms), d))))),
-    h("p", {}),
     h("section", { class: "card", "aria-labelledby": "h-languages" }, h("h2", { id: "h-languages" }, "By language"),
       languages.length ? [byLanguage(languages), details("The same as a table", table(headings("Language"), languages.map((l) => cells(l.name, l))))]
         : h("p", { class: "quiet" }, "Nothing yet. It begins with the first completion in an editor."))];
@@ -106,19 +108,26 @@ function picture(data) {
 export async function activity(me) {
   chosen.user ??= me.isAdmin ? "" : me.id;
   const users = me.isAdmin ? (await ask("{ users { edges { node { id email name } } } }")).users.edges.map((edge) => edge.node) : [];
-  const place = h("div", {});
+  const place = h("div", { class: "stack" });
+  let data = null;
   const draw = async () => {
     const midnight = Math.floor(Date.now() / DAY) * DAY;
     const variables = { start: new Date(midnight - (chosen.days - 1) * DAY).toISOString(), end: new Date(midnight + DAY).toISOString(),
       users: chosen.user ? [chosen.user] : [] };
-    place.replaceChildren(...picture(await ask(QUERY, variables)));
+    data = await ask(QUERY, variables);
+    place.replaceChildren(...picture(data));
   };
+  const resized = () => {
+    if (!place.isConnected) removeEventListener("resize", resized);
+    else if (data) place.replaceChildren(...picture(data));
+  };
+  addEventListener("resize", resized);
   const choice = (id, label, value, options, take) => [h("label", { for: id, class: "small" }, label),
     h("select", { id, onchange: (event) => { take(event.target.value); draw(); } },
       options.map(([v, text]) => h("option", { value: v, selected: String(v) === String(value) }, text)))];
-  show("Activity", [h("div", { class: "row" },
+  show("Activity", [h("div", { class: "row filters" },
     choice("period", "Period", chosen.days, [[7, "7 days"], [30, "30 days"], [90, "90 days"], [365, "a year"]], (v) => { chosen.days = Number(v); }),
     me.isAdmin && choice("whose", "Of", chosen.user, [["", "everybody"], ...users.map((u) => [u.id, u.name || u.email])], (v) => { chosen.user = v; })),
-  h("p", {}), place]);
+  place]);
   await draw();
 }

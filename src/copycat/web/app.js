@@ -61,7 +61,7 @@ const email = { name: "email", label: "E-mail", type: "email", autocomplete: "us
 const passwords = [
   { name: "password1", label: "Password", type: "password", autocomplete: "new-password",
     hint: "8 to 20 characters: a lower and an upper case letter, a digit, a special one." },
-  { name: "password2", label: "The same again", type: "password", autocomplete: "new-password" },
+  { name: "password2", label: "Repeat password", type: "password", autocomplete: "new-password" },
 ];
 const REGISTER = `mutation($email: String!, $password1: String!, $password2: String!, $name: String!, $code: String) {
   register(email: $email, password1: $password1, password2: $password2, name: $name, invitationCode: $code) { accessToken refreshToken } }`;

@@ -15,7 +15,7 @@ const button = (text, label, act, kind = "plain") => h("button", { type: "button
 
 function role(user) {
   return [h("span", { class: "mark" }, user.isOwner ? "owner" : user.isAdmin ? "admin" : "member"),
-    user.active ? null : [" ", h("span", { class: "mark off" }, "put out")]].flat();
+    user.active ? null : [" ", h("span", { class: "mark off" }, "deactivated")]].flat();
 }
 
 function actions(user, me, again) {
@@ -33,12 +33,12 @@ function actions(user, me, again) {
   return h("div", { class: "row" },
     user.active && button(user.isAdmin ? "Make member" : "Make admin", `Change the role of ${user.email}`, set("updateUserRole", "Boolean", "isAdmin", !user.isAdmin)),
     user.active && button("Password link", `Copy a link with which ${user.email} sets a new password`, reset),
-    button(user.active ? "Put out" : "Let in", `${user.active ? "Put out" : "Let in"} ${user.email}`,
+    button(user.active ? "Deactivate" : "Activate", `${user.active ? "Deactivate" : "Activate"} ${user.email}`,
       set("updateUserActive", "Boolean", "active", !user.active), user.active ? "plain danger" : "plain"));
 }
 
 export async function team(me) {
-  const place = h("div", {});
+  const place = h("div", { class: "stack" });
   const again = async () => {
     const users = nodes((await ask(USERS)).users);
     const invitations = me.isAdmin ? nodes((await ask(INVITATIONS)).invitations) : [];
@@ -46,7 +46,7 @@ export async function team(me) {
       table(["Name", "E-mail", "Role", "Since", ""], users.map((user) =>
         [user.name || "–", user.email, h("span", {}, role(user)), day(user.createdAt), actions(user, me, again)])));
     if (!me.isAdmin) return place.replaceChildren(people);
-    const invite = form([{ name: "email", label: "E-mail of who is to come", type: "email" }], "Invite", async (values, element) => {
+    const invite = form([{ name: "email", label: "E-mail to invite", type: "email" }], "Invite", async (values, element) => {
       await ask("mutation($email: String!) { createInvitation(email: $email) }", values);
       element.reset();
       await again();
@@ -54,12 +54,12 @@ export async function team(me) {
     });
     const open = invitations.length
       ? invitations.map((one) => h("div", {}, copyField(`Link for ${one.email}`, link(one.code)),
-        button("Take back", `Take back the invitation of ${one.email}`, async () => {
+        button("Revoke", `Revoke the invitation of ${one.email}`, async () => {
           await ask("mutation($id: ID!) { deleteInvitation(id: $id) }", { id: one.id });
           await again();
         }, "plain danger")))
       : h("p", { class: "quiet" }, "Nobody is invited at the moment.");
-    place.replaceChildren(people, h("p", {}), h("section", { class: "card", "aria-labelledby": "h-invitations" },
+    place.replaceChildren(people, h("section", { class: "card", "aria-labelledby": "h-invitations" },
       h("h2", { id: "h-invitations" }, "Invitations"),
       h("p", { class: "quiet small" }, "This server sends no mail: copy the link and send it yourself. It works once, for that address."),
       open, invite));
