@@ -1,126 +1,11 @@
-"""The page in a real browser (headless Chromium): what a person does with mouse, keyboard or a screen reader, and what the
-editor does that shows the chat in a frame."""
+"""The page in a real browser: what a person does with mouse, keyboard or a screen reader."""
 
-import http.server
 import json
 import re
-import shutil
-import threading
 
 import pytest
-from test_accounts import PASSWORD, Accounts
-
-selenium = pytest.importorskip("selenium", reason="python3-selenium is not installed")
-from selenium import webdriver  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromium-driver are not installed")
-
-
-def browser_new(*arguments):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-proxy-server",
-                     "--window-size=1200,900", "--lang=en", *arguments]:
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    return webdriver.Chrome(service=Service(DRIVER), options=options)
-
-
-class Page:
-    """What a user sees and touches: things are found by the words on them."""
-
-    def __init__(self, browser, server):
-        self.browser, self.server = browser, server
-
-    def open(self, path="/"):
-        self.browser.get(self.server.url + path)
-        return self
-
-    def wait(self, truth, what):
-        return WebDriverWait(self.browser, 60).until(lambda _: truth(), what)
-
-    def heading(self, text):
-        self.wait(lambda: self.browser.execute_script("return document.querySelector('h1')?.textContent") == text, f"heading {text}")
-        return self
-
-    def field(self, label):
-        def find():
-            for element in self.browser.find_elements(By.TAG_NAME, "label"):
-                if element.text == label:
-                    return self.browser.find_element(By.ID, element.get_attribute("for"))
-            return None
-
-        return self.wait(find, f"a field {label}")
-
-    def fill(self, **values):
-        for label, text in values.items():
-            field = self.field(label.replace("_", " "))
-            field.clear()
-            field.send_keys(text)
-        return self
-
-    def press(self, text):
-        def find():
-            for element in self.browser.find_elements(By.CSS_SELECTOR, "button, a, [role=tab]"):
-                if element.text == text or element.get_attribute("aria-label") == text:
-                    return element if element.is_displayed() and element.is_enabled() else None
-            return None
-
-        self.wait(find, f"a button {text}").click()
-        return self
-
-    def text(self):
-        return self.browser.find_element(By.TAG_NAME, "body").text
-
-    def sees(self, text):
-        self.wait(lambda: text in self.text(), f"the text {text}")
-        return self
-
-    def said(self, text):
-        self.wait(lambda: text in self.browser.find_element(By.ID, "said").text, f"{text} said")
-
-    def sign_in(self, email="owner@example.org"):
-        self.open().heading("Sign in")
-        return self.fill(**{"E-mail": email, "Password": PASSWORD}).press("Sign in")
-
-    def names(self):
-        """(role, name) of all that assistive technology is told of."""
-        self.browser.execute_cdp_cmd("Accessibility.enable", {})
-        nodes = self.browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-        return [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in nodes if not n["ignored"]]
-
-    def complaints(self):
-        """Of the browser's console: errors, and what the page's policy refused."""
-        return [e["message"] for e in self.browser.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    made = browser_new()
-    yield made
-    made.quit()
-
-
-@pytest.fixture
-def page(browser):
-    with Accounts() as server:
-        browser.get("about:blank")
-        yield Page(browser, server)
-        browser.get(server.url + "/favicon.ico")
-        browser.execute_script("localStorage.clear(); sessionStorage.clear()")
-
-
-@pytest.fixture
-def signed_in(page):
-    page.tokens = page.server.register()
-    page.sign_in().heading("Hello, Ada")
-    return page
-
+from accounts import PASSWORD
+from browser import By, Keys, Page, browser, browser_new, page, signed_in, webdriver  # noqa: F401
 
 # ---- in and out ----
 
@@ -139,21 +24,33 @@ def test_the_first_visitor_registers_by_keyboard_alone(page):
 
 
 def test_what_is_wrong_is_said_at_its_field(page):
-    page.open().heading("Welcome").fill(Your_name="Ada", **{"E-mail": "nobody", "Password": "short", "Repeat password": "other"})
+    page.open().heading("Welcome").fill(
+        Your_name="Ada", **{"E-mail": "nobody", "Password": "short", "Repeat password": "other"}
+    )
     page.press("Create account").sees("Email is invalid").sees("Passwords do not match")
     field = page.field("E-mail")
     assert field.get_attribute("aria-invalid") == "true"
     described = field.get_attribute("aria-describedby").split()
-    assert any("Email is invalid" in page.browser.find_element(By.ID, i).text for i in described if page.browser.find_elements(By.ID, i))
+    assert any(
+        "Email is invalid" in page.browser.find_element(By.ID, i).text
+        for i in described
+        if page.browser.find_elements(By.ID, i)
+    )
     assert page.browser.switch_to.active_element == field
-    page.fill(**{"E-mail": "owner@example.org", "Password": PASSWORD, "Repeat password": PASSWORD}).press("Create account")
+    page.fill(**{"E-mail": "owner@example.org", "Password": PASSWORD, "Repeat password": PASSWORD}).press(
+        "Create account"
+    )
     page.heading("Hello, Ada")
 
 
 def test_signing_in_stays_over_a_reload_and_a_restart_of_the_server(page, tmp_path):
     page.server.register()
-    page.open().heading("Sign in").fill(**{"E-mail": "owner@example.org", "Password": "Wr0ng-one!"}).press("Sign in")
-    page.sees("Invalid email address or password").fill(Password=PASSWORD).press("Sign in").heading("Hello, Ada")
+    page.open().heading("Sign in").fill(**{"E-mail": "owner@example.org", "Password": "Wr0ng-one!"}).press(
+        "Sign in"
+    )
+    page.sees("Invalid email address or password").fill(Password=PASSWORD).press("Sign in").heading(
+        "Hello, Ada"
+    )
     page.browser.refresh()
     page.heading("Hello, Ada")
     page.server.arguments += ["--port", str(page.server.port)]
@@ -181,8 +78,10 @@ def test_an_invited_colleague_comes_in_and_is_put_out(signed_in):
     try:
         there = Page(other, page.server)
         there.browser.get(link)
-        there.heading("You are invited").fill(Your_name="Grace", **{"E-mail": "grace@example.org", "Password": PASSWORD,
-                                                                     "Repeat password": PASSWORD})
+        there.heading("You are invited").fill(
+            Your_name="Grace",
+            **{"E-mail": "grace@example.org", "Password": PASSWORD, "Repeat password": PASSWORD},
+        )
         there.press("Create account").heading("Hello, Grace")
         assert "Repositories" not in there.text(), "what is for admins is not offered"
         there.press("Team").sees("owner@example.org")
@@ -201,11 +100,17 @@ def test_an_invited_colleague_comes_in_and_is_put_out(signed_in):
 def test_a_forgotten_password_by_link(signed_in):
     code = signed_in.server.invite(signed_in.tokens["accessToken"], "grace@example.org")
     signed_in.server.register("grace@example.org", code, "Grace")
-    url = signed_in.server.data('mutation { generateResetPasswordUrl(userId: "R1AWw5") }', signed_in.tokens["accessToken"])
+    url = signed_in.server.data(
+        'mutation { generateResetPasswordUrl(userId: "R1AWw5") }', signed_in.tokens["accessToken"]
+    )
     path = url["generateResetPasswordUrl"].split(":8080")[1]
     signed_in.press("Sign out").heading("Sign in")
-    signed_in.open(path).heading("A new password").fill(Password="N3w-word!", Repeat_password="N3w-word!").press("Set password")
-    signed_in.heading("Sign in").fill(**{"E-mail": "grace@example.org", "Password": "N3w-word!"}).press("Sign in").heading("Hello, Grace")
+    signed_in.open(path).heading("A new password").fill(
+        Password="N3w-word!", Repeat_password="N3w-word!"
+    ).press("Set password")
+    signed_in.heading("Sign in").fill(**{"E-mail": "grace@example.org", "Password": "N3w-word!"}).press(
+        "Sign in"
+    ).heading("Hello, Grace")
 
 
 # ---- the views ----
@@ -218,7 +123,9 @@ def test_the_token_is_shown_copied_and_replaced(signed_in):
     assert field.get_attribute("type") == "password" and field.get_attribute("value") == token
     page.press("Show")
     assert field.get_attribute("type") == "text"
-    page.browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]})
+    page.browser.execute_cdp_cmd(
+        "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    )
     page.press("Copy token").said("Copied")
     assert page.browser.execute_async_script("navigator.clipboard.readText().then(arguments[0])") == token
     page.press("Account").heading("Account").press("New token")
@@ -232,15 +139,25 @@ def test_how_each_editor_is_connected(signed_in):
     page.sees("Tabby: Connect to Server")
     tab = next(t for t in page.browser.find_elements(By.CSS_SELECTOR, "[role=tab]") if t.text == "VS Code")
     tab.click()
-    for name, words in [("IntelliJ", "Settings › Tools"), ("Vim", "tabby_agent_start_command"), ("Others", "curl ")]:
+    for name, words in [
+        ("IntelliJ", "Settings › Tools"),
+        ("Vim", "tabby_agent_start_command"),
+        ("Others", "curl "),
+    ]:
         page.browser.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
         active = page.browser.switch_to.active_element
         assert active.text == name and active.get_attribute("aria-selected") == "true"
         page.sees(words)
     page.browser.switch_to.active_element.send_keys(Keys.HOME)
     page.sees("Tabby: Connect to Server")
-    config = page.browser.execute_script("return [...document.querySelectorAll('pre')].map(p => p.textContent).find(t => t.includes('[server]'))")
-    assert f'endpoint = "{page.server.url}"' in config and page.server.me(page.tokens["accessToken"])["authToken"] in config
+    config = page.browser.execute_script(
+        "return [...document.querySelectorAll('pre')].map(p => p.textContent).find(t =>"
+        " t.includes('[server]'))"
+    )
+    assert (
+        f'endpoint = "{page.server.url}"' in config
+        and page.server.me(page.tokens["accessToken"])["authToken"] in config
+    )
 
 
 def test_models_and_state(signed_in):
@@ -252,8 +169,11 @@ def test_activity_by_day_and_language(signed_in):
     page = signed_in
     with page.server.database() as database:
         for i in range(20):
-            database.execute("INSERT INTO user_completions (user_id, completion_id, language, views, selects, created_at)"
-                             " VALUES (1, ?, ?, 1, ?, datetime('now', ?))", (f"c{i}", "rust" if i % 4 else "python", int(i < 5), f"-{i % 3} days"))
+            database.execute(
+                "INSERT INTO user_completions (user_id, completion_id, language, views, selects, created_at)"
+                " VALUES (1, ?, ?, 1, ?, datetime('now', ?))",
+                (f"c{i}", "rust" if i % 4 else "python", int(i < 5), f"-{i % 3} days"),
+            )
     page.press("Activity").heading("Activity").sees("25 %")
     plots = [name for role, name in page.names() if role in ("image", "img", "graphics-document")]
     assert "Completions by day: 20 shown, 5 accepted in 30 days" in plots
@@ -269,18 +189,24 @@ def test_repositories_are_added_and_removed(signed_in):
     page = signed_in
     page.press("Repositories").heading("Repositories").sees("does not search in the code")
     page.fill(Name="x", Git_URL="no url").press("Add").sees("Invalid repository name").sees("Invalid Git URL")
-    page.fill(Name="catnap", Git_URL="https://example.org/catnap.git", Branches="main, next").press("Add").sees("main, next")
+    page.fill(Name="catnap", Git_URL="https://example.org/catnap.git", Branches="main, next").press(
+        "Add"
+    ).sees("main, next")
     page.press("Remove catnap").sees("None yet")
 
 
 def test_name_password_and_settings(signed_in):
     page = signed_in
     page.press("Account").heading("Account").fill(Your_name="Ada Lovelace").press("Save").sees("Ada Lovelace")
-    page.fill(Current_password="wrong", New_password="N3w-word!", Repeat_new_password="N3w-word!").press("Change").sees("Password is incorrect")
+    page.fill(Current_password="wrong", New_password="N3w-word!", Repeat_new_password="N3w-word!").press(
+        "Change"
+    ).sees("Password is incorrect")
     page.fill(Current_password=PASSWORD).press("Change").said("Changed")
     page.browser.find_element(By.ID, "telemetry").click()
     page.said("Saved")
-    setting = page.server.get("/v1beta/server_setting", headers={"Authorization": f"Bearer {page.tokens['accessToken']}"})
+    setting = page.server.get(
+        "/v1beta/server_setting", headers={"Authorization": f"Bearer {page.tokens['accessToken']}"}
+    )
     assert setting.json() == {"disable_client_side_telemetry": True}
 
 
@@ -291,13 +217,17 @@ def test_everything_has_a_name_for_those_who_do_not_see_it(signed_in):
     page = signed_in
     page.server.invite(page.tokens["accessToken"], "grace@example.org")
     for view in ["home", "activity", "team", "repositories", "account"]:
-        page.open(f"/#{view}").wait(lambda: page.browser.find_elements(By.CSS_SELECTOR, "main section, main .tile"), view)
+        page.open(f"/#{view}").wait(
+            lambda: page.browser.find_elements(By.CSS_SELECTOR, "main section, main .tile"), view
+        )
         names = page.names()
         for role, name in names:
             if role in ("button", "link", "textbox", "combobox", "checkbox", "tab", "image", "form", "table"):
                 assert name or role in ("form", "table"), (view, role)
         assert [role for role, _ in names].count("main") == 1 and ("navigation", "Pages") in names
-        levels = page.browser.execute_script("return [...document.querySelectorAll('h1,h2,h3')].map(h => h.tagName)")
+        levels = page.browser.execute_script(
+            "return [...document.querySelectorAll('h1,h2,h3')].map(h => h.tagName)"
+        )
         assert levels[0] == "H1" and levels.count("H1") == 1
         ids = page.browser.execute_script("return [...document.querySelectorAll('[id]')].map(e => e.id)")
         assert len(ids) == len(set(ids)), view
@@ -312,11 +242,16 @@ def luminance(colour):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_by_day_and_by_night(signed_in, scheme):
-    signed_in.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
-    colours = signed_in.browser.execute_script("""
-        const ground = getComputedStyle(document.body).backgroundColor, card = getComputedStyle(document.querySelector('.card')).backgroundColor;
-        const pick = (selector) => getComputedStyle(document.querySelector(selector)).color;
-        return [[pick('body'), ground], [pick('h2'), card], [pick('.hint'), card], [pick('nav a[aria-current]'), card], [pick('a'), card]]""")
+    signed_in.browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    colours = signed_in.browser.execute_script(
+        """
+        const of = (selector, name) => getComputedStyle(document.querySelector(selector))[name];
+        const ground = of('body', 'backgroundColor'), card = of('.card', 'backgroundColor');
+        return [[of('body', 'color'), ground],
+            ...['h2', '.hint', 'nav a[aria-current]', 'a'].map((s) => [of(s, 'color'), card])]"""
+    )
     signed_in.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     grounds = {luminance(ground) < 0.2 for _, ground in colours}
     assert grounds == {scheme == "dark"}
@@ -327,12 +262,21 @@ def test_text_can_be_read_by_day_and_by_night(signed_in, scheme):
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_runs_that_is_not_ours(signed_in):
     page = signed_in
-    page.server.data("mutation($n: String!) { updateUserName(id: \"E16n1q\", name: $n) }", page.tokens["accessToken"], n="Ada Lovelace")
+    page.server.data(
+        'mutation($n: String!) { updateUserName(id: "E16n1q", name: $n) }',
+        page.tokens["accessToken"],
+        n="Ada Lovelace",
+    )
     with page.server.database() as database:
-        database.execute("UPDATE users SET name = '<img src=x onerror=document.title=`owned`><script>document.title=`owned`</script>'")
+        database.execute(
+            "UPDATE users SET name = '<img src=x"
+            " onerror=document.title=`owned`><script>document.title=`owned`</script>'"
+        )
     page.browser.get_log("performance")
     for path in ["/", "/#activity", "/#team", "/#account", "/chat", "/swagger-ui/", "/graphiql", "/nowhere"]:
-        page.open(path).wait(lambda: page.browser.execute_script("return document.readyState") == "complete", path)
+        page.open(path).wait(
+            lambda: page.browser.execute_script("return document.readyState") == "complete", path
+        )
         page.wait(lambda: page.browser.find_elements(By.TAG_NAME, "h1"), path)
         assert page.browser.title != "owned"
     page.open("/#team").heading("Team").sees("<img src=x onerror=")
@@ -340,9 +284,16 @@ def test_nothing_is_loaded_from_elsewhere_and_nothing_runs_that_is_not_ours(sign
     urls = {m["params"]["request"]["url"] for m in asked if m["method"] == "Network.requestWillBeSent"}
     assert urls and all(u.startswith((page.server.url, "data:", "blob:")) for u in urls), urls
     policy = page.server.get("/").headers["Content-Security-Policy"]
-    assert "default-src 'none'" in policy and "script-src 'self'" in policy and "frame-ancestors 'none'" in policy
+    assert (
+        "default-src 'none'" in policy
+        and "script-src 'self'" in policy
+        and "frame-ancestors 'none'" in policy
+    )
     assert "frame-ancestors" not in page.server.get("/chat").headers["Content-Security-Policy"]
-    page.browser.execute_script("const s = document.createElement('script'); s.textContent = 'document.title = `owned`'; document.body.append(s)")
+    page.browser.execute_script(
+        "const s = document.createElement('script'); s.textContent = 'document.title = `owned`';"
+        " document.body.append(s)"
+    )
     assert page.browser.title != "owned"
 
 
@@ -351,8 +302,12 @@ def test_no_page_is_wider_than_its_window(signed_in, size):
     signed_in.browser.set_window_size(*size)
     try:
         for view in ["home", "activity", "team", "repositories", "account"]:
-            signed_in.open(f"/#{view}").wait(lambda: signed_in.browser.find_elements(By.CSS_SELECTOR, "main section"), view)
-            wide, window = signed_in.browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+            signed_in.open(f"/#{view}").wait(
+                lambda: signed_in.browser.find_elements(By.CSS_SELECTOR, "main section"), view
+            )
+            wide, window = signed_in.browser.execute_script(
+                "return [document.documentElement.scrollWidth, innerWidth]"
+            )
             assert wide <= window, view
     finally:
         signed_in.browser.set_window_size(1200, 900)
@@ -362,95 +317,16 @@ def test_pages_are_asked_for_once(signed_in):
     answer = signed_in.server.get("/assets/app.js")
     again = signed_in.server.get("/assets/app.js", headers={"If-None-Match": answer.headers["ETag"]})
     assert answer.status == 200 and again.status == 304 and again.body == b""
-    for path in ["/assets/../ee/db.sqlite", "/assets/%2e%2e/x", "/assets/", "/assets/nothing.js", "/etc/passwd", "/index.html"]:
+    for path in [
+        "/assets/../ee/db.sqlite",
+        "/assets/%2e%2e/x",
+        "/assets/",
+        "/assets/nothing.js",
+        "/etc/passwd",
+        "/index.html",
+    ]:
         missing = signed_in.server.get(path)
         assert missing.status == 404 and missing.headers["Content-Type"].startswith("text/html"), path
-
-
-# ---- the chat, as an editor shows it ----
-
-EDITOR = """<!doctype html><title>editor</title><body><script>
-// Speaks as the panel of the VS Code extension does: ping until pong, both ask for the list of methods, then init.
-const frame = document.createElement('iframe'), called = [], waiting = new Map();
-window.called = called;
-const mine = { onCopy: async (text) => { called.push(['onCopy', text]); }, getActiveEditorSelection: async () =>
-    ({ kind: 'file', filepath: { kind: 'workspace', filepath: 'src/a.py', baseDir: 'file:///w' }, range: { start: 1, end: 2 }, content: 'x = 1' }),
-  fetchSessionState: async () => null, storeSessionState: async (state) => { called.push(['store', state]); } };
-let n = 0;
-const post = (m) => frame.contentWindow.postMessage(m, '*');
-const ask = (type, ...rest) => new Promise((resolve, reject) => { const id = `e${++n}`; waiting.set(id, [resolve, reject]); post([type, [id, ...rest]]); });
-window.call = (method, ...args) => ask(0, method, args);
-window.list = () => ask(8);
-addEventListener('message', async ({ source, data }) => {
-  if (source !== frame.contentWindow) return;
-  if (data === 'quilt.threads.pong') { window.pong = true; return; }
-  const [type, [id, second, third]] = data;
-  if (type === 8) post([1, [id, undefined, Object.keys(mine)]]);
-  else if (type === 0) { try { post([1, [id, undefined, await mine[second](...third)]]); } catch (e) { post([1, [id, { name: e.name, message: e.message }]]); } }
-  else if (type === 1) { const [resolve, reject] = waiting.get(id); second ? reject(new Error(second.message)) : resolve(third); }
-});
-frame.src = 'SERVER/chat?client=vscode';
-frame.onload = () => post('quilt.threads.ping');
-document.body.append(frame);
-</script>"""
-
-
-@pytest.fixture
-def editor(page):
-    """A window of another origin that shows the chat."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(EDITOR.replace("SERVER", page.server.url).encode())
-
-        def log_message(self, *_):
-            pass
-
-    window = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=window.serve_forever, daemon=True).start()
-    page.token = page.server.me(page.server.register()["accessToken"])["authToken"]
-    page.browser.get(f"http://127.0.0.1:{window.server_port}/")
-    page.wait(lambda: page.browser.execute_script("return window.pong"), "pong")
-    yield page
-    page.browser.get("about:blank")
-    window.shutdown()
-
-
-def call(page, method, *arguments):
-    return page.browser.execute_async_script("window.call(...arguments[0]).then((v) => arguments[1]([v ?? null]), (e) => arguments[1](e.message))",
-                                             [method, *arguments])
-
-
-def test_the_panel_of_an_editor_comes_up(editor):
-    methods = editor.browser.execute_async_script("window.list().then(arguments[0])")
-    assert set(methods) >= {"init", "getVersion", "updateTheme", "executeCommand", "navigate", "addRelevantContext",
-                            "updateActiveSelection", "showError", "cleanError"}
-    assert call(editor, "getVersion") == ["0.10.0"]
-    assert call(editor, "init", {"fetcherOptions": {"authorization": editor.token}}) == [None]
-    assert "No 'dance' method" in call(editor, "dance")
-    assert call(editor, "updateTheme", "--vscode-foreground: #abcdef; --vscode-sideBar-background: #010203;", "dark") == [None]
-    assert call(editor, "updateActiveSelection", {"kind": "file", "filepath": {"kind": "uri", "uri": "file:///w/b.c"},
-                                                   "range": {"start": 3, "end": 9}, "content": "int x;"}) == [None]
-    assert call(editor, "showError", {"title": "Oh", "content": "no"}) == [None]
-    editor.browser.switch_to.frame(0)
-    editor.sees("Oh: no").sees("b.c:3-9 (selected)")
-    body = editor.browser.execute_script("const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]")
-    assert body == ["rgb(171, 205, 239)", "rgb(1, 2, 3)"]
-    editor.browser.switch_to.default_content()
-
-
-def test_the_panel_says_when_there_is_no_chat_model_or_no_right(editor):
-    call(editor, "init", {"fetcherOptions": {"authorization": editor.token}})
-    editor.browser.switch_to.frame(0)
-    editor.sees("runs without a chat model")
-    editor.browser.switch_to.default_content()
-    call(editor, "init", {"fetcherOptions": {"authorization": "auth_wrong"}})
-    editor.browser.switch_to.frame(0)
-    editor.sees("The token is not valid")
-    editor.browser.switch_to.default_content()
 
 
 # ---- pages about the server ----
@@ -469,5 +345,7 @@ def test_the_api_page_tries_things_out(signed_in):
 
 
 def test_the_graphql_page_asks(signed_in):
-    signed_in.open("/graphiql").heading("GraphQL").sees("You are signed in").press("Run").sees('"email": "owner@example.org"')
+    signed_in.open("/graphiql").heading("GraphQL").sees("You are signed in").press("Run").sees(
+        '"email": "owner@example.org"'
+    )
     signed_in.sees("Mutation")
