@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """Files as C data, for the build.
 
-  embed.py text OUTPUT SYMBOL FILE         const char SYMBOL[]: the text, ended by NUL
-  embed.py files OUTPUT SYMBOL FILE...     const struct embedded SYMBOL[]: each by its name, ended by a row of NULLs;
-                                           struct embedded is the header "embedded.h" of who includes it
+embed.py text OUTPUT SYMBOL FILE         const char SYMBOL[]: the text, ended by NUL
+embed.py files OUTPUT SYMBOL FILE...     const struct embedded SYMBOL[]: each by its name, ended by a row of
+                                         zeros; struct embedded is in "embedded.h", of whom it is for
 """
+
 import hashlib
 import os
 import sys
 
 
 def array(name, data, words):
-    rows = [", ".join(str(b) for b in data[i:i + 24]) for i in range(0, len(data), 24)]
+    rows = [", ".join(str(b) for b in data[i : i + 24]) for i in range(0, len(data), 24)]
     return f"{words} {name}[] = {{\n" + ",\n".join(rows) + "};\n"
 
 

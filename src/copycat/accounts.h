@@ -46,6 +46,7 @@ void events_chat(struct serve *serve, const struct visitor *visitor);
 
 /* ---- query language and pages ---- */
 void graphql_answer(struct serve *serve, struct http_exchange *exchange);
+void subscriptions_answer(struct serve *serve, struct http_exchange *exchange);
 void avatar_answer(struct serve *serve, struct http_exchange *exchange);
 /* Whatever is no route of the API. */
 void web_answer(struct serve *serve, struct http_exchange *exchange);

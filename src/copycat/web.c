@@ -101,6 +101,8 @@ void web_answer(struct serve *serve, struct http_exchange *exchange) {
         static const char *const fields[] = {"content-type", "application/json", NULL};
         return http_respond(exchange, 200, fields, SPAN("[]")); /* only passwords are looked at here */
     }
+    if (span_is(path, "/subscriptions") && serve->accounts->schema && is_reading(exchange))
+        return subscriptions_answer(serve, exchange);
     if (span_starts(path, "/avatar/") && serve->accounts->schema && is_reading(exchange))
         return avatar_answer(serve, exchange);
     if (span_starts(path, prefix)) {

@@ -20,13 +20,11 @@ struct graphql_call {
     struct span field;  /* its name in the schema */
     json_t *extensions; /* may be set (owned by the run) before an error is returned; or see `extend` */
 };
-/* The value is owned by the run. NULL with no error counts as null. An object of an interface or a union must
- * have
- * "__typename". */
-typedef struct error *(*graphql_resolve)(struct graphql_call *call, json_t **ret_value);
 struct graphql_resolver {
     const char *field; /* "Type.field" */
-    graphql_resolve resolve;
+    /* The value is owned by the run. NULL with no error counts as null. An object of an interface or a union
+     * must have "__typename". */
+    struct error *(*resolve)(struct graphql_call *call, json_t **ret_value);
 };
 struct graphql_schema_options {
     const char *text; /* types; `schema {...}` where the roots are not Query, Mutation and Subscription */

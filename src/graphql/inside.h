@@ -151,7 +151,7 @@ struct schema_field {
     struct span name, description, deprecated; /* deprecated: why; data NULL: it is not */
     struct type *type;
     struct schema_input *arguments;
-    graphql_resolve resolve;
+    struct error *(*resolve)(struct graphql_call *call, json_t **ret_value); /* or NULL */
     struct schema_field *next;
 };
 struct schema_name { /* an interface, a member of a union, a value of an enum */

@@ -141,6 +141,27 @@ void http_respond_abort(
 void http_exchange_release(struct http_exchange *exchange);
 const char *http_status_text(int status);
 
+/* ---- WebSocket (RFC 6455): frames on an exchange that http_respond_upgrade handed over ---- */
+struct http_socket_reader; /* a client's frames, put together to messages */
+enum http_socket_event {
+    HTTP_SOCKET_TEXT,
+    HTTP_SOCKET_BYTES,
+    HTTP_SOCKET_PING,
+    HTTP_SOCKET_PONG,
+    HTTP_SOCKET_CLOSE /* data: two bytes of a code, or none */
+};
+struct http_socket_reader *http_socket_reader_new(size_t limit_bytes,
+                                                  void (*event)(void *owner, enum http_socket_event event,
+                                                                struct span data),
+                                                  void *owner);
+/* INVALID_ARGUMENT: no WebSocket, or over the limit; the connection is to be closed with *ret_code. The
+ * reader must live on while `event` is told. */
+must_check struct error *http_socket_read(struct http_socket_reader *reader, struct span bytes,
+                                          unsigned *ret_code);
+void http_socket_reader_free(struct http_socket_reader *reader);
+void http_socket_frame(struct text *out, enum http_socket_event kind, struct span data);
+char *http_socket_accept(struct span key); /* Sec-WebSocket-Accept; owned */
+
 /* ---- client, small: one request, whole answer (the command line, tests). The gateway's streaming client is
  * below it. ---- */
 struct http_answer {

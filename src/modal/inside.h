@@ -435,24 +435,7 @@ char *blob_url(struct rpc *rpc, const char *method,
                const char *digest); /* in the call's arena; NULL: none can be had */
 extern const struct rpc_method blob_methods[];
 
-/* ---- web.c, websocket.c, pickle.c ---- */
-struct socket_reader; /* WebSocket frames of a client, put together */
-enum socket_event {
-    SOCKET_TEXT,
-    SOCKET_BYTES,
-    SOCKET_PING,
-    SOCKET_PONG,
-    SOCKET_CLOSE /* data: two bytes of a code, or none */
-};
-struct socket_reader *socket_reader_new(size_t limit_bytes,
-                                        void (*event)(void *owner, enum socket_event event, struct span data),
-                                        void *owner);
-/* INVALID_ARGUMENT: no WebSocket, or over the limit; the connection is to be closed with *ret_code. The
- * reader must live on while `event` is told. */
-must_check struct error *socket_read(struct socket_reader *reader, struct span bytes, unsigned *ret_code);
-void socket_reader_free(struct socket_reader *reader);
-void socket_frame(struct text *out, enum socket_event kind, struct span data);
-char *socket_accept(struct span key); /* Sec-WebSocket-Accept; owned */
+/* ---- web.c, pickle.c ---- */
 void web_request(void *owner, struct http_exchange *exchange, struct pool_function *function);
 void pickle_scope(struct text *out, struct http_exchange *exchange, bool websocket, const char *scheme);
 

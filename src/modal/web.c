@@ -23,11 +23,11 @@ struct web {
     bool websocket, accepted, begun, bodiless, paused, ended;
     uint64_t items; /* that make the answer whole; 0: not known yet */
     bool trailers;
-    struct socket_reader *frames;
+    struct http_socket_reader *frames;
 };
 
 static void web_free(struct web *web) {
-    socket_reader_free(web->frames);
+    http_socket_reader_free(web->frames);
     struct call *call = take(web->call);
     free(web);
     call_free(call);
@@ -103,27 +103,28 @@ static void on_gone(struct http_exchange *exchange) {
 
 /* ---- WebSocket ---- */
 
-static void on_frame(void *owner, enum socket_event event, struct span data) {
+static void on_frame(void *owner, enum http_socket_event event, struct span data) {
     struct web *web = owner;
     Modal__Asgi message = MODAL__ASGI__INIT;
     Modal__AsgiWebsocketReceive receive = MODAL__ASGI_WEBSOCKET_RECEIVE__INIT;
     scoped_text struct text out = {0};
-    if (event == SOCKET_TEXT || event == SOCKET_BYTES) {
-        scoped_string char *text = event == SOCKET_TEXT ? span_string(data) : NULL;
+    if (event == HTTP_SOCKET_TEXT || event == HTTP_SOCKET_BYTES) {
+        scoped_string char *text = event == HTTP_SOCKET_TEXT ? span_string(data) : NULL;
         receive.text = text;
         receive.has_bytes = !text;
         receive.bytes.data = (uint8_t *)data.data;
         receive.bytes.len = data.size;
         message.websocket_receive = &receive;
         add(web, &message);
-    } else if (event == SOCKET_PING && web->exchange) {
-        socket_frame(&out, SOCKET_PONG, data);
+    } else if (event == HTTP_SOCKET_PING && web->exchange) {
+        http_socket_frame(&out, HTTP_SOCKET_PONG, data);
         http_respond_write(web->exchange, text_span(&out));
-    } else if (event == SOCKET_CLOSE && !web->ended) {
+    } else if (event == HTTP_SOCKET_CLOSE && !web->ended) {
         unsigned code = data.size >= 2 ? (unsigned)(uint8_t)data.data[0] << 8 | (uint8_t)data.data[1] : 1005;
         web->ended = true;
         if (web->exchange) {
-            socket_frame(&out, SOCKET_CLOSE, data.size >= 2 ? (struct span){data.data, 2} : SPAN(""));
+            http_socket_frame(&out, HTTP_SOCKET_CLOSE,
+                              data.size >= 2 ? (struct span){data.data, 2} : SPAN(""));
             http_respond_write(web->exchange, text_span(&out));
         }
         add_disconnect(web, code);
@@ -136,7 +137,8 @@ static void close_socket(struct web *web, unsigned code, const char *reason) {
     char data[125] = {(char)(code >> 8), (char)code};
     size_t size = 2 + (size_t)snprintf(data + 2, sizeof data - 2, "%s", reason ? reason : "");
     scoped_text struct text out = {0};
-    socket_frame(&out, SOCKET_CLOSE, (struct span){data, size < sizeof data ? size : sizeof data - 1});
+    http_socket_frame(&out, HTTP_SOCKET_CLOSE,
+                      (struct span){data, size < sizeof data ? size : sizeof data - 1});
     if (!web->ended) http_respond_write(exchange, text_span(&out));
     http_exchange_on_gone(exchange, NULL);
     http_respond_end(exchange);
@@ -145,7 +147,7 @@ static void close_socket(struct web *web, unsigned code, const char *reason) {
 static void on_frames(struct http_exchange *exchange, struct span bytes) {
     struct web *web = http_exchange_owner(exchange);
     unsigned code = 1002;
-    scoped(error) struct error *error = socket_read(web->frames, bytes, &code);
+    scoped(error) struct error *error = http_socket_read(web->frames, bytes, &code);
     if (!error) return;
     close_socket(web, code, "");
     add_disconnect(web, code);
@@ -229,7 +231,7 @@ static void trailers(struct web *web, const Modal__AsgiHttpResponseTrailers *par
 }
 
 static void accept_socket(struct web *web, const Modal__AsgiWebsocketAccept *accept) {
-    scoped_string char *key = socket_accept(http_exchange_header(web->exchange, "sec-websocket-key"));
+    scoped_string char *key = http_socket_accept(http_exchange_header(web->exchange, "sec-websocket-key"));
     struct fields fields;
     fields_of(accept->headers, accept->n_headers, &fields);
     if (fields.count > FIELDS_MAX - 4) fields.count = FIELDS_MAX - 4;
@@ -241,7 +243,7 @@ static void accept_socket(struct web *web, const Modal__AsgiWebsocketAccept *acc
     const struct http_head head = {
         .status = 101, .fields = fields.field, .field_count = fields.count, .upgrade = true};
     web->accepted = web->begun = true;
-    web->frames = socket_reader_new(MESSAGE_BYTES_MAX, on_frame, web);
+    web->frames = http_socket_reader_new(MESSAGE_BYTES_MAX, on_frame, web);
     http_respond_upgrade(web->exchange, &head);
     http_respond_on_drained(web->exchange, on_drained);
     http_exchange_read(web->exchange, on_frames, on_frames_end);
@@ -250,9 +252,10 @@ static void accept_socket(struct web *web, const Modal__AsgiWebsocketAccept *acc
 static bool send_frame(struct web *web, const Modal__AsgiWebsocketSend *send) {
     scoped_text struct text out = {0};
     if (send->text)
-        socket_frame(&out, SOCKET_TEXT, span_of(send->text));
+        http_socket_frame(&out, HTTP_SOCKET_TEXT, span_of(send->text));
     else
-        socket_frame(&out, SOCKET_BYTES, (struct span){(const char *)send->bytes.data, send->bytes.len});
+        http_socket_frame(&out, HTTP_SOCKET_BYTES,
+                          (struct span){(const char *)send->bytes.data, send->bytes.len});
     return http_respond_write(web->exchange, text_span(&out));
 }
 

@@ -1,6 +1,6 @@
 /* websocket: RFC 6455's frames, the server's side: a client's are masked and may come in pieces, ours are
  * whole and not masked. */
-#include "inside.h"
+#include "http.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -10,24 +10,25 @@ enum { OP_MORE = 0, OP_TEXT = 1, OP_BYTES = 2, OP_CLOSE = 8, OP_PING = 9, OP_PON
 #define CODE_TOO_BIG 1009
 #define CONTROL_MAX 125
 
-struct socket_reader {
+struct http_socket_reader {
     size_t limit_bytes;
-    void (*event)(void *owner, enum socket_event event, struct span data);
+    void (*event)(void *owner, enum http_socket_event event, struct span data);
     void *owner;
     struct text pending; /* bytes of a frame that is not whole */
     struct text message; /* of frames before the last */
     int opcode;          /* of the message; 0: none is begun */
 };
 
-struct socket_reader *socket_reader_new(size_t limit_bytes,
-                                        void (*event)(void *owner, enum socket_event event, struct span data),
-                                        void *owner) {
-    struct socket_reader *reader = NEW(struct socket_reader);
-    *reader = (struct socket_reader){.limit_bytes = limit_bytes, .event = event, .owner = owner};
+struct http_socket_reader *http_socket_reader_new(size_t limit_bytes,
+                                                  void (*event)(void *owner, enum http_socket_event event,
+                                                                struct span data),
+                                                  void *owner) {
+    struct http_socket_reader *reader = NEW(struct http_socket_reader);
+    *reader = (struct http_socket_reader){.limit_bytes = limit_bytes, .event = event, .owner = owner};
     return reader;
 }
 
-void socket_reader_free(struct socket_reader *reader) {
+void http_socket_reader_free(struct http_socket_reader *reader) {
     if (!reader) return;
     text_done(&reader->pending);
     text_done(&reader->message);
@@ -74,16 +75,17 @@ static struct error *broken(unsigned *ret_code, unsigned code, const char *what)
     return error_new(ERROR_INVALID_ARGUMENT, "WebSocket: %s", what);
 }
 
-static void control(struct socket_reader *reader, const struct frame *frame) {
+static void control(struct http_socket_reader *reader, const struct frame *frame) {
     scoped_text struct text data = {0};
     unmask(frame, &data);
-    enum socket_event event = frame->opcode == OP_CLOSE  ? SOCKET_CLOSE
-                              : frame->opcode == OP_PING ? SOCKET_PING
-                                                         : SOCKET_PONG;
+    enum http_socket_event event = frame->opcode == OP_CLOSE  ? HTTP_SOCKET_CLOSE
+                                   : frame->opcode == OP_PING ? HTTP_SOCKET_PING
+                                                              : HTTP_SOCKET_PONG;
     reader->event(reader->owner, event, text_span(&data));
 }
 
-static struct error *take_frame(struct socket_reader *reader, const struct frame *frame, unsigned *ret_code) {
+static struct error *take_frame(struct http_socket_reader *reader, const struct frame *frame,
+                                unsigned *ret_code) {
     if (frame->opcode >= OP_CLOSE) {
         if (frame->opcode > OP_PONG || !frame->final || frame->data.size > CONTROL_MAX)
             return broken(ret_code, CODE_PROTOCOL, "a broken control frame");
@@ -97,7 +99,7 @@ static struct error *take_frame(struct socket_reader *reader, const struct frame
     unmask(frame, &reader->message);
     if (!frame->final) return NULL;
     struct text whole = reader->message;
-    enum socket_event event = reader->opcode == OP_TEXT ? SOCKET_TEXT : SOCKET_BYTES;
+    enum http_socket_event event = reader->opcode == OP_TEXT ? HTTP_SOCKET_TEXT : HTTP_SOCKET_BYTES;
     reader->message = (struct text){0};
     reader->opcode = 0;
     reader->event(reader->owner, event, text_span(&whole));
@@ -105,7 +107,7 @@ static struct error *take_frame(struct socket_reader *reader, const struct frame
     return NULL;
 }
 
-struct error *socket_read(struct socket_reader *reader, struct span bytes, unsigned *ret_code) {
+struct error *http_socket_read(struct http_socket_reader *reader, struct span bytes, unsigned *ret_code) {
     text_add(&reader->pending, bytes);
     size_t used = 0;
     struct error *error = NULL;
@@ -126,12 +128,12 @@ struct error *socket_read(struct socket_reader *reader, struct span bytes, unsig
     return error;
 }
 
-void socket_frame(struct text *out, enum socket_event kind, struct span data) {
-    static const int opcodes[] = {[SOCKET_TEXT] = OP_TEXT,
-                                  [SOCKET_BYTES] = OP_BYTES,
-                                  [SOCKET_PING] = OP_PING,
-                                  [SOCKET_PONG] = OP_PONG,
-                                  [SOCKET_CLOSE] = OP_CLOSE};
+void http_socket_frame(struct text *out, enum http_socket_event kind, struct span data) {
+    static const int opcodes[] = {[HTTP_SOCKET_TEXT] = OP_TEXT,
+                                  [HTTP_SOCKET_BYTES] = OP_BYTES,
+                                  [HTTP_SOCKET_PING] = OP_PING,
+                                  [HTTP_SOCKET_PONG] = OP_PONG,
+                                  [HTTP_SOCKET_CLOSE] = OP_CLOSE};
     text_add_char(out, (char)(0x80 | opcodes[kind]));
     if (data.size < 126) {
         text_add_char(out, (char)data.size);
@@ -143,7 +145,7 @@ void socket_frame(struct text *out, enum socket_event kind, struct span data) {
     text_add(out, data);
 }
 
-char *socket_accept(struct span key) {
+char *http_socket_accept(struct span key) {
     scoped_string char *both = mem_printf(SPAN_FORMAT "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", SPAN_ARGS(key));
     unsigned char digest[EVP_MAX_MD_SIZE], text[64] = {0};
     unsigned size = 0;

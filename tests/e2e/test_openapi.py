@@ -1,0 +1,80 @@
+"""The API against its own description: schemathesis reads /api-docs/openapi.json from the running server,
+asks whatever the description allows and much that it forbids, and holds each answer against it."""
+
+import os
+import pathlib
+import subprocess
+
+import pytest
+from accounts import Accounts
+from tabby import SMALL
+
+HERE = pathlib.Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def tool():
+    made = subprocess.run(
+        [HERE.parents[1] / "tools/venv", "schemathesis"], check=True, stdout=subprocess.PIPE, text=True
+    )
+    return pathlib.Path(made.stdout.strip()) / "bin/st"
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Accounts("--model", SMALL, "--parallelism", "4") as made:
+        made.token = made.me(made.register()["accessToken"])["authToken"]
+        yield made
+
+
+# Of completions only what is to be refused: each that is not takes a model's time.
+@pytest.mark.parametrize(
+    "path, more",
+    [
+        ("/v1/completions", ["--mode", "negative", "--max-examples", "30"]),
+        ("/v1/events", ["--max-examples", "60"]),
+        ("/v1/health", ["--max-examples", "10"]),
+        ("/v1beta/server_setting", ["--max-examples", "10"]),
+        ("/v1beta/models", ["--max-examples", "10"]),
+    ],
+)
+def test_what_is_described_is_what_is_there(tool, server, path, more, tmp_path):
+    done = subprocess.run(
+        [
+            tool,
+            "--config-file",
+            HERE / "schemathesis.toml",
+            "run",
+            server.url + "/api-docs/openapi.json",
+            "--url",
+            server.url,
+            "-H",
+            f"Authorization: Bearer {server.token}",
+            "--include-path",
+            path,
+            "--seed",
+            "1",
+            "--no-color",
+            *more,
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")},
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "1 selected" in done.stdout
+
+
+def test_the_description_names_what_tabby_has(server):
+    document = server.get("/api-docs/openapi.json").json()
+    assert document["info"]["title"] == "Tabby Server"
+    assert set(document["paths"]) >= {
+        "/v1/events",
+        "/v1/completions",
+        "/v1/chat/completions",
+        "/v1/health",
+        "/v1beta/server_setting",
+    }
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
