@@ -52,15 +52,14 @@ static void refuse(struct call *call, struct error *taken_error, bool at_body) {
     scoped(error) struct error *error = taken_error;
     scoped_string char *text = error_text(error);
     scoped_string char *said = NULL;
-    const char *plain = "text/plain; charset=utf-8";
     switch (error->code) {
     case ERROR_INVALID_ARGUMENT:
         if (!at_body) return answer_error(call, 400, "invalid_request_error", text);
         said = mem_printf("Failed to parse the request body as JSON: %s", text);
-        return answer(call, 400, plain, span_of(said));
+        return answer_error(call, 400, "invalid_request_error", said);
     case ERROR_FAILED_PRECONDITION:
         said = mem_printf("Failed to deserialize the JSON body into the target type: %s", text);
-        return answer(call, 422, plain, span_of(said));
+        return answer_error(call, 422, "invalid_request_error", said);
     case ERROR_OUT_OF_RANGE: return answer_error(call, 400, "context_length_exceeded", text);
     case ERROR_UNIMPLEMENTED: return answer_error(call, 400, "invalid_request_error", text);
     case ERROR_RESOURCE_EXHAUSTED: return answer_error(call, 503, "server_busy", text);

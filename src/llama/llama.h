@@ -97,8 +97,9 @@ struct engine_job_options {
     const char *grammar;         /* GBNF that the answer follows, copied; NULL: none */
     const char *const *triggers; /* regular expressions, NULL-terminated, copied: it holds from where one
                                     matches on; NULL: from the beginning */
-    const char *const
-        *spelled; /* control tokens that may be in the answer, as text; NULL-terminated, copied */
+    const char *begun; /* what the prompt has of the answer already, for the grammar; copied; or NULL */
+    /* Control tokens that may be in the answer, as text; NULL-terminated, copied. */
+    const char *const *spelled;
     /* On the compute thread, for each piece of output (bytes, may end inside a code point): false ends the
      * job. Touches only what belongs to this job. May be NULL. */
     bool (*check)(void *owner, struct span bytes);
@@ -125,6 +126,7 @@ struct engine_counters {
     uint64_t steps, aborted_steps;
     int64_t queued_us, prompt_us, generate_us; /* of ended jobs, summed */
     uint32_t queued, working;                  /* now */
+    uint32_t threads;                          /* that compute, now */
     int64_t load_us;
 };
 /* After `loaded`: the model itself, for what only reads it (its vocabulary, its templates). */
