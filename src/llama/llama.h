@@ -42,6 +42,8 @@ struct engine_options {
     uint32_t
         drift_tokens; /* how far a movable piece may be older than what stands before it; 0: never moved */
     uint32_t seam_tokens; /* of a movable piece's beginning that are computed anew each time */
+    uint32_t gpu_layers;  /* at most; 0: none, also where there is a GPU */
+    bool flash_attention; /* demanded; else libllama decides */
     bool repack; /* weights rewritten for speed: quicker prompts, slower start, memory that can't be given
                     back */
     void (*loaded)(void *owner,
