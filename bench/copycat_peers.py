@@ -74,7 +74,9 @@ class Ours:
     name = "copycat"
 
     def __init__(self, *more, env=None):
-        self.tabby = Tabby("--model", REAL, *more, extra_env=env or {}).start()
+        self.tabby = Tabby(
+            "--model", REAL, *more, extra_env={"LLAMA_CPP_N_THREADS": os.cpu_count(), **(env or {})}
+        ).start()
         self.port, self.pid = self.tabby.port, self.tabby.process.pid
 
     def stop(self):

@@ -39,6 +39,13 @@ must_check struct error *chat_request_parse(struct span body, struct chat_reques
 void chat_request_free(struct chat_request *request);
 DEFINE_SCOPED(chat_request)
 
+/* ---- plain: control words in what users say are text ---- */
+/* Writes a copy of a JSON value in which each control word in a text is replaced by a mark. */
+must_check json_t *chat_plain_mark(const json_t *value, const char *const *controls);
+/* Cuts a rendered prompt at its marks: the template's text, whose control words count, and the words that
+ * stood where the marks are, which don't. The array is owned by the caller (free), the texts are borrowed. */
+size_t chat_plain_pieces(struct span prompt, const char *const *controls, struct engine_piece **ret_pieces);
+
 /* ---- stops: what may be told of a text that ends at the first of some words ---- */
 struct chat_stops;
 struct chat_stops *chat_stops_new(const struct span *words, size_t count); /* words are copied */

@@ -7,6 +7,7 @@
 #include <llama-chat/chat.h>
 #include <llama-chat/log.h>
 #include <random>
+#include <regex>
 
 struct face_templates {
     common_chat_templates_ptr templates;
@@ -113,6 +114,16 @@ static common_chat_templates_inputs inputs_of(const struct face_request *request
     return inputs;
 }
 
+/* The library lets any text come before a call that must come; small models then talk until nothing is left.
+ */
+static void call_at_once(std::string &grammar) {
+    size_t root = grammar.find("root ::="), end = grammar.find('\n', root);
+    if (root == std::string::npos) return;
+    std::string rule = grammar.substr(root, end - root);
+    rule = std::regex_replace(rule, std::regex(" until-[0-9]+\\?"), "");
+    grammar.replace(root, end == std::string::npos ? end : end - root, rule);
+}
+
 char *face_render(const struct face_templates *templates, const struct face_request *request,
                   struct face_prompt *ret_prompt) {
     *ret_prompt = {};
@@ -123,11 +134,13 @@ char *face_render(const struct face_templates *templates, const struct face_requ
         reader->how = common_chat_parser_params(params);
         reader->how.reasoning_format = inputs.reasoning_format;
         if (!params.parser.empty()) reader->how.parser.load(params.parser);
-        ret_prompt->plain = inputs.tools.empty() && !params.supports_thinking &&
+        ret_prompt->plain = inputs.tools.empty() && inputs.json_schema.empty() && !params.supports_thinking &&
                             params.thinking_start_tag.empty() &&
                             params.generation_prompt.find("<think>") == std::string::npos;
         ret_prompt->text = copy(params.prompt);
+        if (inputs.tool_choice == COMMON_CHAT_TOOL_CHOICE_REQUIRED) call_at_once(params.grammar);
         ret_prompt->grammar = params.grammar.empty() ? nullptr : copy(params.grammar);
+        ret_prompt->begun = copy(params.generation_prompt);
         ret_prompt->lazy = params.grammar_lazy;
         ret_prompt->triggers = copy_all(triggers_of(params));
         ret_prompt->stops = copy_all(params.additional_stops);
@@ -139,6 +152,7 @@ char *face_render(const struct face_templates *templates, const struct face_requ
 void face_prompt_done(struct face_prompt *prompt) {
     free(prompt->text);
     free(prompt->grammar);
+    free(prompt->begun);
     free_all(prompt->triggers);
     free_all(prompt->stops);
     free_all(prompt->spelled);

@@ -29,6 +29,7 @@ struct face_reader; /* of an answer to that prompt */
 struct face_prompt {
     char *text;
     char *grammar;   /* NULL: none */
+    char *begun;     /* what the prompt ends with of the answer */
     bool lazy;       /* it begins to hold where a trigger matches */
     char **triggers; /* regular expressions; NULL-terminated */
     char **stops;    /* NULL-terminated */

@@ -4,7 +4,7 @@
  * The template renders one text, in which its own control words and the users' look alike. So the users' are
  * replaced by marks before: U+F8F0, a number, U+F8F1 (of the private use area, so nobody's text has them; a
  * text that does has them taken for a mark of a word that is not there, which stays as it is). */
-#include "inside.h"
+#include "chat.h"
 
 #include <stdlib.h>
 
@@ -39,13 +39,13 @@ static json_t *mark_text(const json_t *value, const char *const *controls) {
 }
 
 /* Everything that users wrote: contents, arguments of calls, names. */
-json_t *plain_mark(const json_t *value, const char *const *controls) {
+json_t *chat_plain_mark(const json_t *value, const char *const *controls) {
     if (json_is_string(value)) return mark_text(value, controls);
     if (json_is_array(value)) {
         json_t *made = json_array();
         size_t i;
         const json_t *item;
-        json_array_foreach(value, i, item) json_array_append_new(made, plain_mark(item, controls));
+        json_array_foreach(value, i, item) json_array_append_new(made, chat_plain_mark(item, controls));
         return made;
     }
     if (!json_is_object(value)) return json_incref((json_t *)value);
@@ -53,7 +53,7 @@ json_t *plain_mark(const json_t *value, const char *const *controls) {
     const char *key;
     json_t *item;
     json_object_foreach((json_t *)value, key, item)
-        json_object_set_new(made, key, plain_mark(item, controls));
+        json_object_set_new(made, key, chat_plain_mark(item, controls));
     return made;
 }
 
@@ -74,7 +74,7 @@ static void add(struct engine_piece **pieces, size_t *count, struct span text, b
     (*pieces)[(*count)++] = (struct engine_piece){.text = text, .special = special};
 }
 
-size_t plain_pieces(struct span prompt, const char *const *controls, struct engine_piece **ret_pieces) {
+size_t chat_plain_pieces(struct span prompt, const char *const *controls, struct engine_piece **ret_pieces) {
     size_t control_count = 0, count = 0;
     while (controls && controls[control_count]) control_count++;
     *ret_pieces = NULL;

@@ -123,7 +123,7 @@ struct error *chat_start(const struct chat_options *options, const struct chat_r
     chat->computed = stops_of(chat, request);
     chat->told = stops_of(chat, request);
     struct engine_piece *pieces;
-    size_t count = plain_pieces(span_of(chat->prompt.text), options->templates->controls, &pieces);
+    size_t count = chat_plain_pieces(span_of(chat->prompt.text), options->templates->controls, &pieces);
     struct engine_job_options job = {
         .pieces = pieces,
         .piece_count = count,
@@ -139,6 +139,7 @@ struct error *chat_start(const struct chat_options *options, const struct chat_r
         .bias_count = request->bias_count,
         .grammar = chat->prompt.grammar,
         .triggers = chat->prompt.lazy ? (const char *const *)chat->prompt.triggers : NULL,
+        .begun = chat->prompt.begun,
         .spelled = (const char *const *)chat->prompt.spelled,
         .check = check,
         .text = on_text,

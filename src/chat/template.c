@@ -56,10 +56,11 @@ struct error *template_render(const struct chat_templates *templates, const stru
                               struct face_prompt *ret_prompt) {
     const struct face_templates *chosen;
     TRY_PLAIN(choose(templates, request, &chosen));
-    scoped_json json_t *marked = plain_mark(request->messages, templates->controls);
+    scoped_json json_t *marked = chat_plain_mark(request->messages, templates->controls);
     scoped_string char *messages = json_dumps(marked, JSON_COMPACT);
     bool has_tools = request->tools && strcmp(request->tool_choice, "none") != 0;
-    scoped_json json_t *marked_tools = has_tools ? plain_mark(request->tools, templates->controls) : NULL;
+    scoped_json json_t *marked_tools =
+        has_tools ? chat_plain_mark(request->tools, templates->controls) : NULL;
     scoped_string char *tools = has_tools ? json_dumps(marked_tools, JSON_COMPACT) : NULL;
     scoped_string char *schema = request->schema ? json_dumps(request->schema, JSON_COMPACT) : NULL;
     scoped_string char *arguments =

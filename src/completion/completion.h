@@ -54,7 +54,6 @@ DEFINE_SCOPED(completion_request)
 
 /* ---- prompt ---- */
 #define PROMPT_INPUT_BYTES 1536  /* of the prompt, the template included; the rest is cut */
-#define PROMPT_SUFFIX_BYTES 512  /* of it at most for what stands behind the cursor */
 #define PROMPT_SNIPPET_BYTES 768 /* of snippets, together */
 struct prompt {
     struct text whole;    /* as Tabby's contract has it: before any cutting */
@@ -67,10 +66,14 @@ struct prompt {
     const struct completion_snippet *snippets[COMPLETION_SNIPPETS_MAX];
 };
 struct window;
-/* `template` may be NULL: the prefix alone. `window` may be NULL. INVALID_ARGUMENT: a template without
- * {prefix}. */
-must_check struct error *prompt_build(const struct completion_request *request, const char *template_text,
-                                      struct window *window, struct prompt *ret_prompt);
+struct prompt_options {
+    const char *template_text; /* NULL: the prefix alone */
+    struct window *window;     /* NULL: what the editor sees is all there is */
+    size_t input_bytes;
+};
+/* INVALID_ARGUMENT: a template without {prefix}. */
+must_check struct error *prompt_build(const struct completion_request *request,
+                                      const struct prompt_options *options, struct prompt *ret_prompt);
 void prompt_done(struct prompt *prompt);
 /* Pieces for the engine; borrowed from the prompt. Returns how many. */
 size_t prompt_pieces(const struct prompt *prompt, struct engine_piece pieces[5]);
@@ -90,21 +93,40 @@ void window_extend(struct window *window, struct span document, struct span seen
                    struct text *prefix);
 
 /* ---- run ---- */
+/* A model that is not here: asked through these. */
+struct completion_ask {
+    struct span prompt, prefix, suffix; /* borrowed for the call */
+    uint32_t max_tokens;
+    double temperature;
+    uint64_t seed;
+    bool (*text)(void *owner, struct span utf8);    /* false: that is enough */
+    void (*done)(void *owner, struct error *error); /* exactly once, later; owned by it */
+    void *owner;
+};
+struct completion_source {
+    bool takes_parts; /* prefix and suffix; else a prompt */
+    void *(*start)(void *source, const struct completion_ask *ask);
+    void (*cancel)(void *run); /* done still comes */
+    void *source;
+};
+
 struct completion_end;
 struct completion_options {
-    struct engine *engine;
+    struct engine *engine;                  /* or: */
+    const struct completion_source *source; /* NULL: the engine */
     struct window *window;
     const char *template_text;
     const char *const *stop_words; /* more of them; NULL-terminated or NULL */
     uint32_t max_tokens;           /* 0: 64 */
+    uint32_t input_bytes;          /* of the prompt; 0: PROMPT_INPUT_BYTES */
     void (*done)(void *owner, struct completion_end *end);
     void *owner;
 };
 struct completion_end {
-    struct error *error;         /* owned by `done` */
-    struct span text;            /* borrowed for the call */
-    const struct prompt *prompt; /* borrowed for the call */
-    const struct engine_result *result;
+    struct error *error;                /* owned by `done` */
+    struct span text;                   /* borrowed for the call */
+    const struct prompt *prompt;        /* borrowed for the call */
+    const struct engine_result *result; /* NULL where another server computed */
 };
 struct completion;
 /* Borrows `request` and the options' pointers until done. */

@@ -105,25 +105,26 @@ static size_t cut_suffix(struct span suffix, size_t limit_bytes) {
     return at > limit_bytes ? utf8_whole((struct span){suffix.data, limit_bytes}) : at;
 }
 
-static void cut_to_fit(const struct completion_request *request, struct prompt *prompt, struct window *window,
-                       struct span snippets) {
+static void cut_to_fit(const struct completion_request *request, struct prompt *prompt,
+                       const struct prompt_options *options, struct span snippets) {
     struct text prefix = {0};
     text_add(&prefix, request->prefix);
     if (prompt->crlf) remove_cr(&prefix), remove_cr(&prompt->suffix);
     size_t used = prompt->parts[0].size + prompt->parts[1].size + prompt->parts[2].size + snippets.size;
     if (prompt->has_template) {
-        size_t kept = cut_suffix(text_span(&prompt->suffix), PROMPT_SUFFIX_BYTES);
+        size_t kept = cut_suffix(text_span(&prompt->suffix), options->input_bytes / 3);
         prompt->suffix.size = kept;
         prompt->suffix.data[kept] = 0;
         used += kept;
     }
-    size_t room = used + 256 < PROMPT_INPUT_BYTES ? PROMPT_INPUT_BYTES - used : 256;
+    size_t least = options->input_bytes / 6; /* beside many snippets, too, the cursor's surroundings count */
+    size_t room = used + least < options->input_bytes ? options->input_bytes - used : least;
     scoped_string char *document =
         mem_printf(SPAN_FORMAT "\n" SPAN_FORMAT "\n" SPAN_FORMAT, SPAN_ARGS(request->user),
                    SPAN_ARGS(request->git_url), SPAN_ARGS(request->filepath));
     text_add(&prompt->prefix, snippets);
     struct text extended = {0};
-    window_extend(window, span_of(document), text_span(&prefix), room, &extended);
+    window_extend(options->window, span_of(document), text_span(&prefix), room, &extended);
     text_add(&prompt->prefix, text_span(&extended));
     text_done(&extended);
     text_done(&prefix);
@@ -136,8 +137,8 @@ static void build_raw(struct prompt *prompt, struct span raw, size_t limit_bytes
     text_add(&prompt->parts[0], (struct span){raw.data + from, raw.size - from});
 }
 
-struct error *prompt_build(const struct completion_request *request, const char *template_text,
-                           struct window *window, struct prompt *ret_prompt) {
+struct error *prompt_build(const struct completion_request *request, const struct prompt_options *options,
+                           struct prompt *ret_prompt) {
     struct prompt *prompt = ret_prompt;
     *prompt = (struct prompt){0};
     if (request->next_edit) {
@@ -146,14 +147,14 @@ struct error *prompt_build(const struct completion_request *request, const char 
         text_add(&raw, SPAN("\n<|edits_diff|>\n")), text_add(&raw, request->edits_diff);
         text_add(&raw, SPAN("\n<|current_version|>\n")), text_add(&raw, request->current_version);
         text_add(&raw, SPAN("\n<|next_version|>\n"));
-        build_raw(prompt, text_span(&raw), PROMPT_INPUT_BYTES);
+        build_raw(prompt, text_span(&raw), options->input_bytes);
         return NULL;
     }
     if (request->has_raw_prompt) {
-        build_raw(prompt, request->raw_prompt, PROMPT_INPUT_BYTES);
+        build_raw(prompt, request->raw_prompt, options->input_bytes);
         return NULL;
     }
-    if (template_text) TRY_PLAIN(template_parse(template_text, prompt));
+    if (options->template_text) TRY_PLAIN(template_parse(options->template_text, prompt));
     prompt->crlf = has_crlf(request->prefix) || has_crlf(request->suffix);
     struct span suffix = request->suffix.size > 0 ? request->suffix : SPAN("\n");
     text_add(&prompt->suffix, suffix);
@@ -162,7 +163,7 @@ struct error *prompt_build(const struct completion_request *request, const char 
     scoped_text struct text snippets = {0};
     add_snippets(prompt, language->comment, &snippets);
     build_whole(prompt, text_span(&snippets), request->prefix, suffix);
-    cut_to_fit(request, prompt, window, text_span(&snippets));
+    cut_to_fit(request, prompt, options, text_span(&snippets));
     return NULL;
 }
 

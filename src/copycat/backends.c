@@ -1,13 +1,44 @@
-/* Which model answers completions and which chats; found, then loaded, once where both are the same.
+/* Which model answers completions and which chats: named on the command line, or in config.toml; here, or on
+ * another server.
  *
- *   found (fetched where it must be) -> engines made -> each told `loaded` -> templates read -> all are ready
- */
+ *   chosen -> found (fetched where it must be) -> engines made -> each told `loaded` -> templates read ->
+ * ready A model that both kinds name is loaded once. */
 #include "inside.h"
 
 #include <stdlib.h>
 
-static struct error *find(struct serve *serve, const char *id, enum model_kind kind,
-                          struct backend *backend) {
+static uint32_t number_of(const char *variable, uint32_t fallback) {
+    uint64_t value;
+    const char *text = getenv(variable);
+    return text && span_to_u64(span_of(text), &value) && value <= UINT32_MAX ? (uint32_t)value : fallback;
+}
+
+/* ---- chosen ---- */
+
+static void choose(const struct arguments *arguments, const char *id, const char *device,
+                   const struct settings_model *configured, const char *name, struct backend *backend) {
+    backend->device = device;
+    backend->how = *configured;
+    if (!id) return;
+    if (configured->source != SETTINGS_NONE)
+        log_warn("copycat",
+                 "Overriding %s model from config.toml. The overriding behavior might surprise you. Consider "
+                 "setting the model in config.toml directly.",
+                 name);
+    backend->how = (struct settings_model){
+        .source = SETTINGS_LOCAL,
+        .model_id = (char *)id,
+        .parallelism = arguments->parallelism,
+        .gpu_layers = strcmp(device, "cpu") == 0 ? 0 : number_of("LLAMA_CPP_N_GPU_LAYERS", 9999),
+        .context_tokens = CONTEXT_TOKENS,
+        .fast_attention = getenv("LLAMA_CPP_FAST_ATTENTION") != NULL,
+    };
+}
+
+/* ---- found ---- */
+
+static struct error *find_local(struct serve *serve, enum model_kind kind, struct backend *backend) {
+    const char *id = backend->how.model_id;
     TRY_PLAIN(model_find(&serve->places, id, kind, &backend->model));
     if (kind == MODEL_COMPLETION) {
         if (!backend->model->prompt_template)
@@ -23,26 +54,68 @@ static struct error *find(struct serve *serve, const char *id, enum model_kind k
     return NULL;
 }
 
-struct error *backends_find(struct serve *serve) {
-    const struct arguments *arguments = serve->arguments;
-    serve->completion.device = arguments->device;
-    serve->chat.device = arguments->chat_device ? arguments->chat_device : arguments->device;
-    if (arguments->model) {
-        TRY_PLAIN(device_check(serve->completion.device));
-        TRY_PLAIN(find(serve, arguments->model, MODEL_COMPLETION, &serve->completion));
-    }
-    if (arguments->chat_model) {
-        TRY_PLAIN(device_check(serve->chat.device));
-        TRY_PLAIN(find(serve, arguments->chat_model, MODEL_CHAT, &serve->chat));
-    }
+static void *start_remote(void *source, const struct completion_ask *ask) {
+    const struct remote_completion call = {
+        .prompt = ask->prompt,
+        .prefix = ask->prefix,
+        .suffix = ask->suffix,
+        .max_tokens = ask->max_tokens,
+        .temperature = ask->temperature,
+        .seed = ask->seed,
+        .text = ask->text,
+        .done = ask->done,
+        .owner = ask->owner,
+    };
+    return remote_complete(source, &call);
+}
+
+static void cancel_remote(void *run) {
+    remote_cancel(run);
+}
+
+static struct error *find_remote(struct serve *serve, struct backend *backend) {
+    const struct settings_model *how = &backend->how;
+    struct remote_options options = {
+        .loop = serve->loop,
+        .kind = how->kind,
+        .endpoint = how->api_endpoint,
+        .api_key = how->api_key,
+        .model = how->model_name,
+        .requests_per_minute = how->requests_per_minute,
+    };
+    TRY_PLAIN(remote_new(&options, &backend->remote));
+    if (how->prompt_template) TRY_PLAIN(template_check(how->prompt_template));
+    backend->source = (struct completion_source){
+        .takes_parts = remote_takes_parts(backend->remote),
+        .start = start_remote,
+        .cancel = cancel_remote,
+        .source = backend->remote,
+    };
     return NULL;
 }
 
-static uint32_t number_of(const char *variable, uint32_t fallback) {
-    uint64_t value;
-    const char *text = getenv(variable);
-    return text && span_to_u64(span_of(text), &value) && value <= UINT32_MAX ? (uint32_t)value : fallback;
+static struct error *find(struct serve *serve, enum model_kind kind, const char *where,
+                          struct backend *backend) {
+    if (backend->how.source == SETTINGS_HTTP)
+        TRY(find_remote(serve, backend), "config.toml: [model.%s.http]", where);
+    if (backend->how.source == SETTINGS_LOCAL) return find_local(serve, kind, backend);
+    return NULL;
 }
+
+struct error *backends_find(struct serve *serve) {
+    const struct arguments *arguments = serve->arguments;
+    struct backend *completion = &serve->completion, *chat = &serve->chat;
+    const char *chat_device = arguments->chat_device ? arguments->chat_device : arguments->device;
+    choose(arguments, arguments->model, arguments->device, &serve->settings->completion, "completion",
+           completion);
+    choose(arguments, arguments->chat_model, chat_device, &serve->settings->chat, "chat", chat);
+    if (arguments->model) TRY_PLAIN(device_check(completion->device));
+    if (arguments->chat_model) TRY_PLAIN(device_check(chat->device));
+    TRY_PLAIN(find(serve, MODEL_COMPLETION, "completion", completion));
+    return find(serve, MODEL_CHAT, "chat", chat);
+}
+
+/* ---- loaded ---- */
 
 static struct error *read_templates(struct serve *serve) {
     if (!serve->chat.engine) return NULL;
@@ -59,13 +132,16 @@ static void on_loaded(void *owner, struct error *error) {
     serve->loaded(serve, error);
 }
 
-static struct engine *load(struct serve *serve, const struct backend *backend, bool completes, bool chats) {
+static struct engine *load(struct serve *serve, const struct backend *backend, bool completes,
+                           const struct backend *chats) {
     struct engine_options options = {
         .path = backend->model->file,
         .threads = number_of("LLAMA_CPP_N_THREADS", 0),
-        .parallelism = serve->arguments->parallelism,
-        .context_tokens = completes ? CONTEXT_TOKENS : 0,
-        .patient_tokens = chats ? CONTEXT_TOKENS : 0,
+        .parallelism = backend->how.parallelism,
+        .context_tokens = completes ? backend->how.context_tokens : 0,
+        .patient_tokens = chats ? chats->how.context_tokens : 0,
+        .gpu_layers = backend->how.gpu_layers,
+        .flash_attention = backend->how.fast_attention,
         .drift_tokens = number_of("COPYCAT_SUFFIX_DRIFT", 32),
         .seam_tokens = number_of("COPYCAT_SUFFIX_SEAM", 8),
         .repack = number_of("COPYCAT_REPACK", 1) != 0,
@@ -76,18 +152,27 @@ static struct engine *load(struct serve *serve, const struct backend *backend, b
     return engine_new(serve->loop, &options);
 }
 
+static bool is_one(const struct backend *a, const struct backend *b) {
+    return a->model && b->model && strcmp(a->model->file, b->model->file) == 0 &&
+           a->how.gpu_layers == b->how.gpu_layers && a->how.parallelism == b->how.parallelism;
+}
+
 void backends_load(struct serve *serve, void (*loaded)(struct serve *serve, struct error *error)) {
     struct backend *completion = &serve->completion, *chat = &serve->chat;
     serve->loaded = loaded;
-    bool one = completion->model && chat->model && strcmp(completion->model->file, chat->model->file) == 0 &&
-               strcmp(completion->device, chat->device) == 0;
-    if (completion->model) completion->engine = load(serve, completion, true, one);
+    bool one = is_one(completion, chat);
+    if (completion->how.source != SETTINGS_NONE) serve->window = window_new();
+    if (completion->model) completion->engine = load(serve, completion, true, one ? chat : NULL);
     if (one)
         chat->engine = completion->engine, chat->shares = true;
     else if (chat->model)
-        chat->engine = load(serve, chat, false, true);
-    if (completion->model) serve->window = window_new();
+        chat->engine = load(serve, chat, false, chat);
     if (serve->loading == 0) loaded(serve, NULL);
+}
+
+const char *backend_name(const struct backend *backend) {
+    if (backend->how.source == SETTINGS_LOCAL) return backend->model->id;
+    return backend->how.model_name ? backend->how.model_name : "Remote";
 }
 
 uint64_t backends_give_back(struct serve *serve) {
@@ -100,6 +185,8 @@ void backends_free(struct serve *serve) {
     chat_templates_free(serve->chat.templates);
     if (!serve->chat.shares) engine_free(serve->chat.engine);
     engine_free(serve->completion.engine);
+    remote_free(serve->completion.remote);
+    remote_free(serve->chat.remote);
     model_free(serve->completion.model);
     model_free(serve->chat.model);
     window_free(serve->window);

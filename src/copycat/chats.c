@@ -18,17 +18,20 @@ struct call {
     struct serve *serve;
     struct http_exchange *exchange;
     struct chat_request *request;
-    struct chat *chat; /* NULL: not begun */
+    struct chat *chat;          /* at work here, or */
+    struct remote_call *remote; /* on another server; both NULL: not begun */
     struct io_timer *silence;
     struct visitor visitor;
     char *id;
     int64_t created_s;
+    json_t *whole; /* another server's answer that is no stream */
     bool streams, begun, gone;
 };
 
 static void call_free(struct call *call) {
     chat_request_free(call->request);
     io_timer_free(call->silence);
+    json_decref(call->whole);
     free(call->id);
     free(call);
 }
@@ -52,15 +55,14 @@ static void refuse(struct call *call, struct error *taken_error, bool at_body) {
     scoped(error) struct error *error = taken_error;
     scoped_string char *text = error_text(error);
     scoped_string char *said = NULL;
-    const char *plain = "text/plain; charset=utf-8";
     switch (error->code) {
     case ERROR_INVALID_ARGUMENT:
         if (!at_body) return answer_error(call, 400, "invalid_request_error", text);
         said = mem_printf("Failed to parse the request body as JSON: %s", text);
-        return answer(call, 400, plain, span_of(said));
+        return answer_error(call, 400, "invalid_request_error", said);
     case ERROR_FAILED_PRECONDITION:
         said = mem_printf("Failed to deserialize the JSON body into the target type: %s", text);
-        return answer(call, 422, plain, span_of(said));
+        return answer_error(call, 422, "invalid_request_error", said);
     case ERROR_OUT_OF_RANGE: return answer_error(call, 400, "context_length_exceeded", text);
     case ERROR_UNIMPLEMENTED: return answer_error(call, 400, "invalid_request_error", text);
     case ERROR_RESOURCE_EXHAUSTED: return answer_error(call, 503, "server_busy", text);
@@ -187,13 +189,72 @@ static void on_done(void *owner, struct chat_end *end) {
     call_free(call);
 }
 
+/* ---- on another server ---- */
+
+static json_t *told_choice(const json_t *given) {
+    json_t *made =
+        choice(json_object_get(given, "delta"), json_string_value(json_object_get(given, "finish_reason")));
+    json_t *one = json_incref(json_array_get(made, 0)), *index = json_object_get(given, "index");
+    json_decref(made);
+    if (json_is_integer(index)) json_object_set(one, "index", index);
+    json_object_set_new(one, "logprobs", or_null(given, "logprobs"));
+    return one;
+}
+
+/* Its chunk, in the form that all of ours have. */
+static void on_remote_json(void *owner, const json_t *json) {
+    struct call *call = owner;
+    if (call->gone) return;
+    if (!call->streams) {
+        call->whole = json_incref((json_t *)json);
+        return;
+    }
+    begin(call);
+    json_t *choices = json_array();
+    size_t i;
+    const json_t *given;
+    json_array_foreach(json_object_get(json, "choices"), i, given)
+        json_array_append_new(choices, told_choice(given));
+    json_t *root =
+        json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:o}", "id", or_null(json, "id"), "choices", choices,
+                  "created", or_null(json, "created"), "model", or_null(json, "model"), "service_tier",
+                  or_null(json, "service_tier"), "system_fingerprint", or_null(json, "system_fingerprint"),
+                  "object", "chat.completion.chunk", "usage", or_null(json, "usage"));
+    send_json(call, root);
+}
+
+static void on_remote_done(void *owner, struct error *error) {
+    struct call *call = owner;
+    if (call->gone) {
+        error_free(error);
+        http_exchange_release(call->exchange);
+        return call_free(call);
+    }
+    bool failed = error != NULL;
+    scoped_string char *text = failed ? error_text(error) : NULL;
+    if (failed) log_error("copycat", "a chat failed: %s", text);
+    error_free(error);
+    if (failed && !call->begun) return answer_error(call, 500, "server_error", text);
+    if (failed) {
+        http_respond_abort(call->exchange);
+        return call_free(call);
+    }
+    if (!call->streams) {
+        scoped_string char *body = json_dumps(call->whole, JSON_COMPACT);
+        return answer(call, 200, "application/json", span_of(body));
+    }
+    begin(call);
+    http_respond_end(call->exchange);
+    call_free(call);
+}
+
 static void on_gone(struct http_exchange *exchange) {
     struct call *call = http_exchange_owner(exchange);
     call->serve->client_gone++;
-    if (call->chat) {
+    if (call->chat || call->remote) {
         call->gone = true;
         io_timer_stop(call->silence);
-        return chat_cancel(call->chat);
+        return call->chat ? chat_cancel(call->chat) : remote_cancel(call->remote);
     }
     http_exchange_release(exchange);
     call_free(call);
@@ -214,6 +275,48 @@ static bool wants_stream(const struct call *call) {
     return !json;
 }
 
+static struct error *compute(struct call *call) {
+    const struct backend *backend = &call->serve->chat;
+    call->created_s = clock_wall_ms() / 1000;
+    call->id = random_id("chatcmpl");
+    struct chat_options options = {
+        .engine = backend->engine,
+        .templates = backend->templates,
+        .stop_words = (const char *const *)backend->how.stop_words,
+        .delta = call->streams ? on_delta : NULL,
+        .done = on_done,
+        .owner = call,
+    };
+    return chat_start(&options, call->request, &call->chat);
+}
+
+static bool is_supported(char *const *models, struct span name) {
+    for (size_t i = 0; models[i]; i++)
+        if (span_is(name, models[i])) return true;
+    return false;
+}
+
+static struct error *ask_remote(struct call *call) {
+    const struct backend *backend = &call->serve->chat;
+    struct span model = call->request->model;
+    if (model.size > 0 && backend->how.supported_models &&
+        !is_supported(backend->how.supported_models, model)) {
+        log_warn("copycat", "chat: there is no model '" SPAN_FORMAT "' here; %s answers", SPAN_ARGS(model),
+                 backend->how.model_name);
+        model.size = 0;
+    }
+    struct remote_chat ask = {
+        .body = call->request->root,
+        .model = model,
+        .stream = call->streams,
+        .json = on_remote_json,
+        .done = on_remote_done,
+        .owner = call,
+    };
+    call->remote = remote_chat_start(backend->remote, &ask);
+    return NULL;
+}
+
 static void on_body(struct http_exchange *exchange, struct span body, struct error *taken_error) {
     struct call *call = http_exchange_owner(exchange);
     if (taken_error) {
@@ -228,16 +331,7 @@ static void on_body(struct http_exchange *exchange, struct span body, struct err
     if (error) return refuse(call, error, true);
     struct serve *serve = call->serve;
     call->streams = wants_stream(call);
-    call->created_s = clock_wall_ms() / 1000;
-    call->id = random_id("chatcmpl");
-    struct chat_options options = {
-        .engine = serve->chat.engine,
-        .templates = serve->chat.templates,
-        .delta = call->streams ? on_delta : NULL,
-        .done = on_done,
-        .owner = call,
-    };
-    error = chat_start(&options, call->request, &call->chat);
+    error = serve->chat.remote ? ask_remote(call) : compute(call);
     if (error) return refuse(call, error, false);
     events_chat(serve, &call->visitor);
     call->silence = io_timer_new(serve->loop, on_silence, call);
@@ -248,7 +342,7 @@ void chats_answer(struct serve *serve, struct http_exchange *exchange) {
     struct call *call = NEW(struct call);
     call->serve = serve;
     call->exchange = exchange;
-    if (!serve->chat.engine) return answer(call, 501, NULL, SPAN(""));
+    if (!rest_has_chat(serve)) return answer(call, 501, NULL, SPAN(""));
     if (!rest_is_json(http_exchange_header(exchange, "content-type")))
         return answer(call, 415, "text/plain; charset=utf-8",
                       SPAN("Expected request with `Content-Type: application/json`"));

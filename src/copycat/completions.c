@@ -135,6 +135,12 @@ static void on_gone(struct http_exchange *exchange) {
     call_free(call);
 }
 
+/* A server that takes prefix and suffix apart gets them so, whatever its prompt_template says. */
+static const char *template_of(const struct backend *backend) {
+    if (!backend->remote) return backend->model->prompt_template;
+    return backend->source.takes_parts ? "{prefix}<|FIM|>{suffix}" : backend->how.prompt_template;
+}
+
 static void on_body(struct http_exchange *exchange, struct span body, struct error *taken_error) {
     struct call *call = http_exchange_owner(exchange);
     if (taken_error) {
@@ -148,24 +154,29 @@ static void on_body(struct http_exchange *exchange, struct span body, struct err
     struct error *error = completion_request_parse(body, &call->request);
     if (error) return refuse(call, error);
     struct serve *serve = call->serve;
+    const struct backend *backend = &serve->completion;
     struct completion_options options = {
-        .engine = serve->completion.engine,
+        .engine = backend->engine,
+        .source = backend->remote ? &backend->source : NULL,
         .window = serve->window,
-        .template_text = serve->completion.model->prompt_template,
+        .template_text = template_of(backend),
+        .stop_words = (const char *const *)backend->how.stop_words,
+        .max_tokens = serve->settings->completion_tokens,
+        .input_bytes = serve->settings->completion_input_bytes,
         .done = on_done,
         .owner = call,
     };
     error = completion_start(&options, call->request, &call->completion);
     if (error) return refuse(call, error);
     call->timer = io_timer_new(serve->loop, on_timeout, call);
-    io_timer_arm(call->timer, COMPLETION_TIMEOUT_MS);
+    io_timer_arm(call->timer, (int64_t)serve->settings->completion_timeout_s * 1000);
 }
 
 void completions_answer(struct serve *serve, struct http_exchange *exchange) {
     struct call *call = NEW(struct call);
     call->serve = serve;
     call->exchange = exchange;
-    if (!serve->completion.engine) return answer(call, 501, NULL, SPAN(""));
+    if (serve->completion.how.source == SETTINGS_NONE) return answer(call, 501, NULL, SPAN(""));
     if (!rest_is_json(http_exchange_header(exchange, "content-type")))
         return answer(call, 415, "text/plain; charset=utf-8",
                       SPAN("Expected request with `Content-Type: application/json`"));

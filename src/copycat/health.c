@@ -21,13 +21,23 @@ static char *cpu_name(void) {
 }
 
 static json_t *model_of(const struct backend *backend) {
-    return json_pack("{s:{s:s,s:s}}", "local", "model_id", backend->model->id, "device", backend->device);
+    const struct settings_model *how = &backend->how;
+    if (how->source == SETTINGS_LOCAL)
+        return json_pack("{s:{s:s,s:s}}", "local", "model_id", backend->model->id, "device", backend->device);
+    json_t *remote = json_pack("{s:s}", "kind", how->kind);
+    if (how->model_name) json_object_set_new(remote, "model_name", json_string(how->model_name));
+    json_object_set_new(remote, "api_endpoint", json_string(how->api_endpoint ? how->api_endpoint : ""));
+    return json_pack("{s:o}", "remote", remote);
+}
+
+static bool is_there(const struct backend *backend) {
+    return backend->how.source != SETTINGS_NONE;
 }
 
 static json_t *models(const struct serve *serve) {
     json_t *models = json_object();
-    if (serve->completion.model) json_object_set_new(models, "completion", model_of(&serve->completion));
-    if (serve->chat.model) json_object_set_new(models, "chat", model_of(&serve->chat));
+    if (is_there(&serve->completion)) json_object_set_new(models, "completion", model_of(&serve->completion));
+    if (is_there(&serve->chat)) json_object_set_new(models, "chat", model_of(&serve->chat));
     json_object_set_new(models, "embedding", json_null());
     return models;
 }
@@ -36,11 +46,12 @@ void health_answer(struct serve *serve, struct http_exchange *exchange) {
     scoped_json json_t *root = json_object();
     struct utsname machine;
     scoped_string char *cpu = cpu_name();
-    if (serve->completion.model) json_object_set_new(root, "model", json_string(serve->completion.model->id));
-    if (serve->chat.model) {
-        json_object_set_new(root, "chat_model", json_string(serve->chat.model->id));
+    if (is_there(&serve->completion))
+        json_object_set_new(root, "model", json_string(backend_name(&serve->completion)));
+    if (is_there(&serve->chat))
+        json_object_set_new(root, "chat_model", json_string(backend_name(&serve->chat)));
+    if (serve->arguments->chat_model)
         json_object_set_new(root, "chat_device", json_string(serve->chat.device));
-    }
     json_object_set_new(root, "device", json_string(serve->arguments->device));
     json_object_set_new(root, "cuda_devices", json_array());
     json_object_set_new(root, "models", models(serve));

@@ -5,14 +5,15 @@
 #include "copycat.h"
 #include "http.h"
 #include "model.h"
+#include "remote.h"
+#include "settings.h"
 
 #define TABBY_VERSION "0.32.0" /* whose contract this is; clients compare it */
 #define BODY_BYTES_MAX (2u << 20)
 #define CHAT_BODY_BYTES_MAX (8u << 20)
 #define CONTEXT_TOKENS 4096 /* Tabby's default, of each kind of request */
-#define COMPLETION_TIMEOUT_MS 30000
-#define EXIT_USAGE 2    /* the command line is wrong */
-#define EXIT_FAILED 101 /* Tabby's own status for whatever fails at start */
+#define EXIT_USAGE 2        /* the command line is wrong */
+#define EXIT_FAILED 101     /* Tabby's own status for whatever fails at start */
 
 /* ---- cli.c ---- */
 struct arguments {
@@ -46,13 +47,16 @@ struct request_counts {
     uint64_t statuses_us; /* sum of durations */
 };
 
-/* What answers one kind of request. */
+/* What answers one kind of request: nothing, a model loaded here, or another server. */
 struct backend {
-    struct model *model;              /* NULL: none */
-    struct engine *engine;            /* of a loaded model */
+    struct settings_model how;        /* from the command line or from config.toml; its texts are borrowed */
+    struct model *model;              /* here: what was found ... */
+    struct engine *engine;            /* ... and loaded */
     bool shares;                      /* the engine is the other kind's */
     const char *device;               /* as the user named it */
-    struct chat_templates *templates; /* of chats */
+    struct chat_templates *templates; /* of chats here */
+    struct remote *remote;            /* another server */
+    struct completion_source source;  /* the same, for completions */
 };
 
 struct serve {
@@ -61,6 +65,7 @@ struct serve {
     struct places places;
     struct accounts *accounts; /* accounts.h */
     struct http_server *server;
+    struct settings *settings;
     struct backend completion, chat;
     struct window *window;
     uint32_t loading; /* engines that have not told yet how it went */
@@ -91,7 +96,8 @@ must_check struct error *device_check(const char *device);
 must_check struct error *backends_find(struct serve *serve);
 /* `loaded` is called once, perhaps at once; the error is owned by it. */
 void backends_load(struct serve *serve, void (*loaded)(struct serve *serve, struct error *error));
-uint64_t backends_give_back(struct serve *serve); /* bytes of the weights' memory */
+const char *backend_name(const struct backend *backend); /* as clients are told; of one that is there */
+uint64_t backends_give_back(struct serve *serve);        /* bytes of the weights' memory */
 void backends_free(struct serve *serve);
 
 /* ---- listen.c ---- */

@@ -11,9 +11,20 @@ struct entry {
     void (*answer)(struct serve *serve, struct http_exchange *exchange);
 };
 
+/* What clients may choose from: only servers that say so have more than one. */
+static json_t *supported(const struct backend *backend) {
+    if (!backend->how.supported_models) return json_null();
+    json_t *list = json_array();
+    for (size_t i = 0; backend->how.supported_models[i]; i++)
+        json_array_append_new(list, json_string(backend->how.supported_models[i]));
+    return list;
+}
+
 static void models(struct serve *serve, struct http_exchange *exchange) {
-    rest_answer(serve, ROUTE_MODELS, exchange, 200, "application/json",
-                SPAN("{\"completion\":null,\"chat\":null}"));
+    scoped_json json_t *root =
+        json_pack("{s:o,s:o}", "completion", supported(&serve->completion), "chat", supported(&serve->chat));
+    scoped_string char *body = json_dumps(root, JSON_COMPACT);
+    rest_answer(serve, ROUTE_MODELS, exchange, 200, "application/json", span_of(body));
 }
 
 static void setting(struct serve *serve, struct http_exchange *exchange) {
@@ -42,7 +53,7 @@ bool rest_is_json(struct span content_type) {
 }
 
 bool rest_has_chat(const struct serve *serve) {
-    return serve->chat.engine != NULL;
+    return serve->chat.how.source != SETTINGS_NONE;
 }
 
 void rest_count(struct serve *serve, enum route route, int status) {

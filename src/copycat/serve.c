@@ -40,7 +40,8 @@ static int failed(struct error *taken_error) {
     scoped(error) struct error *error = taken_error;
     scoped_string char *text = error_text(error);
     fprintf(stderr, "%s\n", text);
-    return EXIT_FAILED;
+    /* A model that is not among its own supported ones is Tabby's only fault of this kind. */
+    return error->code == ERROR_FAILED_PRECONDITION && strstr(text, "supported_models") ? 1 : EXIT_FAILED;
 }
 
 static void stop(struct serve *serve, int status) {
@@ -90,8 +91,23 @@ static void on_loaded(struct serve *serve, struct error *error) {
     notify_ready();
 }
 
+static void on_unknown(void *owner, const char *text) {
+    log_warn("copycat", "%s: %s; it is ignored", (const char *)owner, text);
+}
+
+static struct error *read_settings(struct serve *serve) {
+    scoped_string char *path = path_join(serve->places.root, "config.toml");
+    struct error *error = settings_read(path, on_unknown, path, &serve->settings);
+    if (error) return error_wrap(error, "Must be able to load config: Config file '%s' is not valid", path);
+    if (serve->settings->repositories_fault)
+        fprintf(stderr, "\n  Parsing config failed\n\n  %s: %s\n  No repository of it is used.\n\n", path,
+                serve->settings->repositories_fault);
+    return NULL;
+}
+
 static struct error *prepare(struct serve *serve) {
     const struct arguments *arguments = serve->arguments;
+    TRY_PLAIN(read_settings(serve));
     TRY(dir_make(serve->places.root, 0700), "TABBY_ROOT");
     chmod(serve->places.root, 0700);
     TRY_PLAIN(accounts_open(serve));
@@ -120,6 +136,7 @@ int serve_run(const struct arguments *arguments) {
         io_signal_free(serve.on_doze);
     }
     accounts_free(&serve);
+    settings_free(serve.settings);
     scoped_fd_close(&serve.listen_fd);
     places_done(&serve.places);
     return serve.exit_status;

@@ -21,7 +21,14 @@ struct error *choose_prepare(struct engine *engine, struct engine_job *job) {
                              options->biases[i].token);
     if (!options->grammar) return NULL;
     job->grammar = grammar_new(engine->vocab, options->grammar, options->triggers);
-    return job->grammar ? NULL : error_new(ERROR_INVALID_ARGUMENT, "the grammar of the answer can't be read");
+    if (!job->grammar) return error_new(ERROR_INVALID_ARGUMENT, "the grammar of the answer can't be read");
+    if (!options->begun || options->triggers) return NULL;
+    scoped_tokens struct tokens begun = {0};
+    TRY_PLAIN(vocab_split(engine, span_of(options->begun), &begun));
+    for (uint32_t i = 0; i < begun.count; i++)
+        if (!grammar_accept(job->grammar, begun.data[i]))
+            return error_new(ERROR_INTERNAL, "the grammar of the answer does not fit the chat template");
+    return NULL;
 }
 
 static void adjust(struct engine_job *job, float *logits) {

@@ -23,7 +23,7 @@ static struct error *load(struct engine *engine) {
     struct llama_model_params model = llama_model_default_params();
     model.load_mode = LLAMA_LOAD_MODE_MMAP;
     model.use_extra_bufts = engine->options.repack;
-    model.n_gpu_layers = 0;
+    model.n_gpu_layers = (int32_t)engine->options.gpu_layers;
     engine->model = llama_model_load_from_file(engine->path, model);
     if (!engine->model)
         return error_new(ERROR_INVALID_ARGUMENT,
@@ -40,6 +40,7 @@ static struct error *load(struct engine *engine) {
     context.n_threads = context.n_threads_batch = (int32_t)engine->options.threads;
     context.n_outputs_max =
         engine->slot_count * 2; /* no fewer than sequences: libllama measures with all of them */
+    if (engine->options.flash_attention) context.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
     context.no_perf = true;
     context.abort_callback = step_aborts;
     context.abort_callback_data = engine;

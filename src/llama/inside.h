@@ -63,6 +63,14 @@ struct slot {
     int64_t used_us;
 };
 
+struct threads {
+    uint32_t now;             /* in use */
+    int64_t changed_us;       /* when their number changed */
+    int64_t retry_us;         /* how long after that one more is tried */
+    bool tried;               /* this step is such a try */
+    int64_t began_us, ran_us; /* of this step */
+};
+
 struct engine {
     struct io_loop *loop;
     struct io_post *post;
@@ -91,6 +99,7 @@ struct engine {
     struct slot *slots;
     uint32_t slot_count;
     struct llama_batch batch;
+    struct threads threads;
     int64_t urgent_us; /* when the last job that was not patient was at work */
 };
 
@@ -102,6 +111,9 @@ struct span vocab_piece(struct engine *engine, const struct engine_job *job, lla
                         size_t size_bytes);
 void tokens_add(struct tokens *tokens, const llama_token *data, uint32_t count);
 void tokens_done(struct tokens *tokens);
+#define scoped_tokens __attribute__((cleanup(tokens_done)))
+/* A template's own text, without what a vocabulary puts before a prompt. */
+must_check struct error *vocab_split(struct engine *engine, struct span text, struct tokens *out);
 uint32_t tokens_common(const struct tokens *a, const struct tokens *b);
 
 /* sample.c */
@@ -117,6 +129,10 @@ llama_token sample_draw(const llama_token_data *candidates, uint32_t count,
 /* choose.c: the next token of a job; `logits` are changed. -1: its grammar allows none. */
 llama_token choose_token(struct engine *engine, struct engine_job *job, float *logits);
 must_check struct error *choose_prepare(struct engine *engine, struct engine_job *job); /* on the thread */
+
+/* threads.c: around each step */
+void threads_begin(struct engine *engine);
+void threads_end(struct engine *engine);
 
 /* job.c */
 struct engine_job *job_new(const struct engine_job_options *options);

@@ -30,6 +30,7 @@ struct engine_job *job_new(const struct engine_job_options *options) {
     job->options.pieces = pieces;
     job->options.biases = biases;
     job->options.grammar = mem_string(options->grammar);
+    job->options.begun = mem_string(options->begun);
     job->options.triggers = copy_all(options->triggers);
     job->options.spelled = copy_all(options->spelled);
     job->dice = options->seed;
@@ -42,6 +43,7 @@ void job_free(struct engine_job *job) {
     free((void *)job->options.pieces);
     free((void *)job->options.biases);
     free((char *)job->options.grammar);
+    free((char *)job->options.begun);
     free_all(job->options.triggers);
     free_all(job->options.spelled);
     tokens_done(&job->head);

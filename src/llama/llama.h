@@ -42,6 +42,8 @@ struct engine_options {
     uint32_t
         drift_tokens; /* how far a movable piece may be older than what stands before it; 0: never moved */
     uint32_t seam_tokens; /* of a movable piece's beginning that are computed anew each time */
+    uint32_t gpu_layers;  /* at most; 0: none, also where there is a GPU */
+    bool flash_attention; /* demanded; else libllama decides */
     bool repack; /* weights rewritten for speed: quicker prompts, slower start, memory that can't be given
                     back */
     void (*loaded)(void *owner,
@@ -97,8 +99,9 @@ struct engine_job_options {
     const char *grammar;         /* GBNF that the answer follows, copied; NULL: none */
     const char *const *triggers; /* regular expressions, NULL-terminated, copied: it holds from where one
                                     matches on; NULL: from the beginning */
-    const char *const
-        *spelled; /* control tokens that may be in the answer, as text; NULL-terminated, copied */
+    const char *begun; /* what the prompt has of the answer already, for the grammar; copied; or NULL */
+    /* Control tokens that may be in the answer, as text; NULL-terminated, copied. */
+    const char *const *spelled;
     /* On the compute thread, for each piece of output (bytes, may end inside a code point): false ends the
      * job. Touches only what belongs to this job. May be NULL. */
     bool (*check)(void *owner, struct span bytes);
@@ -125,6 +128,7 @@ struct engine_counters {
     uint64_t steps, aborted_steps;
     int64_t queued_us, prompt_us, generate_us; /* of ended jobs, summed */
     uint32_t queued, working;                  /* now */
+    uint32_t threads;                          /* that compute, now */
     int64_t load_us;
 };
 /* After `loaded`: the model itself, for what only reads it (its vocabulary, its templates). */

@@ -226,8 +226,11 @@ void step(struct engine *engine) {
     struct part parts[PARTS_MAX];
     uint32_t count = fill(engine, parts);
     if (engine->batch.n_tokens == 0) return;
+    threads_begin(engine);
     int32_t code = llama_decode(engine->context, engine->batch);
+    threads_end(engine);
     engine->counters.steps++;
+    engine->counters.threads = engine->threads.now;
     if (code == 2) {
         engine->counters.aborted_steps++;
         return;

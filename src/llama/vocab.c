@@ -77,6 +77,11 @@ static struct error *tokenise(struct engine *engine, struct tokens *out, const s
     return count < 0 ? error_new(ERROR_INTERNAL, "the prompt can't be split into tokens") : NULL;
 }
 
+struct error *vocab_split(struct engine *engine, struct span text, struct tokens *out) {
+    struct engine_piece piece = {.text = text, .special = true};
+    return tokenise(engine, out, &piece, false);
+}
+
 static uint32_t most_tokens(const struct engine *engine, const struct engine_job *job) {
     return job->options.patient ? engine->options.patient_tokens : engine->options.context_tokens;
 }

@@ -370,6 +370,6 @@ struct error *node_adopt(struct node *node, void (*found)(void *owner, const str
                          void *owner) {
     struct adoption adoption = {node, found, owner};
     TRY_PLAIN(container_host_adopt(node->host, &container_events, &adoption, on_found));
-    image_uses_retain(node->images, lives, node);
+    if (node->images) image_uses_retain(node->images, lives, node);
     return NULL;
 }

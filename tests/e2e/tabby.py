@@ -19,8 +19,8 @@ REAL = pathlib.Path(os.environ.get("CATNAP_DEFAULT_MODEL", MODELS / "Qwen2.5-Cod
 
 
 class Tabby:
-    """`with Tabby("--model", DIRECTORY) as tabby:`; `env` replaces the environment, `root` is TABBY_ROOT. Open to all,
-    unless `accounts`: then as by default, where each request needs a token."""
+    """`with Tabby("--model", DIRECTORY) as tabby:`; `env` replaces the environment, `root` is TABBY_ROOT. Open
+    to all, unless `accounts`: then as by default, where each request needs a token."""
 
     def __init__(self, *arguments, env=None, root=None, extra_env=None, accounts=False):
         self.arguments = [str(a) for a in arguments] + ([] if accounts else ["--no-webserver"])
@@ -28,6 +28,8 @@ class Tabby:
             None if root or (env and "TABBY_ROOT" in env) else tempfile.mkdtemp(prefix="copycat-test-")
         )
         self.env = dict(env if env is not None else os.environ)
+        # Two threads wait for each other by spinning: on a busy machine that takes many times as long.
+        self.env.setdefault("LLAMA_CPP_N_THREADS", "1")
         if root or self.made:
             self.env["TABBY_ROOT"] = str(root or self.made)
         self.env.update({k: str(v) for k, v in (extra_env or {}).items()})

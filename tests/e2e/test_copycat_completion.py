@@ -320,7 +320,8 @@ def test_bodies_that_are_too_long(tabby):
 def test_other_paths_and_methods(tabby):
     answer = tabby.get("/v1/completions")
     assert answer.status == 405 and answer.headers["Allow"] == "POST" and answer.body == b""
-    assert tabby.post("/v1/nothing", {}).status == 404
+    answer = tabby.post("/v1/nothing", {})
+    assert answer.status == 307 and answer.headers["Location"].startswith("/swagger-ui")
 
 
 def test_a_server_without_models():

@@ -10,7 +10,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
         struct prompt prompt;
         struct window *window = window_new();
         for (int again = 0; again < 2 && !error; again++) {
-            error = prompt_build(request, "<a>{prefix}<b>{suffix}<c>", window, &prompt);
+            struct prompt_options options = {"<a>{prefix}<b>{suffix}<c>", window, PROMPT_INPUT_BYTES};
+            error = prompt_build(request, &options, &prompt);
             struct engine_piece pieces[5];
             size_t total = 0, count = error ? 0 : prompt_pieces(&prompt, pieces);
             for (size_t i = 0; i < count; i++) total += pieces[i].text.size;

@@ -2,10 +2,14 @@
  * told in a sentence. */
 #include "house.h"
 #include "node.h"
+#include "store.h"
+#include "volume.h"
 
 struct flat { /* a house with a node in it */
     struct house *house;
     struct node *node;
+    struct store *store;
+    struct volumes *volumes;
     char *volumes_dir;
     int created, ready, exited;
     bool was_ready;
@@ -46,9 +50,14 @@ static const struct node_events events = {.created = on_node_created,
                                           .pressure = on_pressure};
 
 static void node_open(struct flat *flat) {
+    assert_ok(store_open(flat->house->loop, flat->house->dir, &flat->store));
+    assert_ok(volumes_open(&(struct volumes_options){.loop = flat->house->loop,
+                                                     .store = flat->store,
+                                                     .dir = flat->volumes_dir},
+                           &flat->volumes));
     flat->node = node_new(&(struct node_options){.loop = flat->house->loop,
                                                  .host = flat->house->host,
-                                                 .volumes_dir = flat->volumes_dir,
+                                                 .volumes = flat->volumes,
                                                  .logs_dir = flat->house->logs_dir});
     node_events_set(flat->node, &events, flat);
 }
@@ -57,8 +66,13 @@ static struct flat flat_new(void) {
     flat.volumes_dir = path_join(flat.house->dir, "volumes");
     return flat;
 }
-static void flat_free(struct flat *flat) {
+static void node_close(struct flat *flat) {
     node_free(flat->node);
+    volumes_free(flat->volumes);
+    store_free(flat->store);
+}
+static void flat_free(struct flat *flat) {
+    node_close(flat);
     free(flat->volumes_dir);
     house_free(flat->house);
 }
@@ -190,7 +204,6 @@ static void test_a_function_is_looked_at_before_it_is_accepted(void **unused) {
     scoped(core_function) struct core_function *volume = served(&flat, "volume");
     core_function_volume_add(volume, "/data", "/no/such/directory", false);
     assert_error(node_function_check(flat.node, volume), ERROR_NOT_FOUND, "/no/such/directory");
-    assert_false(file_exists(flat.volumes_dir)); /* looking makes nothing */
     flat_free(&flat);
 }
 
@@ -206,8 +219,10 @@ static void test_a_volume_outlives_its_containers(void **unused) {
         node_create(flat.node, i, function, 1, true);
         AWAIT_NODE(flat, exited);
     }
+    struct volume *volume = volume_find(flat.volumes, VOLUME_MAIN, "kept");
+    assert_non_null(volume);
     scoped_string char *said = guest_output(flat.house, "keeps"),
-                       *file = path_join(flat.volumes_dir, "kept/count");
+                       *file = path_join(volume_live_path(volume), "count");
     assert_string_equal(said, "more\nmore\nmore");
     assert_true(file_exists(file));
     flat_free(&flat);
@@ -266,7 +281,7 @@ static void test_the_next_node_finds_what_runs(void **unused) {
     node_create(flat.node, 41, function, 5, true);
     AWAIT_NODE(flat, ready);
     int pid = node_pid(flat.node, 41);
-    node_free(flat.node);
+    node_close(&flat);
     house_close(flat.house);
     house_open(flat.house);
     node_open(&flat);
