@@ -46,8 +46,9 @@ struct grpc_listener {
     int fd;        /* where address is NULL: bound and listening, taken; a path it has is left alone */
     unsigned mode; /* of a Unix socket made here; 0: 0600 */
     void *tag;     /* comes back by grpc_call_tag: which listener took it */
-    const char *certificate,
-        *key; /* PEM files, TLS (chain in order); NULL: cleartext, HTTP/2 by prior knowledge */
+    /* PEM files, the chain in order; NULL: in the clear, HTTP/2 by prior knowledge. OpenSSL writes to sockets
+     * that are gone: a program with TLS ignores SIGPIPE. */
+    const char *certificate, *key;
     /* A peer that may be frozen for hours and is alive still (a container) answers no PING. 0: as the
      * server's limits on TCP, none on Unix sockets, where the kernel tells a dead peer; GRPC_NEVER: none;
      * else instead. */
@@ -106,8 +107,8 @@ void *grpc_call_owner(const struct grpc_call *call);
  * `on_cancelled` is told at most once, and only before that end: the client cancelled (CANCELLED), its
  * deadline passed (DEADLINE_EXCEEDED, which the client is told by the room), or its connection ended
  * (UNAVAILABLE). No other callback of the call comes after it. Where none is set, a call that ends so while
- * it waits for a message (or will never get one) is released by the room; otherwise the answer is taken and
- * dropped. */
+ * it waits for what the client sends is released by the room, who waits for `drained` is told it once more,
+ * and otherwise the answer is taken and dropped. */
 void grpc_call_on_cancelled(struct grpc_call *call, void (*cancelled)(struct grpc_call *call));
 /* 0: it is still wanted; else why not, as above. */
 enum error_code grpc_call_cancelled(const struct grpc_call *call);
