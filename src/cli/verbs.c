@@ -141,22 +141,81 @@ const struct verb verbs[] = {
         .summary = "images: what there is, bring, build, name and prune them",
         .details =
             "  ls                    names, sizes, where they came from\n"
-            "  pull NAME             from a registry; CATNAP_REGISTRY_USER and CATNAP_REGISTRY_PASSWORD where it is private\n"
+            "  pull NAME             from a registry; CATNAP_REGISTRY_USER and CATNAP_REGISTRY_PASSWORD "
+            "where it is private\n"
             "  build DIRECTORY       its Dockerfile; steps that did not change come from the cache\n"
             "  import NAME FILE.tar  a docker-archive, an OCI archive, or the tar of a root file system\n"
             "  alias NAME TARGET     NAME means TARGET from now on: a name, sha256:ID, host\n"
             "  rm NAME               the name goes; its layers go with the next prune\n"
             "  prune                 what no name, app or container needs\n"
             "An app's image is pulled by `catnap up`; this is for the rest.",
-        .examples = "catnap image pull debian:bookworm\ncatnap image build . -t my/app --build-arg VERSION=3\n"
-                    "docker save my/app -o my-app.tar && catnap image import my/app my-app.tar\n"
-                    "catnap image prune --all",
-        .options = OPTION_JSON | OPTION_ALL | OPTION_AGAIN | OPTION_FORCE | OPTION_NAME | OPTION_DOCKERFILE | OPTION_BUILD_ARG |
-                   OPTION_TARGET,
+        .examples =
+            "catnap image pull debian:bookworm\ncatnap image build . -t my/app --build-arg VERSION=3\n"
+            "docker save my/app -o my-app.tar && catnap image import my/app my-app.tar\n"
+            "catnap image prune --all",
+        .options = OPTION_JSON | OPTION_ALL | OPTION_AGAIN | OPTION_FORCE | OPTION_NAME | OPTION_DOCKERFILE |
+                   OPTION_BUILD_ARG | OPTION_TARGET,
         .least = 1,
         .most = 3,
         .kind = WORDS_IMAGES,
         .run = image_run,
+    },
+    {
+        .name = "login",
+        .summary = "Modal's client asks this daemon from now on",
+        .details = "Makes a token and writes it as the active profile into ~/.modal.toml (or "
+                   "$MODAL_CONFIG_PATH). The "
+                   "other\nprofiles stay as they are; `catnap logout` makes the one active again that was.",
+        .examples = "catnap login\ncatnap login --profile home\neval \"$(catnap login --env)\"",
+        .options = OPTION_PROFILE | OPTION_ENV | OPTION_JSON,
+        .run = login_run,
+    },
+    {
+        .name = "logout",
+        .summary = "the profile goes, and its token with it",
+        .examples = "catnap logout",
+        .options = OPTION_PROFILE | OPTION_JSON,
+        .run = logout_run,
+    },
+    {
+        .name = "token",
+        .operands = "new|list|revoke [...]",
+        .summary = "who may ask by Modal's clients: make, list and revoke tokens",
+        .details = "  new NAME   its id and its secret, which is shown this once\n"
+                   "  list       all there are, without their secrets\n"
+                   "  revoke ID  it opens nothing any more, from now on",
+        .examples = "catnap token new \"the build machine\"\ncatnap token list",
+        .options = OPTION_JSON,
+        .least = 1,
+        .most = 2,
+        .kind = WORDS_TOKENS,
+        .run = token_run,
+    },
+    {
+        .name = "publish",
+        .operands = "APP.FUNCTION PORT",
+        .summary = "a web function of Modal's kind on a port of its own as well",
+        .details = "For programs that can't resolve its host name. It holds for later deploys too, and for "
+                   "an app that\n"
+                   "is served again (APP-dev.FUNCTION), until `catnap unpublish`. In a catnap.yaml it is "
+                   "`publish: PORT`.",
+        .examples = "catnap publish tabby-server.app_serve 8080",
+        .options = OPTION_JSON,
+        .least = 2,
+        .most = 2,
+        .kind = WORDS_FUNCTIONS,
+        .run = publish_run,
+    },
+    {
+        .name = "unpublish",
+        .operands = "APP.FUNCTION",
+        .summary = "it is at its host name only",
+        .examples = "catnap unpublish tabby-server.app_serve",
+        .options = OPTION_JSON,
+        .least = 1,
+        .most = 1,
+        .kind = WORDS_FUNCTIONS,
+        .run = publish_run,
     },
     {
         .name = "doctor",
