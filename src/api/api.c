@@ -15,8 +15,9 @@ static struct error *no_route(struct http_exchange *exchange) {
 
 static void answer_version(struct api *api, struct http_exchange *exchange) {
     http_respond_json(exchange, 200,
-                      json_pack("{s:s, s:i, s:s, s:s}", "version", api->version, "pid", (int)getpid(),
-                                "state", api->state_dir, "gateway", api->gateway));
+                      json_pack("{s:s, s:i, s:s, s:s, s:s*, s:s*}", "version", api->version, "pid",
+                                (int)getpid(), "state", api->state_dir, "gateway", api->gateway, "modal",
+                                api->modal, "modal_socket", api->modal_socket));
 }
 
 /* /v1/apps/APP and /v1/apps/APP/VERB */
@@ -28,10 +29,28 @@ static void route_app(struct api *api, struct http_exchange *exchange, struct sp
     if (named && !rest.data && span_is(method, "DELETE")) {
         remove_handle(api, exchange, app);
     } else if (named && rest.data && span_is(method, "POST") && !memchr(rest.data, '/', rest.size)) {
-        verb_handle(api, exchange, app, arena_string(arena, rest));
+        const char *verb = arena_string(arena, rest);
+        if (!publish_handle(api, exchange, app, verb)) verb_handle(api, exchange, app, verb);
     } else {
         http_respond_error(exchange, no_route(exchange));
     }
+}
+
+/* Routes with more below them: PREFIX, PREFIX/REST. False: not one of those. */
+static bool route_below(struct api *api, struct http_exchange *exchange, struct span path) {
+    static const struct {
+        const char *prefix;
+        bool (*handle)(struct api *api, struct http_exchange *exchange, struct span rest);
+    } routes[] = {{"/v1/images", images_handle}, {"/v1/tokens", tokens_handle}};
+    for (size_t i = 0; i < COUNT(routes); i++) {
+        size_t size = strlen(routes[i].prefix);
+        if (!span_starts(path, routes[i].prefix) || (path.size > size && path.data[size] != '/')) continue;
+        struct span rest = {path.data + size, path.size - size};
+        if (rest.size > 0) rest = (struct span){rest.data + 1, rest.size - 1};
+        if (!routes[i].handle(api, exchange, rest)) http_respond_error(exchange, no_route(exchange));
+        return true;
+    }
+    return false;
 }
 
 static void route(struct api *api, struct http_exchange *exchange) {
@@ -55,14 +74,8 @@ static void route(struct api *api, struct http_exchange *exchange) {
                      SPAN("{\"error\":\"this path has another method\",\"code\":\"UNIMPLEMENTED\"}\n"));
         return;
     }
-    const struct span apps = SPAN("/v1/apps/"), images = SPAN("/v1/images");
-    if (span_starts(path, images.data)) {
-        struct span rest = {path.data + images.size, path.size - images.size};
-        bool below = rest.size > 0 && rest.data[0] == '/';
-        if (below) rest = (struct span){rest.data + 1, rest.size - 1};
-        if ((!below && rest.size > 0) || !images_handle(api, exchange, rest)) http_respond_error(exchange, no_route(exchange));
-        return;
-    }
+    const struct span apps = SPAN("/v1/apps/");
+    if (route_below(api, exchange, path)) return;
     if (span_is(path, "/v1/ps") && span_is(method, "GET"))
         http_respond_json(exchange, 200, ps_all(api));
     else if (span_starts(path, apps.data))
@@ -94,6 +107,9 @@ struct api *api_new(const struct api_options *options) {
         .pool = options->pool,
         .store = options->store,
         .images = options->images,
+        .identity = options->identity,
+        .publish = options->publish,
+        .publish_owner = options->publish_owner,
         .version = mem_string(options->version ? options->version : "unknown"),
         .state_dir = mem_string(options->state_dir),
         .runtime_dir = mem_string(options->runtime_dir),
@@ -101,7 +117,7 @@ struct api *api_new(const struct api_options *options) {
         .gateway = mem_string(options->gateway),
         .domain = mem_string(options->domain ? options->domain : "localhost"),
     };
-    struct list *const lists[] = {&api->token_files, &api->deploys, &api->wakes, &api->listeners,
+    struct list *const lists[] = {&api->token_files, &api->deploys,   &api->wakes,      &api->listeners,
                                   &api->followers,   &api->preparing, &api->image_works};
     for (size_t i = 0; i < COUNT(lists); i++) list_init(lists[i]);
     api->server = http_server_new(
@@ -123,6 +139,12 @@ struct error *api_listen(struct api *api, const char *address, uint16_t *ret_por
     return token_publish(api, address, port);
 }
 
+void api_modal_set(struct api *api, const char *address, const char *socket) {
+    free(api->modal), free(api->modal_socket);
+    api->modal = mem_string(address);
+    api->modal_socket = mem_string(socket);
+}
+
 void api_free(struct api *api) {
     if (!api) return;
     /* Streams first: they look at the pool whenever the server lets them go. */
@@ -134,8 +156,8 @@ void api_free(struct api *api) {
     wakes_forget(api);
     token_done(api);
     text_done(&api->events_last);
-    char *const strings[] = {api->version, api->state_dir, api->runtime_dir, api->logs_dir,
-                             api->gateway, api->domain,    api->token};
+    char *const strings[] = {api->version, api->state_dir, api->runtime_dir, api->logs_dir,    api->gateway,
+                             api->domain,  api->token,     api->modal,       api->modal_socket};
     for (size_t i = 0; i < COUNT(strings); i++) free(strings[i]);
     free(api);
 }

@@ -4,12 +4,17 @@
  * Knows the routes and who may ask. A Unix socket (mode 0600) is enough by itself; over TCP each request
  * brings `Authorization: Bearer TOKEN`, the loopback included: every user of the machine can reach that.
  *
- *   GET    /v1/version                        GET    /v1/ps       GET /v1/events (a line of ps at each
- * change) PUT    /v1/apps {yaml, file_name, env}    DELETE /v1/apps/APP POST
- * /v1/apps/APP/{wake,doze,sleep,stop}[?function=F] GET    /v1/logs?app=A&function=F&since=MS&last=N&follow=1
- * GET    /v1/images                         POST   /v1/images/{pull,import,build,alias,remove,prune} {...}
- * GET /metrics
- * PUT /v1/apps?lines=1 and the images' POST answer with lines {"line": ...} while they work, the answer last. */
+ *   GET    /v1/version
+ *   GET    /v1/ps       GET /v1/events (a line of ps at each change)       GET /metrics
+ *   PUT    /v1/apps {yaml, file_name, env}        DELETE /v1/apps/APP
+ *   POST   /v1/apps/APP/{wake,doze,sleep,stop}[?function=F]
+ *   POST   /v1/apps/APP/{publish?function=F&port=N,unpublish?function=F}
+ *   GET    /v1/logs?app=A&function=F&since=MS&last=N&follow=1
+ *   GET    /v1/images   POST /v1/images/{pull,import,build,alias,remove,prune} {...}
+ *   GET    /v1/tokens   POST /v1/tokens {name}   DELETE /v1/tokens/ID
+ *
+ * PUT /v1/apps?lines=1 and the images' POST answer with lines {"line": ...} while they work, the answer last.
+ */
 #pragma once
 #include "identity.h"
 #include "pool.h"
@@ -21,7 +26,12 @@ struct api_options {
     struct pool *pool;
     struct store *store;
     struct image_store *images;
-    struct identity *identity; /* whose tokens it makes and revokes */
+    struct identity *identity; /* whose tokens it makes and revokes; NULL: none */
+    /* Puts a function that no manifest describes on a port of the gateway's, or (0) takes it off; `done`
+     * comes once, also after api_free, and owns the error. NULL: there are no such functions. */
+    void (*publish)(void *owner, const char *app, const char *function, uint16_t port,
+                    void (*done)(void *owner, struct error *error), void *done_owner);
+    void *publish_owner;
     const char *version;
     const char *state_dir; /* `api-token` lies in it, 0600; made at the first TCP address */
     const char
@@ -33,6 +43,8 @@ struct api_options {
 struct api *api_new(const struct api_options *options); /* strings are copied */
 /* ADDR:PORT, or a path of a Unix socket. May be called several times. */
 must_check struct error *api_listen(struct api *api, const char *address, uint16_t *ret_port);
+/* Where Modal's clients ask, for `catnap login`: ADDR:PORT (NULL: not by TCP) and the path of a socket. */
+void api_modal_set(struct api *api, const char *address, const char *socket);
 void api_free(struct api *api); /* cuts what is being answered; before the pool and the store */
 DEFINE_SCOPED(api)
 

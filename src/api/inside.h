@@ -16,7 +16,12 @@ struct api {
     struct pool *pool;
     struct store *store;
     struct image_store *images;
+    struct identity *identity;
     char *version, *state_dir, *runtime_dir, *logs_dir, *gateway, *domain;
+    char *modal, *modal_socket; /* where Modal's clients ask; NULL: nowhere */
+    void (*publish)(void *owner, const char *app, const char *function, uint16_t port,
+                    void (*done)(void *owner, struct error *error), void *done_owner);
+    void *publish_owner;
     struct http_server *server;
     char *token;             /* NULL: no TCP address yet */
     struct list token_files; /* in runtime_dir, to be taken away at the end */
@@ -62,11 +67,19 @@ void lines_drained(struct lines *lines);
 void lines_answer(struct lines *lines, json_t *taken_json); /* the end */
 void lines_refuse(struct lines *lines, struct error *taken_error);
 
+/* ---- later.c: an answer that waits for somebody's word ---- */
+struct later;
+struct later *
+later_new(struct http_exchange *exchange); /* its owner and its `gone` are later's from now on */
+/* Once, always. With an error the json is dropped. */
+void later_answer(struct later *later, struct error *taken_error, json_t *taken_json);
+
 /* ---- ps.c ---- */
 json_t *ps_all(struct api *api);
 json_t *ps_app(struct api *api, const char *app); /* {"app", "functions": [...]} */
 bool app_known(struct api *api, const char *app);
 char *function_url(struct api *api, const struct pool_function *function, bool published);
+char *port_url(const struct api *api, uint16_t port); /* of a published port. Owned */
 
 /* ---- handlers ---- */
 void deploy_handle(struct api *api, struct http_exchange *exchange);
@@ -75,6 +88,10 @@ void deploys_forget(struct api *api);
 /* `rest`: behind /v1/images/, empty for that itself. False: no such route. */
 bool images_handle(struct api *api, struct http_exchange *exchange, struct span rest);
 void images_forget(struct api *api);
+/* `rest`: behind /v1/tokens/, empty for that itself. False: no such route. */
+bool tokens_handle(struct api *api, struct http_exchange *exchange, struct span rest);
+bool publish_handle(struct api *api, struct http_exchange *exchange, const char *app,
+                    const char *verb); /* false: another verb */
 void verb_handle(struct api *api, struct http_exchange *exchange, const char *app, const char *verb);
 void wakes_forget(struct api *api);
 void logs_handle(struct api *api, struct http_exchange *exchange);

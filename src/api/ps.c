@@ -18,12 +18,16 @@ static struct span client_host(const char *gateway) {
     return everywhere ? SPAN("127.0.0.1") : host;
 }
 
+char *port_url(const struct api *api, uint16_t port) {
+    struct span host = client_host(api->gateway);
+    return mem_printf("http://" SPAN_FORMAT ":%u", SPAN_ARGS(host), port);
+}
+
 char *function_url(struct api *api, const struct pool_function *function, bool published) {
     if (!api->gateway) return NULL;
     const struct core_function *spec = pool_function_spec(function);
     const char *colon = strrchr(api->gateway, ':');
-    struct span host = client_host(api->gateway);
-    if (published) return mem_printf("http://" SPAN_FORMAT ":%u", SPAN_ARGS(host), spec->publish);
+    if (published) return port_url(api, spec->publish);
     struct pool_function_view view;
     pool_function_view((struct pool_function *)function, &view);
     if (!view.label || !colon) return NULL;

@@ -23,11 +23,13 @@ enum option {
     OPTION_DOCKERFILE = 1024,
     OPTION_BUILD_ARG = 2048,
     OPTION_TARGET = 4096,
+    OPTION_PROFILE = 8192,
+    OPTION_ENV = 16384,
 };
 struct options {
-    bool json, follow, text, no_wait, all, again, force;
-    const char *name, *dockerfile, *target; /* NULL: not told */
-    const char **args;                      /* of --build-arg */
+    bool json, follow, text, no_wait, all, again, force, env;
+    const char *name, *dockerfile, *target, *profile; /* NULL: not told */
+    const char **args;                                /* of --build-arg */
     size_t arg_count;
     bool help;        /* --help: nothing else counts */
     int64_t since_ms; /* wall; -1: not told */
@@ -65,7 +67,8 @@ enum words_kind {
     WORDS_FILES,
     WORDS_VERBS,
     WORDS_SHELLS,
-    WORDS_IMAGES
+    WORDS_IMAGES,
+    WORDS_TOKENS
 };
 struct verb {
     const char *name;
@@ -152,5 +155,9 @@ int app_run(struct command *command); /* wake, doze, sleep, stop */
 int logs_run(struct command *command);
 int top_run(struct command *command);
 int image_run(struct command *command);
+int token_run(struct command *command);
+int login_run(struct command *command);
+int logout_run(struct command *command);
+int publish_run(struct command *command);    /* publish, unpublish */
 int completion_run(struct command *command); /* the shell's script */
 int complete_run(struct command *command);   /* what may stand at the cursor */

@@ -104,6 +104,23 @@ static void offer_image_words(const char *prefix) {
     for (size_t i = 0; i < COUNT(words); i++) offer(words[i], prefix);
 }
 
+/* What to do, then the id of a token that there is. */
+static void offer_token_words(struct command *command, const char *prefix) {
+    static const char *const words[] = {"new", "list", "revoke"};
+    for (size_t i = 0; command->argc == 3 && i < COUNT(words); i++) offer(words[i], prefix);
+    if (command->argc != 4 || strcmp(command->argv[2], "revoke") != 0) return;
+    scoped_json json_t *answer = NULL;
+    const struct question question = {.method = "GET", .target = "/v1/tokens", .timeout_ms = PATIENCE_MS};
+    scoped(error) struct error *error = ask(command, &question, &answer);
+    const json_t *token;
+    size_t i;
+    if (error) return;
+    json_array_foreach(json_object_get(answer, "tokens"), i, token) {
+        const char *id = json_string_value(json_object_get(token, "id"));
+        if (id) offer(id, prefix);
+    }
+}
+
 int complete_run(struct command *command) {
     if (command->argc < 2) return STATUS_USAGE;
     const char *prefix = command->argv[command->argc - 1];
@@ -133,6 +150,7 @@ int complete_run(struct command *command) {
         else
             puts(":files");
         break;
+    case WORDS_TOKENS: offer_token_words(command, prefix); break;
     case WORDS_SHELLS:
         if (more) offer("bash", prefix);
         break;

@@ -161,6 +161,63 @@ const struct verb verbs[] = {
         .run = image_run,
     },
     {
+        .name = "login",
+        .summary = "Modal's client asks this daemon from now on",
+        .details = "Makes a token and writes it as the active profile into ~/.modal.toml (or "
+                   "$MODAL_CONFIG_PATH). The "
+                   "other\nprofiles stay as they are; `catnap logout` makes the one active again that was.",
+        .examples = "catnap login\ncatnap login --profile home\neval \"$(catnap login --env)\"",
+        .options = OPTION_PROFILE | OPTION_ENV | OPTION_JSON,
+        .run = login_run,
+    },
+    {
+        .name = "logout",
+        .summary = "the profile goes, and its token with it",
+        .examples = "catnap logout",
+        .options = OPTION_PROFILE | OPTION_JSON,
+        .run = logout_run,
+    },
+    {
+        .name = "token",
+        .operands = "new|list|revoke [...]",
+        .summary = "who may ask by Modal's clients: make, list and revoke tokens",
+        .details = "  new NAME   its id and its secret, which is shown this once\n"
+                   "  list       all there are, without their secrets\n"
+                   "  revoke ID  it opens nothing any more, from now on",
+        .examples = "catnap token new \"the build machine\"\ncatnap token list",
+        .options = OPTION_JSON,
+        .least = 1,
+        .most = 2,
+        .kind = WORDS_TOKENS,
+        .run = token_run,
+    },
+    {
+        .name = "publish",
+        .operands = "APP.FUNCTION PORT",
+        .summary = "a web function of Modal's kind on a port of its own as well",
+        .details = "For programs that can't resolve its host name. It holds for later deploys too, and for "
+                   "an app that\n"
+                   "is served again (APP-dev.FUNCTION), until `catnap unpublish`. In a catnap.yaml it is "
+                   "`publish: PORT`.",
+        .examples = "catnap publish tabby-server.app_serve 8080",
+        .options = OPTION_JSON,
+        .least = 2,
+        .most = 2,
+        .kind = WORDS_FUNCTIONS,
+        .run = publish_run,
+    },
+    {
+        .name = "unpublish",
+        .operands = "APP.FUNCTION",
+        .summary = "it is at its host name only",
+        .examples = "catnap unpublish tabby-server.app_serve",
+        .options = OPTION_JSON,
+        .least = 1,
+        .most = 1,
+        .kind = WORDS_FUNCTIONS,
+        .run = publish_run,
+    },
+    {
         .name = "doctor",
         .operands = "[--json] [--runtime PROGRAM]",
         .summary = "what this machine can and can't do, with the fix for each",

@@ -5,8 +5,10 @@
 #include "config.h"
 
 #include "core.h"
+#include "io.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <yaml.h>
@@ -270,6 +272,26 @@ static struct error *arguments_apply(int argc, char **argv, struct config *confi
     return NULL;
 }
 
+static bool loopback(const char *address) {
+    struct sockaddr_storage parsed;
+    uint32_t size;
+    scoped(error) struct error *error = io_address_parse(address, &parsed, &size);
+    if (error) return true; /* listening tells better what is wrong with it */
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)&parsed;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&parsed;
+    if (parsed.ss_family == AF_INET) return ntohl(v4->sin_addr.s_addr) >> 24 == 127;
+    return parsed.ss_family != AF_INET6 || IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+}
+
+static struct error *auth_check(const struct config *config) {
+    if (!config->no_auth || !config->modal || strcmp(config->modal, "off") == 0 || loopback(config->modal))
+        return NULL;
+    return error_new(ERROR_INVALID_ARGUMENT,
+                     "--no-auth with --modal %s: whoever reaches that address could run programs here. "
+                     "Listen on 127.0.0.1, or leave --no-auth out and let `catnap login` make tokens",
+                     config->modal);
+}
+
 static const char *config_file(int argc, char **argv) {
     for (int i = 1; i + 1 < argc; i++)
         if (strcmp(argv[i], "--config") == 0) return argv[i + 1];
@@ -291,6 +313,7 @@ struct error *config_read(int argc, char **argv, struct config *ret_config, bool
         TRY(file_apply(ret_config, fallback), "configuration");
     ret_config->line_is_wrong = true;
     TRY_PLAIN(arguments_apply(argc, argv, ret_config));
+    TRY_PLAIN(auth_check(ret_config));
     ret_config->line_is_wrong = false;
     return places(ret_config);
 }

@@ -176,13 +176,29 @@ static struct error *modal_open(struct daemon *daemon) {
     scoped_string char *socket = path_join(config->run_dir, "modal.sock");
     modal_serve_web(daemon->modal, daemon->gateway);
     TRY(modal_listen(daemon->modal, socket, NULL), "modal");
+    api_modal_set(daemon->api, NULL, socket);
     if (config->modal && strcmp(config->modal, "off") == 0) return NULL;
-    struct error *error = modal_listen(daemon->modal, config->modal ? config->modal : MODAL_ADDRESS, NULL);
-    if (!error || config->modal) return error ? error_wrap(error, "modal") : NULL;
+    const char *address = config->modal ? config->modal : MODAL_ADDRESS;
+    uint16_t port = 0;
+    struct error *error = modal_listen(daemon->modal, address, &port);
+    if (!error) {
+        const char *colon = strrchr(address, ':');
+        scoped_string char *exact = mem_printf("%.*s:%u", (int)(colon ? colon - address : 0), address, port);
+        api_modal_set(daemon->api, strchr(address, '/') ? NULL : exact,
+                      strchr(address, '/') ? address : socket);
+        return NULL;
+    }
+    if (config->modal) return error_wrap(error, "modal");
     scoped_string char *text = error_text(error);
     log_warn("daemon", "Modal's clients are served over %s only: %s", socket, text);
     error_free(error);
     return NULL;
+}
+
+static void publish(void *owner, const char *app, const char *function, uint16_t port,
+                    void (*done)(void *owner, struct error *error), void *done_owner) {
+    const struct daemon *daemon = owner;
+    modal_publish(daemon->modal, app, function, port, done, done_owner);
 }
 
 static struct error *doors_open(struct daemon *daemon) {
@@ -199,6 +215,8 @@ static struct error *doors_open(struct daemon *daemon) {
         .logs_dir = daemon->logs_dir,
         .gateway = config->gateway,
         .domain = config->domain,
+        .publish = publish,
+        .publish_owner = daemon,
     });
     TRY(api_listen(daemon->api, config->api, NULL), "api");
     daemon->gateway = gateway_new(&(struct gateway_options){.loop = daemon->loop,
@@ -326,6 +344,7 @@ static struct error *open_all(struct daemon *daemon) {
 static void close_all(struct daemon *daemon) {
     io_signal_free(daemon->interrupt);
     io_signal_free(daemon->terminate);
+    store_settle(daemon->store); /* while those who wait for it are there */
     api_free(daemon->api);
     gateway_free(daemon->gateway);
     modal_free(daemon->modal);

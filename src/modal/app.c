@@ -47,8 +47,9 @@ static void core_name_set(struct app *app) {
 
 struct app *app_new(struct modal *modal, const char *name, const char *environment, int state) {
     struct app *app = NEW(struct app);
-    scoped_string char *id = random_id("ap");
-    id_set(app->id, id);
+    scoped_string char *head = random_id("ap"), *tail = random_id("");
+    snprintf(app->id, sizeof app->id, "%s%.6s", head,
+             tail + 1); /* 22 characters: by that clients tell it from a name */
     app->modal = modal;
     app->name = mem_string(name && *name ? name : "app");
     app->environment = mem_string(environment);
@@ -140,14 +141,48 @@ static void app_create(struct rpc *rpc, const void *message) {
     rpc_answer(rpc, &answer);
 }
 
+static void fill_lifecycle(const struct app *app, Modal__AppLifecycle *out) {
+    modal__app_lifecycle__init(out);
+    out->has_app_state = out->has_created_at = out->has_version = true;
+    out->app_state = (Modal__AppState)app->state;
+    out->created_at = app->created_at;
+    out->has_deployed_at = app->deployed_at > 0;
+    out->deployed_at = app->deployed_at;
+    out->has_stopped_at = app->stopped_at > 0;
+    out->stopped_at = app->stopped_at;
+    out->version = (int32_t)app->deployment_count;
+    out->created_by = out->deployed_by = app->modal->user;
+}
+
+/* The last one of that name that was deployed and stopped, as long as it is remembered. */
+static struct app *stopped_app(const struct modal *modal, const char *environment, const char *name) {
+    struct app *last = NULL;
+    void *value;
+    for (size_t i = 0; map_next(modal->apps, &i, NULL, &value);) {
+        struct app *app = value;
+        bool fits = app->state == MODAL__APP_STATE__APP_STATE_STOPPED && app->deployment_count > 0 &&
+                    strcmp(app->name, name) == 0 && strcmp(app->environment, environment) == 0;
+        if (fits && (!last || app->stopped_at > last->stopped_at)) last = app;
+    }
+    return last;
+}
+
 static void app_by_name(struct rpc *rpc, const void *message) {
     const Modal__AppGetByDeploymentNameRequest *request = message;
-    scoped_string char *key =
-        object_key(environment_of(request->environment_name), request->name ? request->name : "");
+    const char *environment = environment_of(request->environment_name),
+               *name = request->name ? request->name : "";
+    scoped_string char *key = object_key(environment, name);
     struct app *app = map_get(rpc->modal->deployed, span_of(key));
+    struct app *before = app ? NULL : stopped_app(rpc->modal, environment, name);
     Modal__AppGetByDeploymentNameResponse answer = MODAL__APP_GET_BY_DEPLOYMENT_NAME_RESPONSE__INIT;
+    Modal__AppLifecycle lifecycle;
     answer.app_id = app ? app->id : "";
-    answer.environment_name = (char *)environment_of(request->environment_name);
+    answer.previous_app_id = before ? before->id : "";
+    answer.environment_name = (char *)environment;
+    if (app || before) {
+        fill_lifecycle(app ? app : before, &lifecycle);
+        answer.lifecycle = &lifecycle;
+    }
     rpc_answer(rpc, &answer);
 }
 
@@ -230,16 +265,8 @@ static void app_lifecycle(struct rpc *rpc, const void *message) {
     const Modal__AppGetLifecycleRequest *request = message;
     const struct app *app = asked_app(rpc, request->app_id);
     if (!app) return;
-    Modal__AppLifecycle lifecycle = MODAL__APP_LIFECYCLE__INIT;
-    lifecycle.has_app_state = lifecycle.has_created_at = lifecycle.has_version = true;
-    lifecycle.app_state = (Modal__AppState)app->state;
-    lifecycle.created_at = app->created_at;
-    lifecycle.has_deployed_at = app->deployed_at > 0;
-    lifecycle.deployed_at = app->deployed_at;
-    lifecycle.has_stopped_at = app->stopped_at > 0;
-    lifecycle.stopped_at = app->stopped_at;
-    lifecycle.version = (int32_t)app->deployment_count;
-    lifecycle.created_by = lifecycle.deployed_by = rpc->modal->user;
+    Modal__AppLifecycle lifecycle;
+    fill_lifecycle(app, &lifecycle);
     Modal__AppGetLifecycleResponse answer = MODAL__APP_GET_LIFECYCLE_RESPONSE__INIT;
     answer.lifecycle = &lifecycle;
     rpc_answer(rpc, &answer);

@@ -231,6 +231,7 @@ struct error *definition_core(const struct function *function, const struct defi
     core->workdir = mem_string("/root");
     core->network = said->block_network ? CORE_NETWORK_NONE : CORE_NETWORK_OUTBOUND;
     core->label = mem_string(function->label);
+    core->publish = port_of(function);
     set_numbers(core, said, definition->client_version);
     set_resources(core, said->resources);
     TRY_PLAIN(set_files(core, modal, definition));

@@ -107,6 +107,7 @@ struct modal {
     struct map *image_keys, *mount_names, *secret_names;
     struct map *calls, *inputs; /* id */
     struct map *dicts, *dict_names, *queues, *queue_names;
+    struct map *publications; /* "APP/FUNCTION" -> its port; of port.c */
     struct map *core_functions; /* "app.function" of the pool -> struct function */
     struct table *tasks;        /* container -> struct task */
     struct list replies;        /* of idempotent calls, oldest first */
@@ -224,6 +225,7 @@ void app_free(struct app *app);
 void app_stop(struct app *app);
 uint32_t app_running_tasks(const struct app *app);
 bool app_is_ephemeral(const struct app *app);
+must_check struct error *app_core(struct app *app, struct core_app **ret); /* for the pool; owned */
 must_check struct error *app_to_pool(struct app *app);
 void app_restore(struct modal *modal, const Modal__AppRecord *record);
 void logs_streams_end(struct app *app);
@@ -438,6 +440,11 @@ extern const struct rpc_method blob_methods[];
 /* ---- web.c, pickle.c ---- */
 void web_request(void *owner, struct http_exchange *exchange, struct pool_function *function);
 void pickle_scope(struct text *out, struct http_exchange *exchange, bool websocket, const char *scheme);
+
+/* ---- port.c ---- */
+uint16_t port_of(const struct function *function); /* of its own, to be published; 0: none */
+must_check struct error *ports_load(struct modal *modal);
+void ports_free(struct modal *modal);
 
 /* ---- record.c ---- */
 struct error *records_load(struct modal *modal);

@@ -25,7 +25,8 @@ static void make_maps(struct modal *modal) {
         &modal->functions, &modal->classes,      &modal->images,         &modal->mounts,
         &modal->secrets,   &modal->image_keys,   &modal->mount_names,    &modal->secret_names,
         &modal->calls,     &modal->inputs,       &modal->core_functions, &modal->reply_of,
-        &modal->dicts,     &modal->dict_names,   &modal->queues,         &modal->queue_names};
+        &modal->dicts,     &modal->dict_names,   &modal->queues,         &modal->queue_names,
+        &modal->publications};
     for (size_t i = 0; i < COUNT(maps); i++) *maps[i] = map_new();
 }
 
@@ -63,6 +64,7 @@ struct modal *modal_new(const struct modal_options *options) {
 }
 
 struct error *modal_load(struct modal *modal) {
+    TRY(ports_load(modal), "ports of web functions"); /* first: what is deployed comes with them */
     TRY(records_load(modal), "what was deployed by Modal's client");
     TRY(dicts_load(modal), "dicts");
     TRY(queues_load(modal), "queues");
@@ -123,6 +125,7 @@ void modal_free(struct modal *modal) {
     secrets_free(modal);
     dicts_free(modal);
     queues_free(modal);
+    ports_free(modal);
     replies_free(modal);
     struct map *const maps[] = {modal->methods,  modal->environments, modal->apps,
                                 modal->deployed, modal->functions,    modal->classes,

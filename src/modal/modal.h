@@ -1,8 +1,7 @@
 /* modal: Modal's service, so that its official clients work against catnap as they are.
  *
  * Knows Modal's nouns (apps, functions, images, mounts, volumes, secrets, calls, inputs, tasks) and its
- * protocol, which
- * ../shared facts and docs/compat.md tell of. Functions become functions of the pool: an input waits as a
+ * protocol; docs/compat.md tells what of it is there. Functions become functions of the pool: an input waits as a
  * ticket, and its container fetches it over a socket of its own, which is its identity. Web functions get
  * their requests from the gateway. */
 #pragma once
@@ -39,6 +38,11 @@ must_check struct error *modal_load(struct modal *modal);
 void modal_serve_web(struct modal *modal, struct gateway *gateway);
 /* ADDR:PORT (a token is asked for) or a path of a Unix socket (its mode says who may). */
 must_check struct error *modal_listen(struct modal *modal, const char *address, uint16_t *ret_port);
+/* A web function on that port of the gateway's as well, from now on and after each deploy; 0: not any more.
+ * NOT_FOUND, FAILED_PRECONDITION (no web function), ALREADY_EXISTS (the port). `done` comes once and owns the
+ * error; it is told after the change is on the disk. */
+void modal_publish(struct modal *modal, const char *app, const char *function, uint16_t port,
+                   void (*done)(void *owner, struct error *error), void *owner);
 /* No new work; long polls end. Containers can still be heard, so that they end well. Before gateway_free. */
 void modal_close(struct modal *modal);
 /* Before the pool. */

@@ -21,7 +21,7 @@ static struct error *add_function(struct core_app *core, const struct function *
     return NULL;
 }
 
-static struct error *core_of(struct app *app, struct core_app **ret) {
+struct error *app_core(struct app *app, struct core_app **ret) {
     scoped(core_app) struct core_app *core = core_app_new(app->core_name);
     void *value;
     for (size_t i = 0; map_next(app->layout, &i, NULL, &value);) TRY_PLAIN(add_function(core, value));
@@ -33,16 +33,31 @@ static struct error *core_of(struct app *app, struct core_app **ret) {
     return NULL;
 }
 
+/* A published port that another program took meanwhile keeps nothing from being served. */
+static struct error *set_in_pool(struct modal *modal, struct core_app *core) {
+    scoped(error) struct error *error = pool_app_set(modal->pool, core);
+    bool published = false;
+    for (size_t i = 0; error && i < core->function_count; i++) {
+        published |= core->functions[i]->publish != 0;
+        core->functions[i]->publish = 0;
+    }
+    if (!published) return take(error);
+    TRY_PLAIN(pool_app_set(modal->pool, core));
+    scoped_string char *text = error_text(error);
+    log_warn("modal", "app %s is served without the ports that were published: %s", core->name, text);
+    return NULL;
+}
+
 struct error *app_to_pool(struct app *app) {
     struct modal *modal = app->modal;
     scoped(core_app) struct core_app *core = NULL;
-    TRY_PLAIN(core_of(app, &core));
+    TRY_PLAIN(app_core(app, &core));
     if (core->function_count == 0) {
         if (app->in_pool) error_free(pool_app_remove(modal->pool, app->core_name));
         app->in_pool = false;
         return NULL;
     }
-    TRY_PLAIN(pool_app_set(modal->pool, core));
+    TRY_PLAIN(set_in_pool(modal, core));
     app->in_pool = true;
     void *value;
     for (size_t i = 0; map_next(app->functions, &i, NULL, &value);) {

@@ -43,10 +43,12 @@ struct store {
     struct list finished; /* of the loop's thread: results on their way to `done` */
     pthread_t thread;
     bool running;
-    pthread_mutex_t lock; /* for the three below */
+    pthread_mutex_t lock; /* for what is below */
     pthread_cond_t more;
+    pthread_cond_t all_written;
     struct list waiting, written;
     size_t waiting_count;
+    bool writing; /* what was taken out of `waiting` */
     bool closing;
 };
 

@@ -32,6 +32,7 @@ struct error *store_open(struct io_loop *loop, const char *dir, struct store **r
     pthread_mutex_init(&store->access, NULL);
     pthread_mutex_init(&store->lock, NULL);
     pthread_cond_init(&store->more, NULL);
+    pthread_cond_init(&store->all_written, NULL);
     TRY(open_all(store), "state");
     *ret_store = take(store);
     return NULL;
@@ -43,6 +44,7 @@ void store_free(struct store *store) {
     sqlite3_close(store->database);
     if (store->lock_fd >= 0) close(store->lock_fd); /* last: nobody else may open it before all is closed */
     pthread_cond_destroy(&store->more);
+    pthread_cond_destroy(&store->all_written);
     pthread_mutex_destroy(&store->lock);
     pthread_mutex_destroy(&store->access);
     free(store->dir);

@@ -16,6 +16,9 @@ struct store;
  */
 must_check struct error *store_open(struct io_loop *loop, const char *dir, struct store **ret_store);
 void store_free(struct store *store);
+/* Blocks until all that is queued is written and each `done` of it has come: before the rooms that wait for
+ * them are freed. */
+void store_settle(struct store *store);
 DEFINE_SCOPED(store)
 
 /* ---- apps ---- */

@@ -102,6 +102,7 @@ static void *write_loop(void *argument) {
             list_remove(node);
             list_append(&batch, node);
         }
+        store->writing = true;
         pthread_mutex_unlock(&store->lock);
         pthread_mutex_lock(&store->access);
         write_batch(store->database, &batch);
@@ -111,6 +112,8 @@ static void *write_loop(void *argument) {
             list_remove(node);
             list_append(&store->written, node);
         }
+        store->writing = false;
+        pthread_cond_signal(&store->all_written);
         io_post_send(store->post);
     }
     pthread_mutex_unlock(&store->lock);
@@ -135,6 +138,17 @@ static void tell_written(struct store *store) {
         else if (job->error)
             log_warn("store", "a past wake of %s is not noted: %s", job->app, job->error->message);
         job_free(job);
+    }
+}
+
+void store_settle(struct store *store) {
+    for (bool more = store && store->running; more;) {
+        pthread_mutex_lock(&store->lock);
+        while (store->writing || !list_empty(&store->waiting))
+            pthread_cond_wait(&store->all_written, &store->lock);
+        more = !list_empty(&store->written);
+        pthread_mutex_unlock(&store->lock);
+        if (more) tell_written(store);
     }
 }
 

@@ -125,6 +125,16 @@ static void test_what_is_queued_is_written_before_the_end(void **state) {
     assert_string_equal(load(world), "a=x@1 ");
 }
 
+static void test_what_is_queued_is_told_before_the_rooms_that_wait_go(void **state) {
+    struct world *world = *state;
+    open_again(world);
+    for (int i = 0; i < 40; i++) put(world, "a", "command");
+    store_settle(world->store);
+    assert_int_equal(world->done, 0);
+    assert_null(world->error);
+    store_settle(world->store); /* nothing is queued: at once */
+}
+
 static void test_a_second_daemon_is_refused_with_the_pid_of_the_first(void **state) {
     struct world *world = *state;
     open_again(world);
@@ -334,6 +344,7 @@ int main(void) {
         STORY(test_what_was_put_is_there_for_the_next_daemon),
         STORY(test_versions_grow_although_their_app_is_gone),
         STORY(test_what_is_queued_is_written_before_the_end),
+        STORY(test_what_is_queued_is_told_before_the_rooms_that_wait_go),
         STORY(test_a_second_daemon_is_refused_with_the_pid_of_the_first),
         STORY(test_the_state_of_a_newer_catnap_is_left_alone),
         STORY(test_the_state_of_an_older_catnap_is_brought_up_to_date),

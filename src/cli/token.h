@@ -1,0 +1,7 @@
+/* token: tokens of Modal's clients, made and revoked by the daemon. */
+#pragma once
+#include "command.h"
+
+/* The answer has texts `id` and `secret`. */
+must_check struct error *token_new(struct command *command, const char *name, json_t **ret_answer);
+must_check struct error *token_revoke(struct command *command, const char *id, json_t **ret_answer);

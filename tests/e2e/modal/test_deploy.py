@@ -1,0 +1,177 @@
+"""An app that is deployed: it answers by its name, is deployed again under load without a request lost, told
+about, rolled back, published, stopped; and who has no good token does none of it."""
+
+import json
+import threading
+
+import pytest
+from conftest import free_port, wait_for
+
+from .client import ASGI, Client, labels
+
+WEB = ASGI + '''
+app = modal.App("$APP", image=image)
+
+
+@app.function(**limits(60, **inputs(10)))
+@concurrent(10)
+@modal.asgi_app()
+def web():
+    async def asgi(scope, receive, send):
+        if scope["type"] == "http":
+            await answer(receive, send, "$WORD " + scope["path"] + " ")
+
+    return asgi
+
+
+@app.function()
+def square(x):
+    print("squaring", x)
+    return x * x
+'''
+
+
+def deploy(client, app, word="one", **more):
+    return client.run("deploy", client.write(WEB, APP=app, WORD=word), **more)
+
+
+def test_the_first_request_wakes_it_and_a_stop_ends_it(client, house):
+    app = client.name("web")
+    (label,) = labels(deploy(client, app))
+    assert house.running(app) == [], "a deploy starts nothing"
+    assert house.get(label, "/path").text == "one /path "
+    assert house.get(label, "/", method="POST", body=b"x" * 100000).text == "one / " + "x" * 100000
+    assert [c["state"] for c in house.running(app)] == ["awake"]
+    client.stop(app)
+    assert house.get(label).status == 404
+    wait_for("its containers are gone", lambda: not house.running(app))
+
+
+def test_no_request_is_lost_while_it_is_deployed_again(client, house):
+    app = client.name("again")
+    (label,) = labels(deploy(client, app))
+    assert house.get(label).text == "one / "
+    ended, seen = threading.Event(), []
+
+    def ask():
+        while not ended.is_set():
+            seen.append(house.get(label))
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    try:
+        deploy(client, app, "two")
+        wait_for("the new version answers", lambda: seen[-1].text == "two / ")
+    finally:
+        ended.set()
+        for asker in askers:
+            asker.join()
+    assert {a.status for a in seen} == {200}
+    words = [a.text for a in seen]
+    assert set(words) == {"one / ", "two / "}
+    # What was asked of the old version may end a moment later than the first answer of the new one.
+    assert "one / " not in words[words.index("two / ") + 3 :]
+    client.stop(app)
+
+
+def test_what_there_is_is_told(client, house):
+    app = client.name("told")
+    deploy(client, app)
+    deploy(client, app, "two")
+    found = "lookup" if client.old else "from_name"
+    assert client.script(f"print(modal.Function.{found}('{app}', 'square').remote(12))").split()[-1] == "144"
+    assert client.states(app) == ["deployed"]
+    log = wait_for("its log", lambda: client.log(app))
+    assert "squaring 12" in log
+    if not client.old:
+        history = json.loads(client.run("app", "history", app, "--json"))
+        assert [r["version"] for r in history] == ["v2", "v1"]
+    client.stop(app)
+    assert set(client.states(app)) == {"stopped"}
+
+
+def test_an_earlier_version_comes_back(client, house):
+    if client.old:
+        pytest.skip("modal 0.64.0 has no rollback")
+    app = client.name("back")
+    (label,) = labels(deploy(client, app))
+    deploy(client, app, "two")
+    assert house.get(label).text == "two / "
+    client.run("app", "rollback", app)
+    wait_for("the first version answers", lambda: house.get(label).text == "one / ")
+    client.stop(app)
+
+
+def test_a_port_of_its_own_stays_over_a_deploy_and_a_restart(own_client, own_house):
+    app, port = own_client.name("port"), free_port()
+    catnap = own_house.catnap
+    deploy(own_client, app)
+    assert "no function" in catnap.cli("publish", f"{app}.nothing", str(port), check=False).stderr
+    assert "no web function" in catnap.cli("publish", f"{app}.square", str(port), check=False).stderr
+    catnap.cli("publish", f"{app}.web", str(port))
+    assert catnap.get(port).text == "one / "
+    assert f":{port}" in catnap.cli("ps").stdout
+    deploy(own_client, app, "two")
+    wait_for("the new version answers there", lambda: catnap.get(port).text == "two / ")
+    catnap.stop()
+    catnap.start()
+    assert catnap.get(port).text == "two / "
+    other = free_port()
+    taken = catnap.cli("publish", f"{app}.web", str(catnap.port), check=False)
+    assert catnap.cli("publish", f"{app}.web", str(other)).stdout.strip().startswith(f"{app}.web is at http://")
+    assert catnap.get(other).text == "two / "
+    assert taken.returncode == 0 or "port" in taken.stderr
+    catnap.cli("unpublish", f"{app}.web")
+    assert "at no port" in catnap.cli("unpublish", f"{app}.web", check=False).stderr
+
+
+def test_a_port_that_another_has_is_refused(own_house, tmp_path, tiny):
+    from conftest import tiny_yaml
+
+    client, port = Client("1.6.4", own_house, tmp_path), free_port()
+    catnap = own_house.catnap
+    catnap.up(tiny_yaml(tiny, publish=port))
+    app = client.name("taken")
+    deploy(client, app)
+    refused = catnap.cli("publish", f"{app}.web", str(port), check=False)
+    assert refused.returncode == 1 and "tiny.web" in refused.stderr
+    refused = catnap.cli("publish", f"{app}.web", str(own_house.modal_port), check=False)
+    assert refused.returncode == 1 and "taken by another" in refused.stderr
+    refused = catnap.cli("publish", "tiny.web", str(free_port()), check=False)
+    assert refused.returncode == 1 and "catnap.yaml" in refused.stderr
+
+
+@pytest.mark.parametrize("what", ["wrong", "revoked"])
+def test_without_a_good_token_nothing_is_deployed(client, house, what):
+    app = client.name("barred")
+    if what == "revoked":
+        house.catnap.cli("token", "revoke", client.token[0])
+    else:
+        client.token = (client.token[0], "as-wrong")
+    out = deploy(client, app, check=False)
+    assert "catnap login" in " ".join(out.replace("│", " ").split())
+    assert app not in [a["app"] for a in house.catnap.ps()["apps"]]
+
+
+def test_who_brings_no_token_is_told_how_to_get_one(client, house):
+    """Both clients refuse to start without one; who asks by himself is refused by catnap."""
+    said = client.script("""
+import asyncio
+from grpclib import GRPCError
+from grpclib.client import Channel
+from modal_proto import api_grpc, api_pb2
+
+
+async def main():
+    channel = Channel("127.0.0.1", $PORT)
+    try:
+        await api_grpc.ModalClientStub(channel).AppList(api_pb2.AppListRequest())
+    except GRPCError as error:
+        print(error.status, error.message)
+    channel.close()
+
+
+asyncio.run(main())
+""", PORT=house.modal_port)
+    assert "UNAUTHENTICATED" in said and "catnap login" in said
