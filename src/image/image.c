@@ -86,6 +86,7 @@ struct error *image_store_open(const struct image_options *options, struct image
         .blobs = options->store,
         .runner = options->runner,
         .dir = mem_string(options->dir),
+        .tmp = path_join(options->dir, "tmp"),
         .skopeo = mem_string(options->skopeo ? options->skopeo : "skopeo"),
         .auth_file = mem_string(options->auth_file),
         .quota_bytes = options->quota_bytes,
@@ -122,7 +123,7 @@ void images_unref(struct image_store *store) {
     for (size_t i = 0; i < store->mirror_count; i++)
         free(store->mirrors[i].registry), free(store->mirrors[i].host), free(store->mirrors[i].prefix);
     free(store->mirrors);
-    free(store->dir), free(store->skopeo), free(store->auth_file);
+    free(store->dir), free(store->tmp), free(store->skopeo), free(store->auth_file);
     free(store);
 }
 

@@ -38,7 +38,7 @@ struct image_store {
     struct io_loop *loop;
     struct store *blobs;
     const struct image_runner *runner;
-    char *dir, *skopeo, *auth_file;
+    char *dir, *tmp, *skopeo, *auth_file;
     uint64_t quota_bytes, used_bytes;
     int64_t stall_ms;
     struct mirror *mirrors;
