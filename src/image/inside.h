@@ -51,6 +51,7 @@ struct image_store {
     struct list flights;
     struct list unpacks; /* waiting for their turn */
     size_t unpacking;
+    char *secrets; /* how files of secrets are called, in /dev/shm: "catnap-secret-1a2b3c4d" */
     struct saver *saver;
     struct machine *machine;
     char *host, **grafts; /* what lies below images on top of `host` */
