@@ -36,11 +36,11 @@ const char config_usage[] =
     "reclaim_after\n"
     "                  backoff_first backoff_max log_file_size leave_containers no_auth pythons "
     "gpu_fallback\n"
+    "                  registry_auth image_disk pull_stall mirrors (a map, e.g. docker.io: "
+    "http://127.0.0.1:5000)\n"
+    "                  aliases (a map, e.g. tabbyml/tabby: host)\n"
     "of the gateway:   head_size (64KiB) body_size (no limit) connections_max head_timeout (30s)\n"
     "                  idle_timeout (75s) body_timeout (60s) write_timeout (60s) comments_every (15s)\n"
-    "                  registry_auth image_disk pull_stall, and maps: mirrors (docker.io: "
-    "http://127.0.0.1:5000)\n"
-    "                  and aliases (tabbyml/tabby: NAME, sha256:ID, host)\n"
     "example: catnap serve --state /srv/catnap --gateway 0.0.0.0:80\n";
 
 static void replace(char **field, const char *value) {

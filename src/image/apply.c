@@ -190,8 +190,9 @@ static struct error *make_link(struct apply *apply, const struct copy_item *item
     return NULL;
 }
 
-static bool is_tar(const struct copy_item *item) {
-    scoped_fd int fd = item->file ? open(item->file, O_RDONLY | O_CLOEXEC) : -1;
+static bool unpacks(const struct copy *copy, const struct copy_item *item) {
+    if (!copy->add || item->kind != ITEM_FILE || item->fetched || !item->file) return false;
+    scoped_fd int fd = open(item->file, O_RDONLY | O_CLOEXEC);
     return fd >= 0 && unpack_is_tar(fd);
 }
 
@@ -266,7 +267,7 @@ static struct error *file_apply(struct apply *apply, const struct copy_item *ite
 static struct error *item_apply(struct apply *apply, const struct copy_item *item, const char *base) {
     if (apply->copy->cancelled && atomic_load(apply->copy->cancelled))
         return error_new(ERROR_CANCELLED, "cancelled");
-    if (apply->copy->add && item->kind == ITEM_FILE && is_tar(item)) return unpack_here(apply, item, base);
+    if (unpacks(apply->copy, item)) return unpack_here(apply, item, base);
     scoped_string char *place = item_place(apply, item, base);
     if (item->kind == ITEM_DIRECTORY) return directory_apply(apply, item, &place);
     return file_apply(apply, item, place);
@@ -283,9 +284,8 @@ static struct error *base_find(struct apply *apply, char **ret_base) {
     if (kind == TREE_DIRECTORY || !**ret_base) copy->into = true;
     if (copy->into && kind != TREE_DIRECTORY && kind != TREE_ABSENT)
         return BAD("%s is no directory in the image", copy->to);
-    bool unpacks =
-        copy->add && copy->item_count == 1 && copy->items[0].kind == ITEM_FILE && is_tar(&copy->items[0]);
-    if (copy->into || copy->item_count != 1 || unpacks) return NULL;
+    bool one_tar = copy->item_count == 1 && unpacks(copy, &copy->items[0]);
+    if (copy->into || copy->item_count != 1 || one_tar) return NULL;
     free(copy->items[0].relative);
     copy->items[0].relative = mem_string("");
     return NULL;
@@ -388,6 +388,8 @@ void copy_free(struct copy *copy) {
     copy_files_unref(copy->files);
     words_free(copy->layers), words_free(copy->grafts), words_free(copy->sources);
     words_free(copy->onto), words_free(copy->onto_grafts);
+    for (char **file = copy->fetched; file && *file; file++) (void)unlink(*file);
+    words_free(copy->fetched), free(copy->checksum);
     free(copy->directory), free(copy->text), free(copy->to), free(copy->chown), free(copy->chmod);
     free(copy);
 }

@@ -31,6 +31,10 @@ static void build_free(struct flight *flight) {
     copy_free(build->copy);
     free(build->context_directory), free(build->user), free(build->password), free(build->name);
     free(build->what), free(build->record), free(build->images_dir);
+    binds_drop(build);
+    if (build->bind_dir) images_trash(flight->store, build->bind_dir);
+    for (char **path = build->scratch; path && *path; path++) images_trash(flight->store, *path);
+    free(build->bind_dir), words_free(build->scratch);
     free(build);
 }
 
@@ -108,6 +112,11 @@ static void on_step(struct build *build, const char *result) {
     build_advance(build);
 }
 
+bool build_knows(struct build *build, const char *key) {
+    scoped_string char *known = build->force ? NULL : built_find(build->flight.store, key);
+    return known != NULL;
+}
+
 /* From inside an instruction's handling: who called goes on when there is no job. */
 void build_step(struct build *build, const struct step_wanted *wanted, const char *key) {
     struct image_store *store = build->flight.store;
@@ -117,7 +126,7 @@ void build_step(struct build *build, const struct step_wanted *wanted, const cha
         copy_free(wanted->copy);
         layer_take(build, known);
         build->after = NULL;
-        if (wanted->kind == STEP_COPY) build_advance(build);
+        build_advance(build); /* nothing, where it is under way */
         return;
     }
     if (wanted->kind != STEP_DIRECTORY) flight_say(&build->flight, "%s", build->what);

@@ -24,6 +24,12 @@ struct stage {
     struct pairs args; /* declared so far */
     bool cmd_set;
 };
+struct bind { /* of the RUN under way */
+    struct copy *copy;
+    char *target;
+    bool writable;
+    char sum[SHA256_HEX_SIZE];
+};
 struct build {
     struct flight flight;
     struct dockerfile dockerfile;
@@ -39,6 +45,12 @@ struct build {
     char *what;        /* of the instruction under way: "[3/10] RUN make" */
     struct copy *copy; /* being gathered by `work` */
     char copy_sum[SHA256_HEX_SIZE];
+    struct bind *binds;
+    size_t bind_count;
+    bool binds_gathered, binds_copied;
+    char *bind_dir;                    /* a draft of ours, gone with the build */
+    char **scratch;                    /* more of them */
+    const struct instruction *waiting; /* the RUN whose binds are worked at */
     struct io_work work;
     bool working;
     atomic_bool stop;
@@ -64,7 +76,18 @@ must_check struct error *expand_one(struct build *build, const char *text, char 
 char **shell_command(const struct stage *stage, const char *text); /* owned */
 char **run_environment(struct build *build);                       /* in full, for RUN; owned */
 
-/* ---- steps.c ---- */
+/* ---- binds.c ---- */
+void binds_add(struct build *build, const char *source, const char *target, bool writable,
+               const struct state *from);
+void binds_gather(struct build *build, const struct instruction *instruction);
+must_check struct error *binds_copy(struct build *build, const struct instruction *instruction);
+void binds_go_on(struct build *build, const char *result);  /* its RUN once more */
+char *bind_source(const struct build *build, size_t index); /* owned */
+void binds_drop(struct build *build);
+
+/* ---- steps.c, runs.c ---- */
+void key_add(struct sha256 *sum, const char *text);
+void key_add_all(struct sha256 *sum, char *const *words);
 must_check struct error *steps_run(struct build *build, const struct instruction *instruction);
 must_check struct error *steps_copy(struct build *build, const struct instruction *instruction);
 must_check struct error *steps_workdir(struct build *build, const struct instruction *instruction);
@@ -76,6 +99,7 @@ void build_wait(struct build *build, struct flight *flight,
 void build_pull(struct build *build, const char *name,
                 void (*after)(struct build *build, const char *result));
 void build_step(struct build *build, const struct step_wanted *wanted,
-                const char *key); /* from the cache, or made */
+                const char *key);                       /* from the cache, or made */
+bool build_knows(struct build *build, const char *key); /* the step needs not be carried out */
 void build_fail(struct build *build, struct error *taken_error);
 void build_advance(struct build *build);

@@ -16,11 +16,15 @@ struct copy {
     char *chown, *chmod;      /* NULL: as it is */
     bool add;                 /* tars are unpacked */
     char **onto,
-        **onto_grafts; /* the image so far: directories, top first, and what lies below (see tree.h) */
+        **onto_grafts;   /* the image so far: directories, top first, and what lies below (see tree.h) */
+    const char *scratch; /* a directory where what is fetched lies until the copy is freed; borrowed */
+    char **fetched;      /* files there */
+    char *checksum;      /* "sha256:..." that the only file must have; NULL: any */
     const atomic_bool *cancelled;
     struct copy_item *items; /* made by copy_gather */
     size_t item_count, item_capacity;
-    bool into; /* what is copied goes into `to`, which is a directory */
+    bool one_file; /* all that the sources name is one file */
+    bool into;     /* what is copied goes into `to`, which is a directory */
 };
 void copy_free(struct copy *copy);
 
@@ -60,6 +64,7 @@ struct copy_item {
     gid_t gid;
     struct timespec mtime;
     char *file;                   /* on the disk; NULL: the copy's text */
+    bool fetched;                 /* from the network: never unpacked */
     char *link;                   /* where it points to */
     char digest[SHA256_HEX_SIZE]; /* "": not known */
 };

@@ -5,6 +5,8 @@
  * for nothing (the files become root's), times neither: the same content is the same step. */
 #include "copy.h"
 
+#include "fetch.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -293,6 +295,7 @@ static struct error *source_take(struct copy *copy, struct origin *origin, const
     const char *slash = strrchr(clean, '/');
     enum tree_kind kind = found.kind;
     if (kind == TREE_FILE) item_add(copy, slash ? slash + 1 : clean, &found);
+    copy->one_file = kind == TREE_FILE && copy->item_count == 1;
     found_done(&found);
     if (kind == TREE_FILE) return NULL;
     if (kind != TREE_DIRECTORY)
@@ -329,9 +332,26 @@ static struct error *pattern_walk(struct copy *copy, struct origin *origin, cons
     return error;
 }
 
+/* ADD of a URL: a file named by the last part of its path, for its owner only, as docker does. */
+static struct error *url_gather(struct copy *copy, const char *url) {
+    scoped_string char *name = fetch_name(url), *id = random_id("fetched"),
+                       *path = path_join(copy->scratch, id);
+    struct found found = {.kind = TREE_FILE, .mode = 0600};
+    words_add(&copy->fetched, path);
+    if (!*name && span_ends(span_of(copy->to), "/"))
+        return BAD("it has no name that the file could get; say one: ADD %s %sNAME", url, copy->to);
+    TRY_PLAIN(fetch_file(url, path, copy->cancelled, &found.mtime.tv_sec));
+    found.file = mem_string(path);
+    struct copy_item *item = item_add(copy, *name ? name : "fetched", &found);
+    item->fetched = true;
+    copy->one_file = copy->item_count == 1;
+    return NULL;
+}
+
 static struct error *source_gather(struct copy *copy, struct origin *origin, const char *source) {
     scoped_string char *clean = NULL;
     size_t matches = 0;
+    if (copy->add && fetch_is_url(source)) return url_gather(copy, source);
     TRY_PLAIN(within_clean(source, &clean));
     if (!has_wildcard(clean)) {
         return source_take(copy, origin, clean);
@@ -397,7 +417,11 @@ static struct error *hash_all(struct copy *copy, char ret_sum[SHA256_HEX_SIZE]) 
         sha256_add(sum, line, strlen(line) + 1);
     }
     sha256_hex(sum, ret_sum);
-    return NULL;
+    if (!copy->checksum) return NULL;
+    if (copy->item_count != 1 || strncmp(copy->checksum, "sha256:", 7) != 0)
+        return BAD("--checksum=%s: it is sha256:HEX, of one file", copy->checksum);
+    if (strcmp(copy->checksum + 7, copy->items[0].digest) == 0) return NULL;
+    return error_new(ERROR_DATA_LOSS, "it is sha256:%s, not %s", copy->items[0].digest, copy->checksum);
 }
 
 struct error *copy_gather(struct copy *copy, bool hash, char ret_sum[SHA256_HEX_SIZE]) {

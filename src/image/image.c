@@ -45,6 +45,19 @@ static struct error *alias_add(struct image_store *store, const struct image_pai
     return NULL;
 }
 
+/* Files of secrets of steps that were cut off, by a name that no other daemon's have. */
+static void secrets_clear(struct image_store *store) {
+    char hex[SHA256_HEX_SIZE];
+    scoped_string char *real = realpath(store->dir, NULL);
+    sha256_of(span_of(real ? real : store->dir), hex);
+    store->secrets = mem_printf("catnap-secret-%.12s", hex);
+    DIR *directory = opendir("/dev/shm");
+    for (struct dirent *entry; directory && (entry = readdir(directory));)
+        if (strncmp(entry->d_name, store->secrets, strlen(store->secrets)) == 0)
+            (void)unlinkat(dirfd(directory), entry->d_name, 0);
+    if (directory) closedir(directory);
+}
+
 /* Not waited for: what an earlier daemon left may be large. */
 static struct error *clear_away(struct image_store *store) {
     scoped_string char *trash_dir = images_path(store, "trash", NULL), *tmp = images_path(store, "tmp", NULL);
@@ -65,6 +78,7 @@ static struct error *open_all(struct image_store *store, const struct image_opti
         scoped_string char *path = images_path(store, kinds[i], NULL);
         TRY_PLAIN(dir_make(path, strcmp(kinds[i], "empty") == 0 ? 0755 : 0700));
     }
+    secrets_clear(store);
     TRY_PLAIN(clear_away(store));
     TRY_PLAIN(layers_load(store));
     TRY_PLAIN(image_records_load(store));
@@ -86,6 +100,7 @@ struct error *image_store_open(const struct image_options *options, struct image
         .blobs = options->store,
         .runner = options->runner,
         .dir = mem_string(options->dir),
+        .tmp = path_join(options->dir, "tmp"),
         .skopeo = mem_string(options->skopeo ? options->skopeo : "skopeo"),
         .auth_file = mem_string(options->auth_file),
         .quota_bytes = options->quota_bytes,
@@ -118,11 +133,11 @@ void images_unref(struct image_store *store) {
     map_free(store->records), map_free(store->layers), table_free(store->uses);
     names_free(store);
     machine_free(store->machine);
-    words_free(store->grafts), free(store->host);
+    words_free(store->grafts), free(store->host), free(store->secrets);
     for (size_t i = 0; i < store->mirror_count; i++)
         free(store->mirrors[i].registry), free(store->mirrors[i].host), free(store->mirrors[i].prefix);
     free(store->mirrors);
-    free(store->dir), free(store->skopeo), free(store->auth_file);
+    free(store->dir), free(store->tmp), free(store->skopeo), free(store->auth_file);
     free(store);
 }
 

@@ -38,7 +38,7 @@ struct image_store {
     struct io_loop *loop;
     struct store *blobs;
     const struct image_runner *runner;
-    char *dir, *skopeo, *auth_file;
+    char *dir, *tmp, *skopeo, *auth_file;
     uint64_t quota_bytes, used_bytes;
     int64_t stall_ms;
     struct mirror *mirrors;
@@ -51,6 +51,7 @@ struct image_store {
     struct list flights;
     struct list unpacks; /* waiting for their turn */
     size_t unpacking;
+    char *secrets; /* how files of secrets are called, in /dev/shm: "catnap-secret-1a2b3c4d" */
     struct saver *saver;
     struct machine *machine;
     char *host, **grafts; /* what lies below images on top of `host` */

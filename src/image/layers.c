@@ -91,11 +91,21 @@ static struct error *directory_sync(const char *path) {
     return fd < 0 || fsync(fd) ? error_errno(errno, "sync %s", path) : NULL;
 }
 
+/* What the step needed beside its upper. */
+static void drop_others(const char *draft) {
+    DIR *directory = opendir(draft);
+    for (struct dirent *entry; directory && (entry = readdir(directory));) {
+        scoped_string char *path = path_join(draft, entry->d_name);
+        if (entry->d_name[0] != '.' && strcmp(entry->d_name, "u") != 0) error_free(tree_remove(path));
+    }
+    if (directory) closedir(directory);
+}
+
 struct error *layer_seal(const char *draft, const char *layers_dir, const char *id, uint64_t *ret_bytes) {
     scoped_string char *upper = path_join(draft, "u"), *files = path_join(draft, "fs"),
                        *size = path_join(draft, "size");
     scoped_string char *layer = path_join(layers_dir, id), *work = path_join(draft, "w");
-    TRY_PLAIN(tree_remove(work));
+    drop_others(draft);
     *ret_bytes = measure_tree(upper);
     scoped_string char *text = mem_printf("%llu\n", (unsigned long long)*ret_bytes);
     if (rename(upper, files)) return error_errno(errno, "rename %s", upper);

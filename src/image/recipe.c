@@ -36,7 +36,7 @@ static struct error *flags_check(const struct build *build, const struct instruc
         {KEYWORD_FROM, "platform"},
         {KEYWORD_RUN, "mount network security"},
         {KEYWORD_COPY, "from chown chmod link"},
-        {KEYWORD_ADD, "chown chmod link"},
+        {KEYWORD_ADD, "chown chmod link checksum"},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         if (rows[i].keyword != instruction->keyword) continue;
@@ -85,6 +85,19 @@ static struct error *stages_find(struct build *build) {
     return build->stage_count > 0 ? NULL : BAD(1, "there is no FROM");
 }
 
+/* --from=NAME, --mount=...,from=NAME,... */
+static char *from_of_flag(const char *flag) {
+    struct span rest = span_of(flag);
+    if (span_starts(rest, "--from=")) return mem_string(flag + strlen("--from="));
+    if (!span_starts(rest, "--mount=")) return NULL;
+    (void)span_cut(&rest, '=');
+    while (rest.data) {
+        struct span value = span_cut(&rest, ','), name = span_cut(&value, '=');
+        if (span_is(name, "from") && value.data) return span_string(value);
+    }
+    return NULL;
+}
+
 /* A name in FROM is another stage's only when that comes before. */
 static struct error *need(struct build *build, size_t index) {
     struct stage *stage = &build->stages[index];
@@ -101,9 +114,11 @@ static struct error *need(struct build *build, size_t index) {
     if (other < build->stage_count && pairs_find(&build->bases, base) == NULL) TRY_PLAIN(need(build, other));
     for (size_t i = stage->first; i < stage->end; i++) {
         const struct instruction *instruction = &build->dockerfile.instructions[i];
-        const char *from = instruction->keyword == KEYWORD_COPY ? recipe_flag(instruction, "from") : NULL;
-        other = from ? recipe_stage_find(build, from, index) : build->stage_count;
-        if (other < build->stage_count) TRY_PLAIN(need(build, other));
+        for (char **flag = instruction->flags; flag && *flag; flag++) {
+            scoped_string char *from = from_of_flag(*flag);
+            other = from ? recipe_stage_find(build, from, index) : build->stage_count;
+            if (other < build->stage_count) TRY_PLAIN(need(build, other));
+        }
     }
     return NULL;
 }

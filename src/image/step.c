@@ -197,7 +197,7 @@ static void on_run_done(void *owner, const struct image_step_end *end) {
 
 /* A file that only this step's container sees: on a tmpfs where there is one, removed at its end. */
 static struct error *secret_write(struct step *step, const char *content, char **ret_path) {
-    scoped_string char *id = random_id("catnap-secret");
+    scoped_string char *id = random_id(step->flight.store->secrets);
     struct stat at;
     char *path = stat("/dev/shm", &at) == 0 && S_ISDIR(at.st_mode) ? path_join("/dev/shm", id)
                                                                    : path_join(step->draft, id);

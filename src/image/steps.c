@@ -1,205 +1,24 @@
-/* What is wanted of a step: RUN, COPY and ADD, WORKDIR, from their words to a key and a `step_wanted`.
+/* What is wanted of a step: COPY and ADD, WORKDIR, from their words to a key and a `step_wanted`; RUN:
+ * runs.c.
  *
  * A key is the hash of all that the result depends on: the layers below (their ids), the configuration that
  * the step sees, its text, and the content of what it copies. Not in it: secrets, the machine's settings,
  * times. */
 #include "build.h"
 
+#include "fetch.h"
+
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #define BAD(...) error_new(ERROR_INVALID_ARGUMENT, __VA_ARGS__)
 
-static void add(struct sha256 *sum, const char *text) {
+void key_add(struct sha256 *sum, const char *text) {
     sha256_add(sum, text ? text : "", text ? strlen(text) + 1 : 1);
 }
 
-static void add_all(struct sha256 *sum, char *const *words) {
-    for (; words && *words; words++) add(sum, *words);
-    add(sum, NULL);
-}
-
-/* ---- RUN ---- */
-
-struct run { /* what a RUN line says */
-    char **argv, **env;
-    char *script;
-    struct image_mount *mounts;
-    size_t mount_count;
-    struct image_pair *secrets; /* destination, content (borrowed from the build) */
-    size_t secret_count;
-    enum image_network network;
-};
-
-static void run_done(struct run *run) {
-    words_free(run->argv), words_free(run->env);
-    free(run->script);
-    for (size_t i = 0; i < run->mount_count; i++)
-        free((char *)run->mounts[i].source), free((char *)run->mounts[i].destination);
-    for (size_t i = 0; i < run->secret_count; i++) free((char *)run->secrets[i].name);
-    free(run->mounts), free(run->secrets);
-}
-
-/* One here-document alone is the script itself; a first line #! names who reads it. Else it is the shell's
- * own. */
-static void run_command(struct build *build, const struct instruction *instruction, struct run *run) {
-    if (instruction->json) {
-        run->argv = words_copy(instruction->json);
-        return;
-    }
-    scoped_text struct text text = {0};
-    bool alone = instruction->heredoc_count == 1 && !strchr(instruction->text, ' ') &&
-                 strncmp(instruction->text, "<<", 2) == 0;
-    if (alone && strncmp(instruction->heredocs[0].body, "#!", 2) == 0) {
-        run->script = mem_string(instruction->heredocs[0].body);
-        words_add(&run->argv, "/.catnap/script");
-        return;
-    }
-    if (!alone) text_add_string(&text, instruction->text);
-    for (size_t i = 0; i < instruction->heredoc_count; i++) {
-        const struct heredoc *heredoc = &instruction->heredocs[i];
-        if (alone)
-            text_add_string(&text, heredoc->body);
-        else
-            text_printf(&text, "%s%s%s\n", i == 0 ? "\n" : "", heredoc->body, heredoc->name);
-    }
-    run->argv = shell_command(build_stage(build), text.data ? text.data : "");
-}
-
-static const char *option(const struct pairs *options, const char *name, const char *other_name) {
-    const struct pair *found = pairs_find(options, name);
-    if (!found && other_name) found = pairs_find(options, other_name);
-    return found ? found->value : NULL;
-}
-
-static void mount_add(struct run *run, char *taken_source, char *taken_destination, bool read_only) {
-    run->mounts = mem_grow(run->mounts, run->mount_count + 1, sizeof *run->mounts);
-    run->mounts[run->mount_count++] = (struct image_mount){taken_source, taken_destination, read_only};
-}
-
-static struct error *target_of(struct build *build, const struct pairs *options, const char *otherwise,
-                               char **ret_target) {
-    const char *target = option(options, "target", "dst"),
-               *workdir = build_stage(build)->state.config.workdir;
-    if (!target) target = option(options, "destination", NULL);
-    if (!target) target = otherwise;
-    if (!target) return BAD("RUN --mount: target= is missing");
-    *ret_target = target[0] == '/' ? mem_string(target) : mem_printf("%s/%s", workdir ? workdir : "", target);
-    return NULL;
-}
-
-static struct error *secret_mount(struct build *build, const struct pairs *options, struct run *run) {
-    const char *id = option(options, "id", NULL), *env = option(options, "env", NULL),
-               *required = option(options, "required", NULL);
-    const struct pair *secret = id ? pairs_find(&build->secrets, id) : NULL;
-    if (!id) return BAD("RUN --mount=type=secret: id= is missing");
-    if (!secret && required && strcmp(required, "false") != 0)
-        return error_new(ERROR_NOT_FOUND, "RUN --mount=type=secret: there is no secret '%s'", id);
-    if (!secret) return NULL;
-    if (env) words_set_env(&run->env, env, secret->value);
-    if (env && !option(options, "target", "dst")) return NULL;
-    scoped_string char *otherwise = mem_printf("/run/secrets/%s", id);
-    char *target;
-    TRY_PLAIN(target_of(build, options, otherwise, &target));
-    run->secrets = mem_grow(run->secrets, run->secret_count + 1, sizeof *run->secrets);
-    run->secrets[run->secret_count++] = (struct image_pair){target, secret->value};
-    return NULL;
-}
-
-/* Kept from build to build, by its id, else by its target. */
-static struct error *cache_mount(struct build *build, const struct pairs *options, struct run *run) {
-    char *target, sum[SHA256_HEX_SIZE];
-    TRY_PLAIN(target_of(build, options, NULL, &target));
-    const char *id = option(options, "id", NULL);
-    sha256_of(span_of(id ? id : target), sum);
-    char *source = images_path(build->flight.store, "caches", sum);
-    mount_add(run, source, target, false);
-    TRY_PLAIN(dir_make(source, 0700));
-    return chmod(source, 0755) ? BAD("RUN --mount=type=cache: %s", source) : NULL;
-}
-
-static struct error *mount_read(struct build *build, const char *flag, struct run *run) {
-    struct pairs options = {0};
-    struct span rest = span_of(flag);
-    while (rest.data) {
-        struct span value = span_cut(&rest, ','), name = span_cut(&value, '=');
-        scoped_string char *name_text = span_string(name),
-                           *value_text = value.data ? span_string(value) : NULL;
-        scoped_string char *expanded = NULL;
-        struct error *error = value_text ? expand_one(build, value_text, &expanded) : NULL;
-        if (error) {
-            pairs_done(&options);
-            return error;
-        }
-        pairs_set(&options, name_text, expanded ? expanded : "true");
-    }
-    const char *type = option(&options, "type", NULL);
-    struct error *error = NULL;
-    if (type && strcmp(type, "secret") == 0)
-        error = secret_mount(build, &options, run);
-    else if (type && strcmp(type, "cache") == 0)
-        error = cache_mount(build, &options, run);
-    else
-        error =
-            error_new(ERROR_UNIMPLEMENTED,
-                      "RUN --mount=type=%s: only cache and secret are built; COPY brings files into a step",
-                      type ? type : "bind");
-    pairs_done(&options);
-    return error;
-}
-
-static struct error *run_read(struct build *build, const struct instruction *instruction, struct run *run) {
-    run_command(build, instruction, run);
-    run->env = run_environment(build);
-    run->network = IMAGE_NETWORK_OUTBOUND;
-    const char *network = recipe_flag(instruction, "network");
-    if (network && strcmp(network, "none") == 0) run->network = IMAGE_NETWORK_NONE;
-    if (network && strcmp(network, "none") != 0 && strcmp(network, "default") != 0)
-        return BAD("RUN --network=%s: default and none are known here", network);
-    if (recipe_flag(instruction, "security"))
-        return error_new(ERROR_UNIMPLEMENTED, "RUN --security: steps run without more rights");
-    if (!run->argv[0]) return BAD("RUN: the list is empty");
-    return NULL;
-}
-
-static struct error *run_key(struct build *build, const struct instruction *instruction,
-                             const struct run *run, char ret_key[SHA256_HEX_SIZE]) {
-    scoped(sha256) struct sha256 *sum = sha256_new();
-    add(sum, "run 1");
-    state_hash(&build_stage(build)->state, sum);
-    add_all(sum, run->argv);
-    add_all(sum, run->env);
-    add_all(sum, instruction->flags);
-    add(sum, run->script);
-    sha256_hex(sum, ret_key);
-    return NULL;
-}
-
-struct error *steps_run(struct build *build, const struct instruction *instruction) {
-    struct run run = {0};
-    char key[SHA256_HEX_SIZE];
-    struct error *error = run_read(build, instruction, &run);
-    if (!error) error = run_key(build, instruction, &run, key);
-    for (char **flag = instruction->flags; flag && *flag && !error; flag++)
-        if (strncmp(*flag, "--mount=", 8) == 0) error = mount_read(build, *flag + 8, &run);
-    for (size_t i = 0; i < build->secrets.count; i++)
-        words_set_env(&run.env, build->secrets.pair[i].name, build->secrets.pair[i].value);
-    if (!error)
-        build_step(build,
-                   &(struct step_wanted){
-                       .kind = STEP_RUN,
-                       .argv = run.argv,
-                       .env = run.env,
-                       .script = run.script,
-                       .mounts = run.mounts,
-                       .mount_count = run.mount_count,
-                       .network = run.network,
-                       .secret_files = run.secrets,
-                       .secret_count = run.secret_count,
-                   },
-                   key);
-    run_done(&run);
-    return error;
+void key_add_all(struct sha256 *sum, char *const *words) {
+    for (; words && *words; words++) key_add(sum, *words);
+    key_add(sum, NULL);
 }
 
 /* ---- WORKDIR ---- */
@@ -228,9 +47,9 @@ struct error *steps_workdir(struct build *build, const struct instruction *instr
     if (kind != TREE_ABSENT) return BAD("WORKDIR: /%s is no directory in the image", clean);
     scoped(sha256) struct sha256 *sum = sha256_new();
     char key[SHA256_HEX_SIZE];
-    add(sum, "directory 1");
+    key_add(sum, "directory 1");
     state_hash(&stage->state, sum);
-    add(sum, clean);
+    key_add(sum, clean);
     sha256_hex(sum, key);
     build_step(
         build,
@@ -270,11 +89,15 @@ static struct error *words_read(struct build *build, const struct instruction *i
     if (error) return error;
     if (strcmp(copy->to, "/.") == 0 || span_ends(span_of(copy->to), "/."))
         copy->to[strlen(copy->to) - 1] = '\0';
-    for (char **source = copy->sources; *source; source++)
-        if (strstr(*source, "://") || strncmp(*source, "git@", 4) == 0)
-            return error_new(ERROR_UNIMPLEMENTED,
-                             "%s %s: nothing is fetched from the network here; use RUN with curl or git",
-                             keyword_name(instruction->keyword), *source);
+    for (char **source = copy->sources; *source; source++) {
+        bool url = fetch_is_url(*source);
+        bool git = strncmp(*source, "git@", 4) == 0 || (strstr(*source, "://") && !url) ||
+                   (url && strstr(*source, ".git"));
+        if (git || (url && !copy->add))
+            return error_new(ERROR_UNIMPLEMENTED, "%s %s: %s", keyword_name(instruction->keyword), *source,
+                             git ? "repositories are not fetched here; use RUN git clone"
+                                 : "only ADD fetches from the network");
+    }
     return NULL;
 }
 
@@ -302,8 +125,10 @@ static struct error *copy_read(struct build *build, const struct instruction *in
     copy->onto_grafts = state_grafts(build->flight.store, &build_stage(build)->state);
     TRY_PLAIN(flag_expand(build, instruction, "chown", &copy->chown));
     TRY_PLAIN(flag_expand(build, instruction, "chmod", &copy->chmod));
+    TRY_PLAIN(flag_expand(build, instruction, "checksum", &copy->checksum));
     TRY_PLAIN(words_read(build, instruction, copy));
     if (instruction->heredoc_count > 0) return text_read(build, instruction, copy);
+    copy->scratch = build->flight.store->tmp;
     copy->directory = mem_string(build->context_directory);
     copy->files = build->files;
     if (copy->files) copy->files->references++;
@@ -313,10 +138,10 @@ static struct error *copy_read(struct build *build, const struct instruction *in
 static void copy_key(struct build *build, const struct copy *copy, const char *content,
                      char ret_key[SHA256_HEX_SIZE]) {
     scoped(sha256) struct sha256 *sum = sha256_new();
-    add(sum, copy->add ? "add 1" : "copy 1");
+    key_add(sum, copy->add ? "add 1" : "copy 1");
     state_hash(&build_stage(build)->state, sum);
-    add(sum, copy->to), add(sum, copy->chown), add(sum, copy->chmod);
-    add(sum, content);
+    key_add(sum, copy->to), key_add(sum, copy->chown), key_add(sum, copy->chmod);
+    key_add(sum, content);
     sha256_hex(sum, ret_key);
 }
 
@@ -351,7 +176,7 @@ static void from_layers(struct build *build, const struct state *state) {
     copy->layers = state_dirs(build->flight.store, state);
     copy->grafts = state_grafts(build->flight.store, state);
     state_hash(&(struct state){.layers = state->layers, .host = state->host}, sum);
-    add_all(sum, copy->sources);
+    key_add_all(sum, copy->sources);
     sha256_hex(sum, content);
     copy_begin(build, copy, content);
 }

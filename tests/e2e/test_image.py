@@ -329,6 +329,29 @@ RUN ["/bin/sh", "-c", "cat /x/link; stat -c '%u:%g %a' /x/version; ls /"]
     assert "version 42" in done.stderr and "1234:50" in done.stderr and "RUN false" not in done.stderr
 
 
+def test_a_file_of_the_network_is_added(catnap, tmp_path):
+    (tmp_path / "tool-1.2.tar").write_bytes(b"not unpacked")
+    port = free_port()
+    server = subprocess.Popen(["python3", "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(tmp_path)],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}/tool-1.2.tar"
+        wait_for("the server", lambda: subprocess.run(["curl", "-sf", url], capture_output=True).returncode == 0)
+        done = build(catnap, f"FROM tiny:1\nUSER root\nADD {url} /opt/\nRUN cat /opt/tool-1.2.tar\n")
+        assert "not unpacked" in done.stderr
+        assert build(catnap, f"FROM tiny:1\nUSER root\nADD {url} /opt/\nRUN cat /opt/tool-1.2.tar\n").stderr.count("(cached)") == 2
+        (tmp_path / "tool-1.2.tar").write_bytes(b"a newer one")
+        assert "a newer one" in build(catnap, f"FROM tiny:1\nUSER root\nADD {url} /opt/\nRUN cat /opt/tool-1.2.tar\n").stderr
+        wrong = build(catnap, f"FROM tiny:1\nADD --checksum=sha256:{'0' * 64} {url} /x\n", check=False)
+        assert wrong.returncode == 1 and hashlib.sha256(b"a newer one").hexdigest() in wrong.stderr
+        gone = build(catnap, f"FROM tiny:1\nADD {url}.no /x\n", check=False)
+        assert gone.returncode == 1 and "404" in gone.stderr
+    finally:
+        server.terminate()
+        server.wait(30)
+    assert nothing_half_made(catnap)
+
+
 def test_secrets_are_seen_by_run_and_stay_nowhere(catnap):
     body = {"commands": "FROM tiny:1\nUSER root\nRUN echo \"$TOKEN\" | sha256sum\n"
                         "RUN --mount=type=secret,id=TOKEN cat /run/secrets/TOKEN | wc -c\n", "secrets": {"TOKEN": "s3cr3t-value"}}

@@ -1,6 +1,7 @@
 /* Builds: what a step is asked to do, what is taken from the cache, what a COPY makes of the image. Steps are
  * carried out by a runner of the test's own, which notes what it was asked and writes a file; real containers
  * are in tests/unit/node and tests/e2e. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/xattr.h>
 
@@ -32,6 +33,7 @@ struct runner {
     size_t runs;
     struct text argv, env; /* of the last one, words joined by '|' */
     char *workdir, *user;
+    struct text mounts; /* "/to=content" of files, "/to/name=content" of directories' files */
     enum image_network network;
     struct run *held; /* a step whose text is `hold` ends when the test lets it */
 };
@@ -49,6 +51,27 @@ static void on_run(void *owner) {
     free(run);
 }
 
+static void note_file(struct runner *runner, const char *path, const char *shown) {
+    scoped_text struct text text = {0};
+    scoped(error) struct error *error = file_read(path, 1 << 16, &text);
+    text_printf(&runner->mounts, "%s=%s\n", shown, error ? "?" : text.data ? text.data : "");
+}
+
+static void note_mount(struct runner *runner, const struct image_mount *mount) {
+    struct stat at;
+    if (strncmp(mount->destination, "/.catnap", 8) == 0 || stat(mount->source, &at)) return;
+    if (!S_ISDIR(at.st_mode)) note_file(runner, mount->source, mount->destination);
+    DIR *directory = S_ISDIR(at.st_mode) ? opendir(mount->source) : NULL;
+    if (directory)
+        text_printf(&runner->mounts, "%s/ %s\n", mount->destination, mount->read_only ? "ro" : "rw");
+    for (struct dirent *entry; directory && (entry = readdir(directory));) {
+        scoped_string char *path = path_join(mount->source, entry->d_name),
+                           *shown = path_join(mount->destination, entry->d_name);
+        if (entry->d_name[0] != '.') note_file(runner, path, shown);
+    }
+    if (directory) closedir(directory);
+}
+
 static void *run_step(void *owner, const struct image_step *step, const struct image_step_events *events,
                       void *events_owner) {
     struct runner *runner = owner;
@@ -59,6 +82,8 @@ static void *run_step(void *owner, const struct image_step *step, const struct i
     free(runner->workdir), free(runner->user);
     runner->workdir = mem_string(step->workdir), runner->user = mem_string(step->user);
     runner->network = step->network;
+    text_clear(&runner->mounts);
+    for (size_t i = 0; i < step->mount_count; i++) note_mount(runner, &step->mounts[i]);
     scoped_string char *made = mem_printf("%s/u/ran-%zu", step->upper, ++runner->runs);
     lab_write(made, runner->argv.data);
     if (strstr(runner->argv.data, "fail")) run->exit_code = 3;
@@ -129,7 +154,7 @@ static struct site *site_new(void) {
 }
 
 static void site_free(struct site *site) {
-    text_done(&site->runner.argv), text_done(&site->runner.env);
+    text_done(&site->runner.argv), text_done(&site->runner.env), text_done(&site->runner.mounts);
     free(site->runner.workdir), free(site->runner.user), free(site->context);
     lab_free(site->lab);
     free(site);
@@ -355,6 +380,40 @@ static void test_the_last_one_to_leave_ends_the_step(void **unused) {
     site_free(site);
 }
 
+static void test_mounts_of_a_step(void **unused) {
+    (void)unused;
+    NEEDS_ROOT();
+    struct site *site = site_new();
+    put(site, "lock", "1"), put(site, "d/x", "X");
+    static const char file[] = "FROM base\nRUN --mount=type=bind,source=lock,target=/in make\n";
+    scoped_string char *first = built(site, file);
+    assert_non_null(strstr(site->runner.mounts.data, "/in=1\n"));
+    scoped_string char *same = built(site, file);
+    assert_string_equal(first, same);
+    assert_int_equal(site->runner.runs, 1);
+    put(site, "lock", "2");
+    scoped_string char *other = built(site, file);
+    assert_string_not_equal(first, other);
+    assert_non_null(strstr(site->runner.mounts.data, "/in=2\n"));
+    scoped_string char *several =
+        built(site, "FROM base AS tools\nCOPY d /tools\nFROM base\nWORKDIR /w\nRUN "
+                    "--mount=source=d,target=sub,rw --mount=from=tools,src=/tools,dst=/t "
+                    "--mount=type=tmpfs,target=/scratch --mount=type=cache,target=/cache make\n");
+    static const char *const wanted[] = {"/w/sub/ rw\n/w/sub/x=X\n", "/t/ ro\n/t/x=X\n", "/scratch/ rw\n",
+                                         "/cache/ rw\n"};
+    for (size_t i = 0; i < COUNT(wanted); i++)
+        if (!strstr(site->runner.mounts.data, wanted[i]))
+            fail_msg("%s is not in %s", wanted[i], site->runner.mounts.data);
+    scoped_string char *image =
+        built(site, "FROM scratch\nRUN --mount=from=base,source=/etc/passwd,target=/p make\n");
+    assert_non_null(strstr(site->runner.mounts.data, "/p=root:"));
+    refused(site, "FROM base\nRUN --mount=source=nope,target=/x make\n", "there is no nope");
+    refused(site, "FROM base\nRUN --mount=source=lock make\n", "target= is missing");
+    struct stat at;
+    assert_false(top_has(site, several, "script", &at));
+    site_free(site);
+}
+
 /* ---- what is kept of the configuration ---- */
 
 static void test_commands_entry_points_and_shells(void **unused) {
@@ -480,7 +539,8 @@ static void test_a_copy_keeps_what_is_there_as_it_is(void **unused) {
     refused(site, "FROM base\nCOPY nope /x\n", "nope in the context: there is no nope");
     refused(site, "FROM base\nCOPY *.nope /x\n", "nothing fits *.nope");
     refused(site, "FROM base\nCOPY ../../etc/passwd /x\n", "leads out");
-    refused(site, "FROM base\nADD https://example.com/x /x\n", "use RUN with curl");
+    refused(site, "FROM base\nCOPY https://example.com/x /x\n", "only ADD fetches");
+    refused(site, "FROM base\nADD https://example.com/x.git /x\n", "use RUN git clone");
     site_free(site);
 }
 
@@ -712,7 +772,7 @@ static void test_dockerfiles_that_cannot_be_built(void **unused) {
         {"FROM a b c d\n", "expected IMAGE, or IMAGE AS NAME"},
         {"FROM $NOPE\n", "the name of the image is empty"},
         {"FROM base\nCOPY --parents a /b\n", "the flag --parents is not known"},
-        {"FROM base\nRUN --mount=type=ssh x\n", "only cache and secret"},
+        {"FROM base\nRUN --mount=type=ssh x\n", "bind, cache, secret and tmpfs are known"},
         {"FROM base\nRUN --mount=type=secret,id=nope,required x\n", "no secret 'nope'"},
         {"FROM base\nSHELL bash\n", "expected a list"},
         {"FROM base\nENV A\n", "A has no value"},
@@ -731,6 +791,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_step_sees_what_the_dockerfile_says),
         cmocka_unit_test(test_forms_of_run),
+        cmocka_unit_test(test_mounts_of_a_step),
         cmocka_unit_test(test_what_a_step_depends_on_decides_whether_it_runs_again),
         cmocka_unit_test(test_a_forced_build_runs_all_and_is_the_one_that_counts),
         cmocka_unit_test(test_a_failing_step_ends_the_build_and_is_no_layer),
