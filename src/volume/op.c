@@ -81,6 +81,8 @@ static struct error *load_base(struct op *op) {
     scoped_string char *text = error_text(error);
     log_error("volume", "%s is committed anew: %s", op->volume->id, text);
     error_free(error);
+    scoped_string char *damaged = content_path(&op->volumes->contents, op->volume->now.manifest);
+    store_calls_now()->unlink(damaged); /* the new one may be the same bytes, and has to be written then */
     op->base = tree_new();
     return NULL;
 }
