@@ -161,6 +161,7 @@ static void on_nft(void *owner, struct io_child_end *end) {
 }
 
 bool network_prepared(struct container_host *host) {
+    if (host->in_userns) return true; /* each has its own: slirp.c */
     struct network *network = network_of(host);
     if (network->ready) return true;
     if (network->nft) return false;
