@@ -48,6 +48,7 @@ static void trash_start(struct container_host *host, const char *slot) {
 
 /* ---- on a worker ---- */
 static void clear_away(struct container_host *host, const struct slot *slot, const char *id) {
+    slirp_stop(slot->box);
     cgroup_kill(&host->groups, slot->name);
     if (!cgroup_remove(&host->groups, slot->name, PATIENCE_MS))
         log_warn("container", "the cgroups of container %s stay: something in them does not end", id);

@@ -143,7 +143,8 @@ struct container {
     struct io_watch *pid_watch, *ready_watch;
     struct io_timer
         *timer; /* deadline of the creation, later the pause between doze_signal and the freezer */
-    struct io_child *helper; /* reclaiming, or the runtime's delete */
+    struct io_child *helper; /* reclaiming, the way out, or the runtime's delete */
+    void (*way_out)(struct container *container, struct error *taken);
     struct io_work work;
     struct container_end end;
 };
@@ -203,6 +204,12 @@ void network_stop(struct container_host *host);   /* nothing of it runs on the l
 void network_free(struct container_host *host);   /* the table too where nobody uses it; blocking */
 void network_job(const struct container_host *host, uint32_t index, struct text *job);
 char *network_resolv_conf(const char *text); /* what a container can use of the machine's; owned */
+
+/* ---- slirp.c: the way out without root ---- */
+/* For a created one: `done` comes on the loop, NULL or why there is none. Uses container->helper. */
+void slirp_start(struct container *container, void (*done)(struct container *container, struct error *taken));
+void slirp_stop(const char *box); /* blocking, briefly; where there was none, nothing */
+extern const char *const slirp_resolv_conf;
 
 /* ---- cdi.c, cdi_yaml.c: devices ---- */
 must_check struct error *cdi_yaml(struct span text, json_t **ret_json); /* new reference */

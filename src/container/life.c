@@ -110,7 +110,7 @@ static must_check struct error *give_job(struct container *container) {
     scoped_string char *logs = spec_logs_dir(container);
     TRY_PLAIN(cgroup_limit(&host->groups, container->slot->name, container->function));
     TRY_PLAIN(dir_make(logs, 0755));
-    if (container->function->network == CORE_NETWORK_OUTBOUND)
+    if (container->function->network == CORE_NETWORK_OUTBOUND && !host->in_userns)
         TRY_PLAIN(network_take(host, &container->network_index));
     TRY_PLAIN(spec_write(container));
     spec_job(container, &job);
@@ -195,19 +195,26 @@ static must_check struct error *created(struct container *container, const struc
     return record_write(container);
 }
 
-void life_created(struct container *container, const struct io_child_end *end) {
-    if (container->life != LIFE_CREATING) return;
-    io_timer_stop(container->timer);
-    struct error *failed = created(container, end);
-    if (failed) {
-        life_fail(container, failed);
+static void go_on(struct container *container, struct error *taken_failed) {
+    if (taken_failed) {
+        life_fail(container, taken_failed);
         return;
     }
+    io_timer_stop(container->timer);
     container->life = LIFE_CREATED;
     if (container->start)
         container_start(container);
     else if (container->events->created)
         container->events->created(container->owner, container);
+}
+
+void life_created(struct container *container, const struct io_child_end *end) {
+    if (container->life != LIFE_CREATING) return;
+    struct error *failed = created(container, end);
+    if (!failed && container->function->network == CORE_NETWORK_OUTBOUND && container->host->in_userns)
+        slirp_start(container, go_on);
+    else
+        go_on(container, failed);
 }
 
 /* What `crun start` does, without the four milliseconds of running it: the container waits at the reading end

@@ -1,12 +1,13 @@
 /* network: the way out of a container: a cable (veth) to the host, and one table of nft rules that translates
  * addresses.
  *
- * Each daemon has its own table and its own /16 of 10.0.0.0/8, chosen free of the machine's routes and kept
- * in RUN_DIR/network, so that several live side by side and a restarted one goes on. A container gets a /30.
- * Containers reach neither each other nor this machine, but for its name server. The launcher lays the cable;
- * it goes with the container's network namespace. The table is made when the first container asks and goes
- * with the daemon, unless containers stay; so does the machine's forwarding of packets, where it was off
- * before. */
+ * Each daemon has a /16 of its own in 10.0.0.0/8 and a table named by it: that the kernel makes no table
+ * twice is what keeps daemons apart that live side by side. The number is kept in RUN_DIR/network for the
+ * next daemon. A container gets a /30. Nobody reaches a container this way, neither its neighbours nor other
+ * machines, and it reaches this machine's name server and nothing else here. The launcher lays the cable; it
+ * goes with the container's network namespace. The table is made when the first container asks and goes with
+ * the daemon, unless containers stay; so does the machine's forwarding of packets, where it was off before.
+ */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
@@ -22,7 +23,8 @@
 enum { INDEX_MAX = 16383, BASE_FIRST = 210, BASE_LAST = 239, NFT_MS = 10000 };
 
 struct network {
-    char prefix[16]; /* of our interfaces' names: "cnap3f2a" */
+    char prefix[16]; /* of our interfaces' names: "cnap210-" */
+    char name[24];   /* of the table: "catnap-10.210" */
     unsigned base;   /* 10.BASE.0.0/16 */
     bool ready;
     bool table;      /* there is one, of ours or of the daemon before us */
@@ -31,6 +33,12 @@ struct network {
     uint32_t last, count;
     uint8_t used[(INDEX_MAX + 8) / 8];
 };
+
+static void set_base(struct network *network, unsigned base) {
+    network->base = base;
+    snprintf(network->prefix, sizeof network->prefix, "cnap%u-", base);
+    snprintf(network->name, sizeof network->name, "catnap-10.%u", base);
+}
 
 /* "eth0 0000FEA9 ...": the destination in hexadecimal, bytes in memory's order. */
 static bool routed(unsigned base) {
@@ -47,20 +55,34 @@ static bool routed(unsigned base) {
     return false;
 }
 
+/* The first from `base` on that no route of this machine is in; BASE_LAST + 1: none. */
+static unsigned free_base(unsigned base) {
+    while (base <= BASE_LAST && routed(base)) base++;
+    return base;
+}
+
 static char *kept_path(const struct container_host *host) {
     return path_join(host->run_dir, "network");
 }
 
-/* "BASE" or "BASE forwarding" of an earlier daemon with this run directory. */
+/* A table does not survive a boot, but the file that speaks of it may. */
+static char *boot_id(void) {
+    scoped_text struct text text = {0};
+    error_free(file_read("/proc/sys/kernel/random/boot_id", 64, &text));
+    return span_string(span_trim(text_span(&text)));
+}
+
+/* "BOOT BASE" or "BOOT BASE forwarding" of an earlier daemon with this run directory. */
 static bool recall(const struct container_host *host, struct network *network) {
-    scoped_string char *path = kept_path(host);
+    scoped_string char *path = kept_path(host), *boot = boot_id();
     scoped_text struct text kept = {0};
-    scoped(error) struct error *failed = file_read(path, 64, &kept);
+    scoped(error) struct error *failed = file_read(path, 128, &kept);
     struct span rest = span_trim(text_span(&kept));
     uint64_t base = 0;
-    if (failed || !span_to_u64(span_cut(&rest, ' '), &base) || base < BASE_FIRST || base > BASE_LAST)
+    if (failed || !span_is(span_cut(&rest, ' '), boot) || !span_to_u64(span_cut(&rest, ' '), &base) ||
+        base < BASE_FIRST || base > BASE_LAST)
         return false;
-    network->base = (unsigned)base;
+    set_base(network, (unsigned)base);
     network->table = true;
     network->forwarding = span_is(rest, "forwarding");
     return true;
@@ -68,22 +90,17 @@ static bool recall(const struct container_host *host, struct network *network) {
 
 static void keep(const struct container_host *host) {
     const struct network *network = host->network;
-    scoped_string char *path = kept_path(host);
-    scoped_string char *text = mem_printf("%u%s\n", network->base, network->forwarding ? " forwarding" : "");
+    scoped_string char *path = kept_path(host), *boot = boot_id();
+    scoped_string char *text =
+        mem_printf("%s %u%s\n", boot, network->base, network->forwarding ? " forwarding" : "");
     error_free(file_replace(path, span_of(text), 0600));
 }
 
 static struct network *network_of(struct container_host *host) {
     if (host->network) return host->network;
-    struct network *network = host->network = NEW(struct network);
-    char sum[SHA256_HEX_SIZE];
-    sha256_of(span_of(host->cgroup), sum);
-    snprintf(network->prefix, sizeof network->prefix, "cnap%.4s", sum);
-    if (recall(host, network)) return network;
-    network->base = BASE_FIRST;
-    while (network->base < BASE_LAST && routed(network->base)) network->base++;
-    keep(host);
-    return network;
+    host->network = NEW(struct network);
+    if (!recall(host, host->network)) set_base(host->network, free_base(BASE_FIRST));
+    return host->network;
 }
 
 void network_resume(struct container_host *host) {
@@ -91,11 +108,13 @@ void network_resume(struct container_host *host) {
     if (file_exists(path)) (void)network_of(host);
 }
 
-static char *rules(const struct container_host *host) {
-    const struct network *network = host->network;
-    return mem_printf(
-        "add table inet %1$s\n"
-        "delete table inet %1$s\n"
+/* A new table must be nobody's; one that was ours already is made afresh. */
+static char *rules(const struct network *network) {
+    struct text text = {0};
+    if (network->table) text_printf(&text, "add table inet %1$s\ndelete table inet %1$s\n", network->name);
+    text_printf(
+        &text,
+        "create table inet %1$s\n"
         "table inet %1$s {\n"
         "  chain out { type nat hook postrouting priority 100; ip saddr 10.%2$u.0.0/16 oifname != \"%3$s*\" "
         "masquerade; }\n"
@@ -105,7 +124,8 @@ static char *rules(const struct container_host *host) {
         "accept;\n"
         "    iifname \"%3$s*\" meta l4proto { tcp, udp } th dport 53 accept; iifname \"%3$s*\" drop; }\n"
         "}\n",
-        host->cgroup, network->base, network->prefix);
+        network->name, network->base, network->prefix);
+    return text_take(&text);
 }
 
 static void fail_waiting(struct container_host *host, const char *text) {
@@ -145,6 +165,19 @@ static bool others_go_out(const struct network *network) {
     return found;
 }
 
+static void make_table(struct container_host *host);
+
+/* Another daemon has that table, and so those addresses. */
+static bool try_next(struct container_host *host, struct span output) {
+    scoped_string char *said = span_string(output);
+    if (host->network->table || !strstr(said, "File exists")) return false;
+    unsigned base = free_base(host->network->base + 1);
+    if (base > BASE_LAST) return false;
+    set_base(host->network, base);
+    make_table(host);
+    return true;
+}
+
 static void on_nft(void *owner, struct io_child_end *end) {
     struct container_host *host = owner;
     host->network->nft = NULL;
@@ -152,28 +185,31 @@ static void on_nft(void *owner, struct io_child_end *end) {
     scoped_string char *because =
         failed ? error_text(failed) : mem_printf("nft: " SPAN_FORMAT, SPAN_ARGS(span_trim(end->output)));
     bool good = !failed && end->exit_code == 0;
+    if (!good && try_next(host, end->output)) return;
     host->network->table |= good;
-    scoped(error) struct error *stuck = good ? switch_forwarding_on(host) : NULL;
-    if (stuck) free(take(because)), because = error_text(stuck);
-    host->network->ready = good && !stuck;
-    if (!host->network->ready) fail_waiting(host, because);
+    if (good) keep(host);
+    host->network->ready = good;
+    if (!good) fail_waiting(host, because);
     host_pump(host);
 }
 
-bool network_prepared(struct container_host *host) {
-    struct network *network = network_of(host);
-    if (network->ready) return true;
-    if (network->nft) return false;
-    scoped_string char *text = rules(host);
+static void make_table(struct container_host *host) {
+    scoped_string char *text = rules(host->network);
     const char *argv[] = {"nft", text, NULL};
-    network->nft = io_child_start(host->loop, &(struct io_child_options){.argv = argv,
-                                                                         .stdin_fd = -1,
-                                                                         .stdout_fd = -1,
-                                                                         .stderr_fd = -1,
-                                                                         .deadline_ms = NFT_MS,
-                                                                         .done = on_nft,
-                                                                         .owner = host});
-    return false;
+    host->network->nft = io_child_start(host->loop, &(struct io_child_options){.argv = argv,
+                                                                               .stdin_fd = -1,
+                                                                               .stdout_fd = -1,
+                                                                               .stderr_fd = -1,
+                                                                               .deadline_ms = NFT_MS,
+                                                                               .done = on_nft,
+                                                                               .owner = host});
+}
+
+bool network_prepared(struct container_host *host) {
+    if (host->in_userns) return true; /* each has its own: slirp.c */
+    struct network *network = network_of(host);
+    if (!network->ready && !network->nft) make_table(host);
+    return network->ready;
 }
 
 static bool is_used(const struct network *network, uint32_t index) {
@@ -193,6 +229,7 @@ struct error *network_take(struct container_host *host, uint32_t *ret_index) {
         return error_new(ERROR_RESOURCE_EXHAUSTED, "all %d addresses of the way out are taken", INDEX_MAX);
     do network->last = network->last % INDEX_MAX + 1;
     while (is_used(network, network->last));
+    TRY(switch_forwarding_on(host), "no outbound network"); /* each time: another daemon may have ended */
     network_adopt(host, network->last);
     *ret_index = network->last;
     return NULL;
@@ -230,7 +267,7 @@ void network_free(struct container_host *host) {
     struct network *network = take(host->network);
     if (!network) return;
     if (network->count == 0) {
-        if (network->table) delete_table(host->cgroup);
+        if (network->table) delete_table(network->name);
         if (network->forwarding && !others_go_out(network)) error_free(file_poke(FORWARD, "0"));
         scoped_string char *path = kept_path(host);
         (void)unlink(path);

@@ -211,7 +211,9 @@ struct error *spec_write(const struct container *container) {
     if (function->network == CORE_NETWORK_OUTBOUND) {
         scoped_text struct text ours = {0};
         TRY_PLAIN(file_read("/etc/resolv.conf", 1 << 16, &ours));
-        scoped_string char *resolv = network_resolv_conf(ours.data ? ours.data : "");
+        scoped_string char *resolv = container->host->in_userns
+                                         ? mem_string(slirp_resolv_conf)
+                                         : network_resolv_conf(ours.data ? ours.data : "");
         TRY_PLAIN(write_beside(container, "resolv.conf", span_of(resolv)));
     }
     scoped_string char *text = json_dumps(config, JSON_COMPACT);

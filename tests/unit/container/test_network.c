@@ -82,10 +82,20 @@ static struct core_function *outgoing(const char *name, const char *format, cons
     return function;
 }
 
-static size_t interfaces_of(const struct house *house) {
-    char sum[SHA256_HEX_SIZE];
-    sha256_of(span_of(house->cgroup), sum);
-    scoped_string char *prefix = mem_printf("cnap%.4s-", sum);
+/* The number that the house's addresses and names go by; 0: it has none. */
+static unsigned base_of(const struct house *house) {
+    scoped_string char *path = path_join(house->run_dir, "network");
+    scoped_text struct text text = {0};
+    scoped(error) struct error *none = file_read(path, 128, &text);
+    struct span rest = span_trim(text_span(&text));
+    uint64_t base = 0;
+    (void)span_cut(&rest, ' ');
+    (void)(!none && span_to_u64(span_cut(&rest, ' '), &base));
+    return (unsigned)base;
+}
+
+static size_t interfaces_of(unsigned base) {
+    scoped_string char *prefix = mem_printf("cnap%u-", base);
     DIR *directory = opendir("/sys/class/net");
     size_t count = 0;
     for (struct dirent *entry; directory && (entry = readdir(directory));)
@@ -95,16 +105,16 @@ static size_t interfaces_of(const struct house *house) {
 }
 
 /* The kernel takes a network namespace apart a moment after its last process ended. */
-static void await_no_interfaces(const struct house *house) {
+static void await_no_interfaces(unsigned base) {
     int64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
-    while (interfaces_of(house) > 0) {
+    while (interfaces_of(base) > 0) {
         if (clock_monotonic_ms() > until_ms) fail_msg("interfaces are left behind");
         wait_a_moment();
     }
 }
 
-static bool has_table(const char *name) {
-    return run("nft list table inet %s >/dev/null 2>&1", name) == 0;
+static bool has_table(unsigned base) {
+    return run("nft list table inet catnap-10.%u >/dev/null 2>&1", base) == 0;
 }
 
 static bool can_network(void) {
@@ -116,11 +126,19 @@ static bool can_network(void) {
     NEEDS_ROOT();       \
     if (!can_network()) skip()
 
-/* house_free, and nothing of the network is left. */
+/* house_free, and nothing of the network is left: no interface, and no file that speaks of it, so no table.
+ */
 static void house_free_all(struct house *house) {
-    await_no_interfaces(house);
+    unsigned base = base_of(house);
+    assert_true(base > 0);
+    await_no_interfaces(base);
     house_close(house);
-    assert_false(has_table(house->cgroup));
+    assert_int_equal(base_of(house), 0);
+    int64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    while (has_table(base)) { /* another daemon of this machine may have taken the number since */
+        if (clock_monotonic_ms() > until_ms) fail_msg("the table catnap-10.%u is left behind", base);
+        wait_a_moment();
+    }
     house_free(house);
 }
 
@@ -132,7 +150,7 @@ static void test_who_asks_gets_out_and_who_does_not_stays(void **unused) {
     scoped(core_function) struct core_function *asks = outgoing("asks", "", place);
     scoped_string char *reached = house_run(house, asks, 1);
     assert_string_equal(reached, "hello");
-    assert_true(has_table(house->cgroup)); /* kept for the next one */
+    assert_true(has_table(base_of(house))); /* kept for the next one */
     scoped(core_function) struct core_function *stays = outgoing("stays", "", place);
     stays->network = CORE_NETWORK_NONE;
     scoped_string char *not_reached = house_run(house, stays, 2);
@@ -160,7 +178,7 @@ static void test_this_machine_and_the_neighbours_are_not_outside(void **unused) 
     assert_int_equal(getsockname(here, (struct sockaddr *)&address, &size), 0);
     scoped_text struct text places = {0};
     text_printf(&places, "%s:%d 10.%d.0.5:%d 10.%d.0.6:8000 %s:7000", outside.here, ntohs(address.sin_port),
-                210, ntohs(address.sin_port), 210, outside.there);
+                base_of(house), ntohs(address.sin_port), base_of(house), outside.there);
     scoped(core_function) struct core_function *asks = outgoing("tries", "", places.data);
     scoped_string char *reached = house_run(house, asks, 2);
     assert_string_equal(reached, "no way\nno way\nno way\nhello");
@@ -168,6 +186,31 @@ static void test_this_machine_and_the_neighbours_are_not_outside(void **unused) 
     guest_end(&neighbour);
     outside_free(&outside);
     house_free_all(house);
+}
+
+static void test_two_daemons_live_side_by_side(void **unused) {
+    NEEDS_NETWORK();
+    struct outside outside = outside_new();
+    struct house *one = house_new(NULL), *other = house_new(NULL);
+    scoped(core_function) struct core_function *server = server_function("neighbour");
+    server->network = CORE_NETWORK_OUTBOUND;
+    struct guest in_one, in_other;
+    guest_create(one, &in_one, server, 1, true);
+    AWAIT_READY(in_one);
+    guest_create(other, &in_other, server, 1, true);
+    AWAIT_READY(in_other);
+    assert_int_not_equal(base_of(one), base_of(other));
+    scoped_string char *places =
+        mem_printf("10.%u.0.6:8000 10.%u.0.6:8000 %s:7000", base_of(one), base_of(other), outside.there);
+    scoped(core_function) struct core_function *asks = outgoing("asks", "", places);
+    scoped_string char *from_one = house_run(one, asks, 2), *from_other = house_run(other, asks, 2);
+    assert_string_equal(from_one, "no way\nno way\nhello");
+    assert_string_equal(from_other, "no way\nno way\nhello");
+    guest_end(&in_one);
+    guest_end(&in_other);
+    outside_free(&outside);
+    house_free_all(other);
+    house_free_all(one);
 }
 
 static void test_names_can_be_asked_for(void **unused) {
@@ -201,8 +244,8 @@ static void test_the_way_out_outlives_the_daemon(void **unused) {
     AWAIT_READY(first);
     int pid = container_pid(first.container);
     house_close(house);
-    assert_true(has_table(house->cgroup));
-    assert_int_equal(interfaces_of(house), 1);
+    assert_true(has_table(base_of(house)));
+    assert_int_equal(interfaces_of(base_of(house)), 1);
     assert_int_equal(
         run("nsenter -t %d -n python3 -c \"import socket; socket.create_connection(('%s', 7000), 5)\"", pid,
             outside.there),
@@ -231,7 +274,7 @@ static void test_what_a_dead_daemon_left_is_cleared_away(void **unused) {
     house_close(house);
     kill(pid, SIGKILL);
     house_open(house);
-    await_no_interfaces(house);
+    await_no_interfaces(base_of(house));
     assert_ok(container_host_adopt(house->host, &house_events, &found, on_found));
     assert_null(found.container);
     house_free_all(house);
@@ -275,6 +318,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_who_asks_gets_out_and_who_does_not_stays),
         cmocka_unit_test(test_this_machine_and_the_neighbours_are_not_outside),
+        cmocka_unit_test(test_two_daemons_live_side_by_side),
         cmocka_unit_test(test_names_can_be_asked_for),
         cmocka_unit_test(test_the_way_out_outlives_the_daemon),
         cmocka_unit_test(test_what_a_dead_daemon_left_is_cleared_away),

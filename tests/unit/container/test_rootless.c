@@ -1,11 +1,15 @@
 /* Without root: the same containers, in a user namespace. Two kinds of machine: one that gives its user
  * nothing, and one that gave it more users (/etc/subuid) and a cgroup, as systemd does. Each in a process of
  * its own, which gives up root first. */
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/sysmacros.h>
 
 #include "inside.h"
 #include "power.h"
@@ -143,6 +147,15 @@ static void test_what_there_is_not_is_told(void **unused) {
     scoped_string char *tail = logs_tail(house->logs_dir, "tests", "other", "3", 1, 4096);
     assert_non_null(strstr(tail, "/etc/subuid"));
     container_free(guest.container);
+
+    if (access("/dev/net/tun", R_OK | W_OK)) { /* as where slirp4netns is not installed */
+        scoped(core_function) struct core_function *outgoing = shell_function("outgoing", "true");
+        outgoing->network = CORE_NETWORK_OUTBOUND;
+        guest_create(house, &guest, outgoing, 4, true);
+        AWAIT(guest, exited);
+        assert_non_null(strstr(guest.error, "no outbound network: slirp4netns: "));
+        container_free(guest.container);
+    }
     house_free(house);
 }
 
@@ -165,6 +178,84 @@ static void test_other_users_and_the_freezer(void **unused) {
     assert_answered(fd);
     assert_ok(container_freeze(guest.container));
     guest_end(&guest);
+    house_free(house);
+}
+
+/* ---- the way out, without root: as far as this machine's user gets ---- */
+static char here[16]; /* an address of this machine that is not its loopback; empty: it has none */
+static int here_port;
+
+static void find_address(void) {
+    struct ifaddrs *all = NULL;
+    assert_int_equal(getifaddrs(&all), 0);
+    for (struct ifaddrs *one = all; one && !here[0]; one = one->ifa_next)
+        if (one->ifa_addr && one->ifa_addr->sa_family == AF_INET && (one->ifa_flags & IFF_UP) &&
+            !(one->ifa_flags & IFF_LOOPBACK))
+            inet_ntop(AF_INET, &((struct sockaddr_in *)one->ifa_addr)->sin_addr, here, sizeof here);
+    freeifaddrs(all);
+}
+
+static pid_t serve_here(const char *dir) {
+    scoped_string char *server = path_join(dir, "tiny_server");
+    char port[8];
+    find_address();
+    here_port = 20000 + (int)(getpid() % 20000);
+    snprintf(port, sizeof port, "%d", here_port);
+    pid_t pid = fork();
+    if (pid > 0) return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    setenv("PORT", port, 1);
+    execl(server, server, NULL);
+    _exit(1);
+}
+
+static size_t slirps(void) {
+    size_t count = 0;
+    DIR *proc = opendir("/proc");
+    for (struct dirent *entry; proc && (entry = readdir(proc));) {
+        scoped_string char *path = mem_printf("/proc/%s/status", entry->d_name);
+        scoped_text struct text status = {0};
+        scoped(error) struct error *none =
+            entry->d_name[0] >= '1' && entry->d_name[0] <= '9' ? file_read(path, 1 << 16, &status) : NULL;
+        /* Users of the machine are not ours: seen from in here ours is 0. */
+        count += !none && status.data && strstr(status.data, "Name:\tslirp4netns") &&
+                 strstr(status.data, "Uid:\t0\t") && !strstr(status.data, "State:\tZ");
+    }
+    closedir(proc);
+    return count;
+}
+
+static void test_the_way_out(void **unused) {
+    NEEDS_ROOT();
+    if (access("/usr/bin/slirp4netns", X_OK) || !here[0]) {
+        print_message("skipped: the package slirp4netns is not here, or this machine has no network\n");
+        skip();
+    }
+    struct house *house = house_new(NULL);
+    scoped_string char *script = mem_printf(
+        "cat /etc/resolv.conf; exec python3 -c \"import socket\n"
+        "s = socket.create_connection(('%s', %d), 5)\n"
+        "s.send(b'GET / HTTP/1.1\\r\\n\\r\\n'); print(s.recv(1000).split(b'\\r\\n\\r\\n')[1].decode())\n"
+        "try: socket.create_connection(('10.0.2.2', %d), 1); print('loopback')\n"
+        "except OSError: print('no loopback')\"",
+        here, here_port, here_port);
+    scoped(core_function) struct core_function *function = shell_function("goes-out", script);
+    function->network = CORE_NETWORK_OUTBOUND;
+    scoped_string char *said = house_run(house, function, 1);
+    assert_string_equal(said, "nameserver 10.0.2.3\nhello\n\nno loopback");
+    scoped(core_function) struct core_function *server = server_function("stays");
+    server->network = CORE_NETWORK_OUTBOUND;
+    struct guest guest, found = {.house = house};
+    guest_create(house, &guest, server, 2, true);
+    AWAIT_READY(guest);
+    assert_int_equal(slirps(), 1);
+    house_close(house); /* it outlives the daemon, and goes with the container */
+    assert_int_equal(slirps(), 1);
+    house_open(house);
+    assert_ok(container_host_adopt(house->host, &house_events, &found, on_found));
+    guest_end(&found);
+    for (int64_t until_ms = clock_monotonic_ms() + PATIENCE_MS; slirps() > 0; wait_a_moment())
+        if (clock_monotonic_ms() > until_ms) fail_msg("slirp4netns is left behind");
     house_free(house);
 }
 
@@ -197,6 +288,7 @@ static const struct CMUnitTest rich_tests[] = {
     cmocka_unit_test(test_images_are_directories_here_too),
     cmocka_unit_test(test_the_next_daemon_adopts),
     cmocka_unit_test(test_other_users_and_the_freezer),
+    cmocka_unit_test(test_the_way_out),
 };
 
 static char *own_group; /* the one given to the user; NULL: none */
@@ -214,6 +306,9 @@ static void give_users_and_group(const char *dir) {
     replace_file(dir, "/etc/passwd", "root:x:0:0::/root:/bin/sh\nguest:x:61234:61234::/tmp:/bin/sh\n");
     replace_file(dir, "/etc/subuid", "guest:300000:65536\n");
     replace_file(dir, "/etc/subgid", "guest:300000:65536\n");
+    scoped_string char *tun = path_join(dir, "tun"); /* most machines let every user have it */
+    if (mknod(tun, S_IFCHR | 0666, makedev(10, 200)) == 0 && chmod(tun, 0666) == 0)
+        (void)mount(tun, "/dev/net/tun", NULL, MS_BIND, NULL);
     const char *root = access("/sys/fs/cgroup/unified/cgroup.procs", F_OK) == 0 ? "/sys/fs/cgroup/unified"
                                                                                 : "/sys/fs/cgroup";
     own_group = mem_printf("%s/%s", root, strrchr(dir, '/') + 1);
@@ -259,10 +354,12 @@ static void without_root(bool rich) {
     copy(environment("CATNAP_FIXTURES", "tests/unit"), dir, "tiny_server");
     assert_int_equal(chown(dir, USER, USER), 0);
     fflush(NULL);
-    pid_t pid = fork();
+    pid_t server = serve_here(dir), pid = fork();
     if (pid == 0) live_without_root(dir, rich);
     int status = -1;
     assert_int_equal(waitpid(pid, &status, 0), pid);
+    kill(server, SIGKILL);
+    assert_int_equal(waitpid(server, NULL, 0), server);
     assert_int_equal(status, 0);
     assert_ok(tree_remove(dir));
     static const char *const roots[] = {"/sys/fs/cgroup/unified", "/sys/fs/cgroup"};
