@@ -1,5 +1,5 @@
-/* How many bytes a second this machine's memory brings, read in order by so many threads: the limit of decoding.
- *   bandwidth THREADS      prints bytes a second, the best of seven */
+/* How many bytes a second this machine's memory brings, read in order by so many threads: the limit of
+ * decoding. bandwidth THREADS      prints bytes a second, the best of seven */
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -31,7 +31,7 @@ static void *read_share(void *data) {
 }
 
 int main(int argc, char **argv) {
-    thread_count = argc > 1 ? atoi(argv[1]) : 1;
+    thread_count = argc > 1 ? (int)strtol(argv[1], NULL, 10) : 1;
     if (thread_count < 1 || thread_count > THREADS_MAX) return 2;
     memory = aligned_alloc(1 << 21, BYTES);
     if (!memory) return 1;
@@ -49,7 +49,8 @@ int main(int argc, char **argv) {
         }
         for (int i = 0; i < thread_count; i++) pthread_join(threads[i], NULL), sum += shares[i].sum;
         clock_gettime(CLOCK_MONOTONIC, &ended);
-        double seconds = (double)(ended.tv_sec - began.tv_sec) + (double)(ended.tv_nsec - began.tv_nsec) / 1e9;
+        double seconds =
+            (double)(ended.tv_sec - began.tv_sec) + (double)(ended.tv_nsec - began.tv_nsec) / 1e9;
         if (BYTES / seconds > best) best = BYTES / seconds;
     }
     printf("%.0f\n", best + (double)(sum == 1));

@@ -1,9 +1,9 @@
 /* bare: the least program on libllama that answers once; what copycat is held against.
  *
  *   bare MODEL.gguf PREFIX-FILE SUFFIX-FILE MAX-TOKENS [repack] [wait]
- * Loads the model, makes a context, fills in the middle greedily and prints the text. On stderr: how long after
- * its start the context was made ("ready"), the first token came and the answer was whole, in ms. With `wait` it
- * stays until its stdin ends, so that its memory can be looked at. */
+ * Loads the model, makes a context, fills in the middle greedily and prints the text. On stderr: how long
+ * after its start the context was made ("ready"), the first token came and the answer was whole, in ms. With
+ * `wait` it stays until its stdin ends, so that its memory can be looked at. */
 #include <include/llama.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,7 +66,7 @@ int main(int argc, char **argv) {
         tokens[count++] = llama_vocab_fim_mid(vocab);
     }
     int words = llama_vocab_n_tokens(vocab);
-    for (int left = atoi(argv[4]), from = 0; left > 0; left--) {
+    for (int left = (int)strtol(argv[4], NULL, 10), from = 0; left > 0; left--) {
         if (llama_decode(context, llama_batch_get_one(tokens + from, count - from)) != 0) return 1;
         const float *logits = llama_get_logits_ith(context, -1);
         int best = 0;
@@ -82,6 +82,7 @@ int main(int argc, char **argv) {
     }
     fflush(stdout);
     fprintf(stderr, "whole %.1f\n", since_ms());
-    if (waits) while (getchar() != EOF) continue;
+    if (waits)
+        while (getchar() != EOF) continue;
     _exit(0);
 }

@@ -1,7 +1,9 @@
 """What the benchmarks share: a daemon of their own, interleaved rounds, figures with their spread.
 
-A figure is a dict {bench, figure, value, unit, peer, peer_value, ratio, low, high, goal, ok}: `ratio` is ours to the peer's (or to the
-floor's) in the same rounds, `low` and `high` its least and greatest round. Each script prints its figures as JSON lines on stdout
+A figure is a dict {bench, figure, value, unit, peer, peer_value, ratio, low, high, goal, ok}: `ratio` is
+ours to the peer's (or to the
+floor's) in the same rounds, `low` and `high` its least and greatest round. Each script prints its figures as
+JSON lines on stdout
 and what it does on stderr; bench/run makes the table of them."""
 
 import json
@@ -26,7 +28,9 @@ def figure(bench, name, value, unit, peer=None, peer_value=None, ratios=None, go
     if peer:
         line.update(peer=peer, peer_value=round(peer_value, 3))
     if ratios:
-        line.update(ratio=round(statistics.median(ratios), 3), low=round(min(ratios), 3), high=round(max(ratios), 3))
+        line.update(
+            ratio=round(statistics.median(ratios), 3), low=round(min(ratios), 3), high=round(max(ratios), 3)
+        )
     print(json.dumps(line), flush=True)
     return line
 

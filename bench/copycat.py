@@ -165,7 +165,8 @@ def typists():
                 list(pool.map(lambda p: typist(server, p, 1 + 2 * ROUNDS, 0.2, found), four))
             results[server.name] = found
             say(
-                f"copycat: 4 typists, {server.name}: p50 {median(found):.0f}, p99 {quantile(found, 0.99):.0f} ms"
+                f"copycat: 4 typists, {server.name}: p50 {median(found):.0f}, "
+                f"p99 {quantile(found, 0.99):.0f} ms"
             )
         finally:
             server.stop()

@@ -28,6 +28,7 @@ UNIT_US = {"us": 1, "ms": 1000, "s": 1000000, "m": 60000000}
 
 def answers(port):
     import socket
+
     try:
         with socket.create_connection(("127.0.0.1", port), 1) as s:
             s.sendall(b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n")
@@ -69,8 +70,9 @@ class Ours:
         self.catnap.up(
             f"app: bench\nfunctions:\n  web:\n    image: host\n    command: [/srv/{upstream.name}]\n"
             f"    port: 8000\n    publish: {self.port}\n    max_inputs: 1000\n    doze_after: never\n"
-            f"    scaledown_window: never\n    env: {{PORT: \"8000\"}}\n"
-            f"    volumes:\n      /srv: {{volume: {upstream.parent}, read_only: true}}\n")
+            f'    scaledown_window: never\n    env: {{PORT: "8000"}}\n'
+            f"    volumes:\n      /srv: {{volume: {upstream.parent}, read_only: true}}\n"
+        )
         wait_for("catnap answers", lambda: answers(self.port))
 
     def pids(self):
@@ -201,9 +203,11 @@ def measure(programs):
 
 def compare(results, title, key, connections, unit, peer, goal, least=False, floor=None):
     """Ours to the peer's, round by round. `floor`: what of both is not theirs, by name."""
+
     def values(name):
         base = results[floor][connections] if floor else [{key: 0}] * ROUNDS
         return [r[key] - b[key] for r, b in zip(results[name][connections], base)]
+
     ours, theirs = values("catnap"), values(peer)
     ratios = [a / b if b > 0 else 0 for a, b in zip(ours, theirs)]
     ok = None if not goal else median(ratios) >= 1 if least else median(ratios) <= 1
@@ -228,8 +232,15 @@ def report(results):
         for key, unit in (("rps", "1/s"), ("p99", "us")):
             name = "requests/s" if key == "rps" else key
             for peer in ("nginx", "haproxy"):
-                compare(results, f"{name}, {connections} connections", key, connections, unit,
-                        f"{peer}, {processors} workers", None)
+                compare(
+                    results,
+                    f"{name}, {connections} connections",
+                    key,
+                    connections,
+                    unit,
+                    f"{peer}, {processors} workers",
+                    None,
+                )
 
 
 def main():

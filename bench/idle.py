@@ -53,7 +53,14 @@ def main():
             figure("idle", f"resident memory, {APPS} sleeping apps", rss, "MB", goal="<= 8 MB", ok=rss <= 8)
             wakes = after[0] - before[0]
             figure("idle", f"times it ran in {SECONDS} s", wakes, "", goal="0", ok=wakes == 0)
-            figure("idle", f"processor ticks in {SECONDS} s", after[1] - before[1], "", goal="0", ok=after[1] == before[1])
+            figure(
+                "idle",
+                f"processor ticks in {SECONDS} s",
+                after[1] - before[1],
+                "",
+                goal="0",
+                ok=after[1] == before[1],
+            )
         finally:
             catnap.stop()
     return 0

@@ -1,3 +1,4 @@
+/* The file of profiles: where it is, whose it is, and how it is replaced without being lost. */
 #include "config_file.h"
 
 #include <errno.h>

@@ -70,8 +70,8 @@ static char *token_name(void) {
     const char *sudo = getenv("SUDO_USER");
     const struct passwd *entry = getpwuid(geteuid());
     const char *user = sudo && *sudo ? sudo : entry ? entry->pw_name : "user";
-    if (gethostname(host, sizeof host - 1) != 0 || !*host) strcpy(host, "localhost");
-    return mem_printf("%.40s@%.50s", user, host);
+    bool known = gethostname(host, sizeof host - 1) == 0 && *host;
+    return mem_printf("%.40s@%.50s", user, known ? host : "localhost");
 }
 
 /* ---- login ---- */

@@ -1,3 +1,4 @@
+/* One section of the file of profiles, put in or taken out; all other bytes stay. */
 #include "profile.h"
 
 #include <ctype.h>
@@ -119,7 +120,8 @@ static void add_changed(struct text *out, const struct toml_line *line, const ch
     const char *behind = line->value.data + line->value.size;
     if (mark < 0) {
         const char *before = tail - strlen(MARK);
-        for (int i = 0; i < 2 && before > behind && before[-1] == ' '; i++) before--; /* as many as were added */
+        for (int i = 0; i < 2 && before > behind && before[-1] == ' '; i++)
+            before--; /* as many as were added */
         add_between(out, behind, before);
     } else {
         add_between(out, behind, tail);

@@ -1,3 +1,4 @@
+/* The lines of a TOML file, one statement at a time. */
 #include "toml.h"
 
 #include <ctype.h>

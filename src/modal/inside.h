@@ -107,7 +107,7 @@ struct modal {
     struct map *image_keys, *mount_names, *secret_names;
     struct map *calls, *inputs; /* id */
     struct map *dicts, *dict_names, *queues, *queue_names;
-    struct map *publications; /* "APP/FUNCTION" -> its port; of port.c */
+    struct map *publications;   /* "APP/FUNCTION" -> its port; of port.c */
     struct map *core_functions; /* "app.function" of the pool -> struct function */
     struct table *tasks;        /* container -> struct task */
     struct list replies;        /* of idempotent calls, oldest first */

@@ -1,9 +1,9 @@
 /* modal: Modal's service, so that its official clients work against catnap as they are.
  *
  * Knows Modal's nouns (apps, functions, images, mounts, volumes, secrets, calls, inputs, tasks) and its
- * protocol; docs/compat.md tells what of it is there. Functions become functions of the pool: an input waits as a
- * ticket, and its container fetches it over a socket of its own, which is its identity. Web functions get
- * their requests from the gateway. */
+ * protocol; docs/compat.md tells what of it is there. Functions become functions of the pool: an input waits
+ * as a ticket, and its container fetches it over a socket of its own, which is its identity. Web functions
+ * get their requests from the gateway. */
 #pragma once
 #include "gateway.h"
 #include "identity.h"

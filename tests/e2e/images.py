@@ -1,6 +1,9 @@
-"""Images for tests: made here, pushed into a real registry (Debian's docker-registry) that stands in for docker.io.
+"""Images for tests: made here, pushed into a real registry (Debian's docker-registry) that stands in for
+docker.io.
 
-A layer is a dict PATH -> what: bytes (a file), ("link", TARGET), ("hard", TARGET), ("dir", MODE), or a tarfile.TarInfo with its bytes."""
+A layer is a dict PATH -> what: bytes (a file), ("link", TARGET), ("hard", TARGET), ("dir", MODE), or a
+tarfile.TarInfo with its bytes.
+"""
 
 import crypt
 import gzip
@@ -16,8 +19,36 @@ import tarfile
 from conftest import free_port, wait_for
 
 BUSYBOX = "/usr/bin/busybox" if os.path.exists("/usr/bin/busybox") else "/bin/busybox"
-APPLETS = ["sh", "ls", "cat", "echo", "sleep", "id", "env", "touch", "rm", "mkdir", "stat", "test", "head", "find", "pwd", "ln",
-           "sha256sum", "dd", "true", "false", "readlink", "wc", "grep", "kill", "sync", "mount", "chmod", "seq"]
+APPLETS = [
+    "sh",
+    "ls",
+    "cat",
+    "echo",
+    "sleep",
+    "id",
+    "env",
+    "touch",
+    "rm",
+    "mkdir",
+    "stat",
+    "test",
+    "head",
+    "find",
+    "pwd",
+    "ln",
+    "sha256sum",
+    "dd",
+    "true",
+    "false",
+    "readlink",
+    "wc",
+    "grep",
+    "kill",
+    "sync",
+    "mount",
+    "chmod",
+    "seq",
+]
 
 
 def needed(program):
@@ -48,8 +79,10 @@ def tar_of(layer):
 
 def tiny_layer(tiny):
     """A root file system of three files: a shell with its applets, a server, a user."""
-    layer = {path: ("dir", mode) for path, mode in (("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777), ("srv", 0o755),
-                                                    ("root", 0o700))}
+    layer = {
+        path: ("dir", mode)
+        for path, mode in (("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777), ("srv", 0o755), ("root", 0o700))
+    }
     layer["bin/busybox"] = pathlib.Path(BUSYBOX).read_bytes()
     layer.update({f"bin/{applet}": ("link", "busybox") for applet in APPLETS})
     layer["srv/tiny_server"] = (pathlib.Path(tiny) / "tiny_server").read_bytes()
@@ -79,22 +112,54 @@ class Layout:
             blob = gzip.compress(data, 1, mtime=0) if compress else data
             kind = "application/vnd.oci.image.layer.v1.tar" + ("+gzip" if compress else "")
             layers.append({"mediaType": kind, "digest": self.put(blob), "size": len(blob)})
-        text = json.dumps({"architecture": architecture, "os": "linux", "config": config or {}, "rootfs": {
-            "type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(data).hexdigest() for data in tars]}}).encode()
-        text = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": {
-            "mediaType": "application/vnd.oci.image.config.v1+json", "digest": self.put(text), "size": len(text)},
-            "layers": layers}).encode()
-        return {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": self.put(text), "size": len(text),
-                "platform": {"architecture": architecture, "os": "linux"}}
+        text = json.dumps(
+            {
+                "architecture": architecture,
+                "os": "linux",
+                "config": config or {},
+                "rootfs": {
+                    "type": "layers",
+                    "diff_ids": ["sha256:" + hashlib.sha256(data).hexdigest() for data in tars],
+                },
+            }
+        ).encode()
+        text = json.dumps(
+            {
+                "schemaVersion": 2,
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "config": {
+                    "mediaType": "application/vnd.oci.image.config.v1+json",
+                    "digest": self.put(text),
+                    "size": len(text),
+                },
+                "layers": layers,
+            }
+        ).encode()
+        return {
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": self.put(text),
+            "size": len(text),
+            "platform": {"architecture": architecture, "os": "linux"},
+        }
 
     def name(self, name, entry):
         self.manifests.append({**entry, "annotations": {"org.opencontainers.image.ref.name": name}})
-        (self.directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": self.manifests}))
+        (self.directory / "index.json").write_text(
+            json.dumps({"schemaVersion": 2, "manifests": self.manifests})
+        )
 
     def index(self, name, entries):
-        text = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
-                           "manifests": entries}).encode()
-        self.name(name, {"mediaType": "application/vnd.oci.image.index.v1+json", "digest": self.put(text), "size": len(text)})
+        text = json.dumps(
+            {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries}
+        ).encode()
+        self.name(
+            name,
+            {
+                "mediaType": "application/vnd.oci.image.index.v1+json",
+                "digest": self.put(text),
+                "size": len(text),
+            },
+        )
 
 
 class Registry:
@@ -108,21 +173,40 @@ class Registry:
             (self.directory / "htpasswd").write_text(f"{user[0]}:{password}\n")
             auth = f"auth: {{htpasswd: {{realm: test, path: {self.directory}/htpasswd}}}}\n"
         (self.directory / "config.yml").write_text(
-            f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {self.directory}/data}}}}\n"
-            f"http: {{addr: {self.address}}}\n{auth}")
-        self.process = subprocess.Popen(["docker-registry", "serve", str(self.directory / "config.yml")],
-                                        stdin=subprocess.DEVNULL, stdout=open(self.directory / "log", "ab"),
-                                        stderr=subprocess.STDOUT)
-        wait_for("the registry", lambda: self.process.poll() is None and self.skopeo("inspect", "--raw", "x/none:1") != 0
-                 and b"unknown" in self.said or self.user and b"authentication" in self.said)
+            "version: 0.1\nlog: {level: error}\n"
+            f"storage: {{filesystem: {{rootdirectory: {self.directory}/data}}}}\n"
+            f"http: {{addr: {self.address}}}\n{auth}"
+        )
+        self.process = subprocess.Popen(
+            ["docker-registry", "serve", str(self.directory / "config.yml")],
+            stdin=subprocess.DEVNULL,
+            stdout=open(self.directory / "log", "ab"),
+            stderr=subprocess.STDOUT,
+        )
+        wait_for(
+            "the registry",
+            lambda: self.process.poll() is None
+            and self.skopeo("inspect", "--raw", "x/none:1") != 0
+            and b"unknown" in self.said
+            or self.user
+            and b"authentication" in self.said,
+        )
 
     def skopeo(self, verb, *words):
         words = list(words)
         words[-1] = f"docker://{self.address}/{words[-1]}"
         tls = "--dest-tls-verify=false" if verb == "copy" else "--tls-verify=false"
-        creds = [f"--{'dest-' if verb == 'copy' else ''}creds={self.user[0]}:{self.user[1]}"] if self.user and verb == "copy" else []
-        done = subprocess.run(["skopeo", "--insecure-policy", verb, tls, *creds, *words], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        creds = (
+            [f"--{'dest-' if verb == 'copy' else ''}creds={self.user[0]}:{self.user[1]}"]
+            if self.user and verb == "copy"
+            else []
+        )
+        done = subprocess.run(
+            ["skopeo", "--insecure-policy", verb, tls, *creds, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         self.said = done.stdout
         return done.returncode
 

@@ -19,7 +19,8 @@ REAL = pathlib.Path(os.environ.get("CATNAP_DEFAULT_MODEL", MODELS / "Qwen2.5-Cod
 
 
 class Tabby:
-    """`with Tabby("--model", DIRECTORY) as tabby:`; `env` replaces the environment, `root` is TABBY_ROOT. Open
+    """`with Tabby("--model", DIRECTORY) as tabby:`; `env` replaces the environment, `root` is TABBY_ROOT.
+    Open
     to all, unless `accounts`: then as by default, where each request needs a token."""
 
     def __init__(self, *arguments, env=None, root=None, extra_env=None, accounts=False):

@@ -1,4 +1,5 @@
-"""Modal's official client, run as a user runs it: its own environment, its own home, a directory with programs."""
+"""Modal's official client, run as a user runs it: its own environment, its own home, a directory with
+programs."""
 
 import json
 import os
@@ -33,21 +34,24 @@ def concurrent(most):
 
 
 '''
-ASGI = '''
+ASGI = """
 async def answer(receive, send, text, status=200):
     body, more = b"", True
     while more:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type",
+    b"text/plain")]})
     await send({"type": "http.response.body", "body": text.encode() + body})
-'''
+"""
 
 
 def venv(version):
     """The client's Python environment, made once."""
-    made = subprocess.run([ROOT / "tools/venv", f"modal-{version}"], check=True, stdout=subprocess.PIPE, text=True)
+    made = subprocess.run(
+        [ROOT / "tools/venv", f"modal-{version}"], check=True, stdout=subprocess.PIPE, text=True
+    )
     return pathlib.Path(made.stdout.strip())
 
 
@@ -80,7 +84,13 @@ class House:
 
     def running(self, app):
         """Containers of an app."""
-        return [c for a in self.catnap.ps()["apps"] if a["app"] == app for f in a["functions"] for c in f["containers"]]
+        return [
+            c
+            for a in self.catnap.ps()["apps"]
+            if a["app"] == app
+            for f in a["functions"]
+            for c in f["containers"]
+        ]
 
 
 class Client:
@@ -97,9 +107,16 @@ class Client:
     @property
     def env(self):
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MODAL_", "CATNAP_", "SUDO_"))}
-        return {**kept, "HOME": str(self.home), "MODAL_SERVER_URL": self.house.url, "MODAL_TOKEN_ID": self.token[0],
-                "MODAL_TOKEN_SECRET": self.token[1], "MODAL_DISABLE_API_PROXY": "1", "COLUMNS": "160",
-                "PYTHONWARNINGS": "ignore"}
+        return {
+            **kept,
+            "HOME": str(self.home),
+            "MODAL_SERVER_URL": self.house.url,
+            "MODAL_TOKEN_ID": self.token[0],
+            "MODAL_TOKEN_SECRET": self.token[1],
+            "MODAL_DISABLE_API_PROXY": "1",
+            "COLUMNS": "160",
+            "PYTHONWARNINGS": "ignore",
+        }
 
     def name(self, name):
         return f"{name}-{self.tag}"
@@ -114,9 +131,16 @@ class Client:
 
     def start(self, *words, env=None, python=False, **more):
         program = [self.venv / "bin/python"] if python else [self.venv / "bin/modal"]
-        return subprocess.Popen([*program, *map(str, words)], cwd=self.cwd, env={**self.env, **(env or {})},
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-                                **{"stdin": subprocess.DEVNULL, **more})
+        return subprocess.Popen(
+            [*program, *map(str, words)],
+            cwd=self.cwd,
+            env={**self.env, **(env or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            **{"stdin": subprocess.DEVNULL, **more},
+        )
 
     def run(self, *words, check=True, timeout=PATIENCE_S, **more):
         """`modal WORDS...`: all that it says. `check`: what its end must be; None: anything."""
@@ -129,7 +153,9 @@ class Client:
             pytest.fail(f"modal {words} did not end\n{out}\n{self.house.catnap.log.read_text()[-4000:]}")
         out = plain(out)
         if check is not None and (process.returncode == 0) != check:
-            pytest.fail(f"modal {words}: {process.returncode}\n{out}\n{self.house.catnap.log.read_text()[-4000:]}")
+            pytest.fail(
+                f"modal {words}: {process.returncode}\n{out}\n{self.house.catnap.log.read_text()[-4000:]}"
+            )
         return out
 
     def stop(self, app):

@@ -1,6 +1,7 @@
 """Both official clients against one catnap.
 
-`house` is a running daemon for all tests; `own_house` one for a test alone, which may start it again; `client` is
+`house` is a running daemon for all tests; `own_house` one for a test alone, which may start it again;
+`client` is
 Modal's client of its time, once for each version, with a home and a directory of its own."""
 
 import os

@@ -9,7 +9,7 @@ from conftest import free_port, wait_for
 
 from .client import ASGI, Client, labels
 
-WEB = ASGI + '''
+WEB = ASGI + """
 app = modal.App("$APP", image=image)
 
 
@@ -28,7 +28,7 @@ def web():
 def square(x):
     print("squaring", x)
     return x * x
-'''
+"""
 
 
 def deploy(client, app, word="one", **more):
@@ -119,7 +119,9 @@ def test_a_port_of_its_own_stays_over_a_deploy_and_a_restart(own_client, own_hou
     assert catnap.get(port).text == "two / "
     other = free_port()
     taken = catnap.cli("publish", f"{app}.web", str(catnap.port), check=False)
-    assert catnap.cli("publish", f"{app}.web", str(other)).stdout.strip().startswith(f"{app}.web is at http://")
+    assert (
+        catnap.cli("publish", f"{app}.web", str(other)).stdout.strip().startswith(f"{app}.web is at http://")
+    )
     assert catnap.get(other).text == "two / "
     assert taken.returncode == 0 or "port" in taken.stderr
     catnap.cli("unpublish", f"{app}.web")
@@ -156,7 +158,8 @@ def test_without_a_good_token_nothing_is_deployed(client, house, what):
 
 def test_who_brings_no_token_is_told_how_to_get_one(client, house):
     """Both clients refuse to start without one; who asks by himself is refused by catnap."""
-    said = client.script("""
+    said = client.script(
+        """
 import asyncio
 from grpclib import GRPCError
 from grpclib.client import Channel
@@ -173,5 +176,7 @@ async def main():
 
 
 asyncio.run(main())
-""", PORT=house.modal_port)
+""",
+        PORT=house.modal_port,
+    )
     assert "UNAUTHENTICATED" in said and "catnap login" in said

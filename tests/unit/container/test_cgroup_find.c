@@ -55,7 +55,7 @@ static const struct {
      "701 700 0:24 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw\n", "0::/\n", .v1 = 0},
     {"read-only v1, as the common engines mount it",
      "700 600 0:60 / / rw - overlay overlay rw\n"
-     "701 700 0:30 /docker/abc /sys/fs/cgroup/memory ro,nosuid - cgroup cgroup rw,memory\n", 
+     "701 700 0:30 /docker/abc /sys/fs/cgroup/memory ro,nosuid - cgroup cgroup rw,memory\n",
      "5:memory:/docker/abc\n", .v1 = 0},
     {"a mount point with a blank in its name",
      ROOT "25 23 0:23 / /mnt/c\\040group rw - cgroup2 none rw\n", "0::/\n",

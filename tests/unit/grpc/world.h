@@ -10,7 +10,7 @@ struct world {
     uint16_t port;
     void (*on_call)(struct world *world, struct grpc_call *call);
     struct grpc_call *call, *first; /* call: the latest */
-    struct text said; /* what the owner was told, in order */
+    struct text said;               /* what the owner was told, in order */
     bool closed;
 };
 

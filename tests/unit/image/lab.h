@@ -90,7 +90,8 @@ static inline void lab_await_line(struct lab *lab, struct lab_job *job, const ch
     io_timer_arm(lab->deadline, LAB_PATIENCE_MS);
     while (!(job->lines.data && strstr(job->lines.data, needle)) && !lab->timed_out) io_loop_run(lab->loop);
     io_timer_stop(lab->deadline);
-    if (lab->timed_out) fail_msg("'%s' was not said, but:\n%s", needle, job->lines.data ? job->lines.data : "");
+    if (lab->timed_out)
+        fail_msg("'%s' was not said, but:\n%s", needle, job->lines.data ? job->lines.data : "");
 }
 
 static inline void lab_job_done(struct lab_job *job) {

@@ -204,6 +204,21 @@ static bool whiteout_at(const struct place *place, const char *layer, const char
     return lstat(path, &at) == 0 && within_is_whiteout(&at);
 }
 
+static void assert_ways(const struct tree *tree) {
+    static const char *const resolved[][2] = {{"lib/a", "usr/lib/a"},
+                                              {"up/a", "usr/lib/a"},
+                                              {"/../../lib", "usr/lib"},
+                                              {"lib/none/x", "usr/lib/none/x"},
+                                              {"d/./two", "d/two"}};
+    for (size_t i = 0; i < COUNT(resolved); i++) {
+        scoped_string char *clean = NULL;
+        assert_ok(overlay_resolve(tree, resolved[i][0], &clean));
+        assert_string_equal(clean, resolved[i][1]);
+    }
+    char *clean = NULL;
+    assert_error(overlay_resolve(tree, "loop/x", &clean), ERROR_INVALID_ARGUMENT, "circle");
+}
+
 static void test_whiteouts_hide_what_lies_below(void **unused) {
     (void)unused;
     NEEDS_ROOT();
@@ -261,18 +276,7 @@ static void test_whiteouts_hide_what_lies_below(void **unused) {
     assert_string_equal(names[0], "two");
     assert_null(names[1]);
     free(names[0]), free(names);
-    static const char *const resolved[][2] = {{"lib/a", "usr/lib/a"},
-                                              {"up/a", "usr/lib/a"},
-                                              {"/../../lib", "usr/lib"},
-                                              {"lib/none/x", "usr/lib/none/x"},
-                                              {"d/./two", "d/two"}};
-    for (size_t i = 0; i < COUNT(resolved); i++) {
-        scoped_string char *clean = NULL;
-        assert_ok(overlay_resolve(&tree, resolved[i][0], &clean));
-        assert_string_equal(clean, resolved[i][1]);
-    }
-    char *clean = NULL;
-    assert_error(overlay_resolve(&tree, "loop/x", &clean), ERROR_INVALID_ARGUMENT, "circle");
+    assert_ways(&tree);
     place_close(&place);
 }
 

@@ -51,10 +51,9 @@ static const struct node_events events = {.created = on_node_created,
 
 static void node_open(struct flat *flat) {
     assert_ok(store_open(flat->house->loop, flat->house->dir, &flat->store));
-    assert_ok(volumes_open(&(struct volumes_options){.loop = flat->house->loop,
-                                                     .store = flat->store,
-                                                     .dir = flat->volumes_dir},
-                           &flat->volumes));
+    assert_ok(volumes_open(
+        &(struct volumes_options){.loop = flat->house->loop, .store = flat->store, .dir = flat->volumes_dir},
+        &flat->volumes));
     flat->node = node_new(&(struct node_options){.loop = flat->house->loop,
                                                  .host = flat->house->host,
                                                  .volumes = flat->volumes,
