@@ -159,18 +159,11 @@ KINDS = {
         "/api/generate",
         lambda b: lines({"response": "on", "done": False}, {"response": "e", "done": True}),
     ),
-    "mistral/completion": (
-        "/v1/fim/completions",
-        lambda b: events({"choices": [{"delta": {"content": t}}]} for t in ("on", "e")),
-    ),
     "openai/completion": (
         "/completions",
-        lambda b: events({"choices": [{"text": "on"}]}, {"choices": [{"text": "e"}]}),
+        lambda b: events(*({"choices": [{"text": t}]} for t in ("on", "e"))),
     ),
-    "vllm/completion": (
-        "/completions",
-        lambda b: events({"choices": [{"text": "on"}]}, {"choices": [{"text": "e"}]}),
-    ),
+    "vllm/completion": ("/completions", lambda b: events(*({"choices": [{"text": t}]} for t in ("on", "e")))),
 }
 KINDS["mistral/completion"] = (
     "/v1/fim/completions",
