@@ -105,12 +105,12 @@ static struct error *find(struct serve *serve, enum model_kind kind, const char 
 struct error *backends_find(struct serve *serve) {
     const struct arguments *arguments = serve->arguments;
     struct backend *completion = &serve->completion, *chat = &serve->chat;
-    const char *chat_device = arguments->chat_device ? arguments->chat_device : arguments->device;
-    choose(arguments, arguments->model, arguments->device, &serve->settings->completion, "completion",
-           completion);
+    const char *device = arguments->device,
+               *chat_device = arguments->chat_device ? arguments->chat_device : device;
+    if (arguments->model) TRY_PLAIN(device_check(&device));
+    if (arguments->chat_model) TRY_PLAIN(device_check(&chat_device));
+    choose(arguments, arguments->model, device, &serve->settings->completion, "completion", completion);
     choose(arguments, arguments->chat_model, chat_device, &serve->settings->chat, "chat", chat);
-    if (arguments->model) TRY_PLAIN(device_check(completion->device));
-    if (arguments->chat_model) TRY_PLAIN(device_check(chat->device));
     TRY_PLAIN(find(serve, MODEL_COMPLETION, "completion", completion));
     return find(serve, MODEL_CHAT, "chat", chat);
 }

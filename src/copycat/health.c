@@ -20,10 +20,17 @@ static char *cpu_name(void) {
     return mem_string("unknown");
 }
 
+static json_t *local_of(const struct backend *backend) {
+    json_t *local = json_pack("{s:s,s:s}", "model_id", backend->model->id, "device", backend->device),
+           *devices = engine_device_names(backend->device);
+    if (json_array_size(devices) > 0) json_object_set(local, "cuda_devices", devices);
+    json_decref(devices);
+    return json_pack("{s:o}", "local", local);
+}
+
 static json_t *model_of(const struct backend *backend) {
     const struct settings_model *how = &backend->how;
-    if (how->source == SETTINGS_LOCAL)
-        return json_pack("{s:{s:s,s:s}}", "local", "model_id", backend->model->id, "device", backend->device);
+    if (how->source == SETTINGS_LOCAL) return local_of(backend);
     json_t *remote = json_pack("{s:s}", "kind", how->kind);
     if (how->model_name) json_object_set_new(remote, "model_name", json_string(how->model_name));
     json_object_set_new(remote, "api_endpoint", json_string(how->api_endpoint ? how->api_endpoint : ""));
@@ -52,8 +59,8 @@ void health_answer(struct serve *serve, struct http_exchange *exchange) {
         json_object_set_new(root, "chat_model", json_string(backend_name(&serve->chat)));
     if (serve->arguments->chat_model)
         json_object_set_new(root, "chat_device", json_string(serve->chat.device));
-    json_object_set_new(root, "device", json_string(serve->arguments->device));
-    json_object_set_new(root, "cuda_devices", json_array());
+    json_object_set_new(root, "device", json_string(serve->completion.device));
+    json_object_set_new(root, "cuda_devices", engine_device_names("cuda"));
     json_object_set_new(root, "models", models(serve));
     json_object_set_new(root, "arch", json_string(uname(&machine) == 0 ? machine.machine : ""));
     json_object_set_new(root, "cpu_info", json_string(cpu));

@@ -90,7 +90,8 @@ void places_done(struct places *places);
 /* ---- models.c ---- */
 must_check struct error *model_find(const struct places *places, const char *id, enum model_kind kind,
                                     struct model **ret_model);
-must_check struct error *device_check(const char *device);
+/* COPYCAT_DEVICE_FALLBACK: *device becomes "cpu" where what it names is not there. */
+must_check struct error *device_check(const char **device);
 
 /* ---- backends.c ---- */
 must_check struct error *backends_find(struct serve *serve);

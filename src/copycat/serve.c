@@ -23,16 +23,19 @@ void places_done(struct places *places) {
     free(places->models);
 }
 
-struct error *device_check(const char *device) {
-    if (strcmp(device, "cpu") == 0) return NULL;
+struct error *device_check(const char **device) {
+    scoped(error) struct error *error = engine_device_check(*device);
+    if (!error) return NULL;
     const char *fallback = getenv("COPYCAT_DEVICE_FALLBACK");
     if (!fallback || strcmp(fallback, "cpu") != 0)
-        return error_new(ERROR_FAILED_PRECONDITION,
-                         "--device %s: this build computes on the CPU only. Use --device cpu, or set "
-                         "COPYCAT_DEVICE_FALLBACK=cpu "
-                         "to have it fall back by itself",
-                         device);
-    log_warn("copycat", "--device %s is not there: the CPU computes (COPYCAT_DEVICE_FALLBACK=cpu)", device);
+        return error_wrap(
+            take(error),
+            "--device %s (--device cpu computes here; COPYCAT_DEVICE_FALLBACK=cpu does so by itself)",
+            *device);
+    scoped_string char *why = error_text(error);
+    log_warn("copycat", "--device %s is not there: the CPU computes (COPYCAT_DEVICE_FALLBACK=cpu); %s",
+             *device, why);
+    *device = "cpu";
     return NULL;
 }
 
@@ -84,9 +87,10 @@ static struct error *open_server(struct serve *serve) {
 static void on_loaded(struct serve *serve, struct error *error) {
     if (!error) error = open_server(serve);
     if (error) return stop(serve, failed(error));
+    bool six = strchr(serve->arguments->host, ':') != NULL;
     printf("\n  copycat, in the place of TABBY\n\n📄 Version " TABBY_VERSION
-           "\n🚀 Listening at http://%s:%u\n\n",
-           serve->arguments->host, serve->port);
+           "\n🚀 Listening at http://%s%s%s:%u\n\n",
+           six ? "[" : "", serve->arguments->host, six ? "]" : "", serve->port);
     fflush(stdout);
     notify_ready();
 }

@@ -30,6 +30,12 @@ size_t utf8_whole(struct span bytes);
 /* The first boundary of a code point at or after `at`. */
 size_t utf8_boundary(struct span bytes, size_t at);
 
+/* ---- devices ---- */
+/* Whether libllama can compute on it here ("cpu", "cuda", "rocm", "metal", "vulkan"); its backend is loaded
+ * where it is a library of its own. UNIMPLEMENTED: the text says what is missing. */
+must_check struct error *engine_device_check(const char *device);
+json_t *engine_device_names(const char *device); /* of the GPUs of that kind; owned by the caller */
+
 /* ---- engine ---- */
 struct engine_options {
     const char *path;        /* of the (first) GGUF file; borrowed */
