@@ -195,6 +195,24 @@ static struct span definition_bytes(struct rpc *rpc) {
     return wire_field(ranked, 2);
 }
 
+static bool has_schedule(const Modal__Schedule *schedule) {
+    return schedule && (schedule->cron || schedule->period);
+}
+
+/* What would be broken or open, were it left out without a word. */
+static struct error *check_built(const Modal__FunctionCreateRequest *request,
+                                 const Modal__Function *function) {
+    if (has_schedule(request->schedule) || has_schedule(function->schedule) ||
+        (request->function_data && has_schedule(request->function_data->schedule)))
+        return error_new(ERROR_UNIMPLEMENTED,
+                         "schedules (Cron, Period) are not there yet; docs/compat.md tells what is");
+    if (function->webhook_config && function->webhook_config->requires_proxy_auth)
+        return error_new(ERROR_UNIMPLEMENTED,
+                         "requires_proxy_auth is not there yet, and without it anybody could ask; "
+                         "docs/compat.md tells what is");
+    return NULL;
+}
+
 static struct error *create(struct rpc *rpc, const Modal__FunctionCreateRequest *request,
                             struct function **ret) {
     struct app *app = app_of(rpc->modal, request->app_id);
@@ -211,8 +229,8 @@ static struct error *create(struct rpc *rpc, const Modal__FunctionCreateRequest 
     struct function *function = existing(app, request->existing_function_id, name);
     function_web_set(function, definition->function->webhook_config);
     scoped(core_function) struct core_function *core = NULL;
-    struct error *error =
-        definition->function->image_id ? definition_core(function, definition, &core) : NULL;
+    struct error *error = check_built(request, definition->function);
+    if (!error && definition->function->image_id) error = definition_core(function, definition, &core);
     if (!error && core) error = core_function_check(core);
     if (error) {
         definition_unref(definition);
