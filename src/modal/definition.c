@@ -12,6 +12,7 @@
 
 #define IDLE_DEFAULT_S 60
 #define TIMEOUT_DEFAULT_S 300
+#define STARTUP_LEAST_S 60
 #define GRACE_MS 30000 /* exit hooks and the last commit of its volumes run in it */
 #define DOZE_AFTER_MS 10000
 #define CONTAINERS_DEFAULT 16 /* where the client sets no limit: the machine's size is one */
@@ -78,7 +79,7 @@ static uint32_t at_most(uint32_t value, uint32_t limit) {
     return value < limit ? value : limit;
 }
 
-static void set_numbers(struct core_function *core, const Modal__Function *function, const char *version) {
+static void set_numbers(struct core_function *core, const Modal__Function *function) {
     const Modal__AutoscalerSettings *scaler = function->autoscaler_settings;
     core->max_inputs = first_of(function->max_concurrent_inputs, 0, 1);
     if (function->batch_max_size > core->max_inputs) core->max_inputs = function->batch_max_size;
@@ -92,9 +93,11 @@ static void set_numbers(struct core_function *core, const Modal__Function *funct
     core->scaledown_window_ms = (int64_t)idle_s * 1000;
     core->doze_after_ms = DOZE_AFTER_MS;
     core->timeout_ms = (int64_t)first_of(function->timeout_secs, 0, TIMEOUT_DEFAULT_S) * 1000;
-    uint32_t startup_s = function->startup_timeout_secs;
-    if (!startup_s && version_before(version, 1, 0, 0)) startup_s = function->timeout_secs;
-    core->startup_timeout_ms = (int64_t)first_of(startup_s, 0, TIMEOUT_DEFAULT_S) * 1000;
+    uint32_t startup_s = first_of(function->startup_timeout_secs, function->timeout_secs, TIMEOUT_DEFAULT_S);
+    /* Where nobody told another one it is the timeout; of a short one, which is meant for the work, a start
+     * has no part. */
+    if (startup_s == function->timeout_secs && startup_s < STARTUP_LEAST_S) startup_s = STARTUP_LEAST_S;
+    core->startup_timeout_ms = (int64_t)startup_s * 1000;
     core->queue_max = QUEUE_MAX;
 }
 
@@ -232,7 +235,7 @@ struct error *definition_core(const struct function *function, const struct defi
     core->network = said->block_network ? CORE_NETWORK_NONE : CORE_NETWORK_OUTBOUND;
     core->label = mem_string(function->label);
     core->publish = port_of(function);
-    set_numbers(core, said, definition->client_version);
+    set_numbers(core, said);
     set_resources(core, said->resources);
     TRY_PLAIN(set_files(core, modal, definition));
     TRY_PLAIN(set_secrets(core, modal, said->secret_ids, said->n_secret_ids));

@@ -67,6 +67,11 @@ char *pool_refusal_text(const struct pool_function *function, enum nap_reason re
                           function->spec->queue_max);
     case NAP_REASON_START_FAILED: return mem_printf("%s could not be started: %s", name, why);
     case NAP_REASON_START_TIMEOUT:
+        if (function->spec->readiness == CORE_READY_RUNNER)
+            return mem_printf(
+                "%s did not become ready within %g s (startup_timeout): its code was still being "
+                "imported or set up; `catnap logs %s` has what it said",
+                name, startup_s, function->spec->app);
         return mem_printf(
             "%s did not become ready within %g s (startup_timeout): nothing listens on its port %u", name,
             startup_s, function->spec->port);
