@@ -1,4 +1,4 @@
-"""What the container room adds to an app's start and thaw; beside it the same server by hand in namespaces."""
+"""What the container room adds to an app's start and thaw, beside the same server by hand in namespaces."""
 
 import os
 import subprocess
