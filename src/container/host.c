@@ -76,6 +76,7 @@ struct error *container_host_open(const struct container_host_options *options,
     host->state_dir = mem_string(options->state_dir);
     host->run_dir = mem_string(options->run_dir);
     host->runtime = mem_string(runtime);
+    host->runtime_path = host_program_find(runtime);
     host->kind = kind_of(runtime);
     host->init_path = mem_string(options->init_path);
     host->cgroup = mem_string(options->cgroup);
@@ -107,8 +108,8 @@ void host_unref(struct container_host *host) {
     cgroup_host_done(&host->groups);
     scoped_fd_close(&host->own_netns);
     remove_dirs(host);
-    free(host->state_dir), free(host->run_dir), free(host->runtime), free(host->init_path),
-        free(host->cgroup), free(host->epoch);
+    free(host->state_dir), free(host->run_dir), free(host->runtime), free(host->runtime_path),
+        free(host->init_path), free(host->cgroup), free(host->epoch);
     free(host);
 }
 

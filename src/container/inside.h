@@ -69,7 +69,7 @@ void slot_free(struct slot *slot);
 enum runtime_kind { RUNTIME_CRUN, RUNTIME_RUNC, RUNTIME_OTHER };
 struct container_host {
     struct io_loop *loop;
-    char *state_dir, *run_dir, *runtime, *init_path, *cgroup;
+    char *state_dir, *run_dir, *runtime, *runtime_path, *init_path, *cgroup;
     enum runtime_kind kind;
     uint32_t launchers;
     uint64_t log_file_bytes;

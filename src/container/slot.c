@@ -108,9 +108,10 @@ static must_check struct error *launch(struct slot *slot, int their_end) {
     char *dirs[CGROUP_DIRS_MAX];
     size_t count = cgroup_dirs(&host->groups, slot->name, dirs);
     const bool hide = host->kind == RUNTIME_CRUN && host->groups.hide;
-    const char *argv[5 + CGROUP_DIRS_MAX + 1] = {host->init_path, "launch", slot->box, host->init_path,
-                                                 hide ? host->groups.hide : "-"};
-    for (size_t i = 0; i < count; i++) argv[5 + i] = dirs[i];
+    const char *argv[6 + CGROUP_DIRS_MAX + 1] = {host->init_path,    "launch",
+                                                 slot->box,          host->init_path,
+                                                 host->runtime_path, hide ? host->groups.hide : "-"};
+    for (size_t i = 0; i < count; i++) argv[6 + i] = dirs[i];
     slot->launcher = io_child_start(host->loop, &(struct io_child_options){.argv = argv,
                                                                            .stdin_fd = -1,
                                                                            .stdout_fd = -1,

@@ -243,7 +243,7 @@ void spec_job(const struct container *container, struct text *job) {
     if (container->network_index) network_job(host, container->network_index, job);
     add_item(job, "exec", "");
     const char *crun[] = {
-        host->runtime,        "--root",     root, "--cgroup-manager=disabled", "create",     "--bundle",
+        host->runtime_path,   "--root",     root, "--cgroup-manager=disabled", "create",     "--bundle",
         container->slot->box, "--pid-file", pid,  "--preserve-fds=2",          container->id};
     for (size_t i = 0; i < COUNT(crun); i++)
         if (i != 3 || host->kind == RUNTIME_CRUN) add_item(job, crun[i], "");

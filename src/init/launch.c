@@ -27,7 +27,7 @@
 enum { SOCKET_FD = 3, JOB_MAX = 128 * 1024, ARGUMENTS_MAX = 64 };
 
 struct launch {
-    const char *box, *init, *hide;
+    const char *box, *init, *runtime, *hide;
     int host_netns;
 };
 struct job {
@@ -50,6 +50,14 @@ static int hide(const char *path) {
     return mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k");
 }
 
+/* A runtime must not be written to by what it runs, so it makes a copy of itself, or a read-only mount, and
+ * starts again from there; unless it finds itself on such a mount. This one is made while nobody waits. */
+static void protect(const char *program) {
+    struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY};
+    if (mount(program, program, NULL, MS_BIND, NULL)) return; /* then it protects itself */
+    (void)mount_setattr(AT_FDCWD, program, 0, &read_only, sizeof read_only);
+}
+
 static int make_namespaces(struct launch *launch) {
     launch->host_netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
     if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS))
@@ -57,6 +65,7 @@ static int make_namespaces(struct launch *launch) {
     /* What the host unmounts later must go here too, or it could not be ejected. */
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL)) return complain("own mounts: %s", strerror(errno));
     if (launch->hide && hide(launch->hide)) return complain("hide %s: %s", launch->hide, strerror(errno));
+    protect(launch->runtime);
     if (loopback_up()) return complain("loopback: %s", strerror(errno));
     return 0;
 }
@@ -137,8 +146,9 @@ static int carry_out(struct launch *launch, struct job *job) {
 int launch_main(int argc, char **argv) {
     static char text[JOB_MAX];
     static struct job job;
-    if (argc < 4) return complain("launch BOX INIT HIDE|- CGROUP..."), 2;
-    struct launch launch = {.box = argv[1], .init = argv[2], .hide = strcmp(argv[3], "-") ? argv[3] : NULL};
+    if (argc < 5) return complain("launch BOX INIT RUNTIME HIDE|- CGROUP..."), 2;
+    struct launch launch = {
+        .box = argv[1], .init = argv[2], .runtime = argv[3], .hide = strcmp(argv[4], "-") ? argv[4] : NULL};
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -148,7 +158,7 @@ int launch_main(int argc, char **argv) {
     snprintf(log, sizeof log, "%s/runtime.log", launch.box);
     if (to_fd("/dev/null", O_RDWR, 0) || to_fd(log, O_WRONLY | O_CREAT | O_APPEND, 1) || dup2(1, 2) < 0)
         return 125;
-    for (int i = 4; i < argc; i++)
+    for (int i = 5; i < argc; i++)
         if (enter_cgroup(argv[i])) return 125;
     if (make_namespaces(&launch) || rootfs_host(launch.box, launch.init)) return 125;
     if (send(SOCKET_FD, "ready", 5, MSG_NOSIGNAL) != 5) return 0;

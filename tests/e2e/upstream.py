@@ -1,6 +1,8 @@
-"""Another model server, as a test needs it: answers POSTs by path from a table, and remembers what it was asked.
+"""Another model server, as a test needs it: answers POSTs by path from a table, and remembers what it was
+asked.
 
-`upstream.says[PATH]` is a function of the request's JSON that gives (status, content type, pieces); pieces are
+`upstream.says[PATH]` is a function of the request's JSON that gives (status, content type, pieces); pieces
+are
 sent one by one, and `upstream.left` counts clients that went away before the last one."""
 
 import http.server
