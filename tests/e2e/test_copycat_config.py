@@ -220,7 +220,10 @@ def test_a_client_that_leaves_ends_the_other_servers_work(configured, upstream):
     tabby = configured(http(upstream, "completion", "openai/completion"))
     data = json.dumps({"segments": {"prefix": "x"}}).encode()
     connection = socket.create_connection(("127.0.0.1", tabby.port))
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}"
+    head = (
+        "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(data)}"
+    )
     connection.sendall(head.encode() + b"\r\n\r\n" + data)
     wait_for("it is asked", lambda: upstream.asked)
     connection.close()
