@@ -127,8 +127,8 @@ static int parse(const struct flag *flags, const char *command, int argc, char *
         if (!flag) return wrong("unexpected argument '%s' found", argv[i]);
         uint32_t bit = 1u << (flag - flags);
         if (seen & bit)
-            return wrong("the argument '%s %s' cannot be used multiple times", flag->name,
-                         flag->value ? flag->value : "");
+            return wrong("the argument '%s%s%s' cannot be used multiple times", flag->name,
+                         flag->value ? " " : "", flag->value ? flag->value : "");
         seen |= bit;
         const char *value = rest.data;
         if (flag->kind == TAKES_NOTHING && value)
