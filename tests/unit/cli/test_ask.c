@@ -202,10 +202,10 @@ static void test_up_sends_the_variables_that_the_file_names(void **unused) {
     struct ran ran;
     struct text asked = {0};
     const struct reply reply = {
-        "PUT /v1/apps", 200,
+        "PUT /v1/apps?lines=1", 200,
         "{\"app\":\"x\",\"created\":true,\"functions\":[{\"function\":\"web\",\"state\":"
-        "\"asleep\",\"urls\":[\"http://h:1\"],\"example\":\"curl {url}/a {url}\"}]}",
-        0};
+        "\"asleep\",\"urls\":[\"http://h:1\"],\"example\":\"curl {url}/a {url}\"}]}\n",
+        ANSWER_STREAM};
     ask_line(line, &reply, 1, &ran, &asked);
     assert_string_equal(
         ran.out.data, "x was created\nx.web is asleep at http://h:1\n  try: curl http://h:1/a http://h:1\n");
