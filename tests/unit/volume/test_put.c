@@ -192,6 +192,32 @@ static void test_of_a_path_that_comes_twice_the_later_counts(void **state) {
     assert_committed(place, volume, "a=two");
 }
 
+static unsigned owner_of(const struct volume *volume, const char *path) {
+    scoped_string char *at = live(volume, path);
+    struct stat now;
+    assert_int_equal(lstat(at, &now), 0);
+    return now.st_uid;
+}
+
+/* So that a program that is not root can go on with what was uploaded for it. */
+static void test_uploads_belong_to_who_the_directory_belongs_to(void **state) {
+    struct place *place = *state;
+    struct volume *volume = new_volume(place, "data");
+    if (geteuid() != 0) skip();
+    dir_live(volume, "theirs");
+    write_live(volume, "file", "old");
+    scoped_string char *dir = live(volume, "theirs"), *file = live(volume, "file");
+    assert_int_equal(chown(dir, 1234, 1234), 0);
+    assert_int_equal(chown(file, 4321, 4321), 0);
+    assert_ok(put(place, volume, "theirs/new/a", "x", false));
+    assert_ok(put(place, volume, "file", "new", true));
+    assert_ok(put(place, volume, "ours", "x", false));
+    assert_int_equal(owner_of(volume, "theirs/new"), 1234);
+    assert_int_equal(owner_of(volume, "theirs/new/a"), 1234);
+    assert_int_equal(owner_of(volume, "file"), 4321);
+    assert_int_equal(owner_of(volume, "ours"), 0);
+}
+
 /* More than one batch of content, and of what is staged. */
 static void test_many_files_at_once(void **state) {
     enum { MANY = 700 };
@@ -322,6 +348,7 @@ int main(void) {
         TEST(test_paths_that_lead_elsewhere_are_refused),
         TEST(test_a_file_can_t_be_where_a_directory_is),
         TEST(test_of_a_path_that_comes_twice_the_later_counts),
+        TEST(test_uploads_belong_to_who_the_directory_belongs_to),
         TEST(test_many_files_at_once),
         TEST(test_listings),
         TEST(test_a_listing_is_a_snapshot),
