@@ -12,7 +12,8 @@ struct language {
     const char *comment;  /* NULL: none known. "" for a language that nobody knows: a line is all there is */
     const char *keywords; /* at the start of a line they begin something new; separated by blanks; "" */
 };
-const struct language *language_find(struct span id); /* never NULL */
+/* `more`: languages that are not in Tabby's table; NULL, or ended by one without ids. */
+const struct language *language_find(struct span id, const struct language *more); /* never NULL */
 
 /* ---- stop words ---- */
 struct stop;
@@ -70,6 +71,8 @@ struct prompt_options {
     const char *template_text; /* NULL: the prefix alone */
     struct window *window;     /* NULL: what the editor sees is all there is */
     size_t input_bytes;
+    const struct language *languages; /* more of them, or NULL */
+    struct span user;                 /* whose document it is: those of others are never mixed with it */
 };
 /* INVALID_ARGUMENT: a template without {prefix}. */
 must_check struct error *prompt_build(const struct completion_request *request,
@@ -116,9 +119,11 @@ struct completion_options {
     const struct completion_source *source; /* NULL: the engine */
     struct window *window;
     const char *template_text;
-    const char *const *stop_words; /* more of them; NULL-terminated or NULL */
-    uint32_t max_tokens;           /* 0: 64 */
-    uint32_t input_bytes;          /* of the prompt; 0: PROMPT_INPUT_BYTES */
+    const char *const *stop_words;    /* more of them; NULL-terminated or NULL */
+    uint32_t max_tokens;              /* 0: 64 */
+    uint32_t input_bytes;             /* of the prompt; 0: PROMPT_INPUT_BYTES */
+    const struct language *languages; /* more of them, or NULL */
+    struct span user;                 /* who asks, as the server knows it; borrowed for the call */
     void (*done)(void *owner, struct completion_end *end);
     void *owner;
 };

@@ -52,11 +52,17 @@ static const struct language languages[] = {
 };
 static const struct language unknown = {"unknown", "", ""};
 
-const struct language *language_find(struct span id) {
-    for (size_t i = 0; id.size > 0 && i < COUNT(languages); i++) {
-        struct span rest = span_of(languages[i].ids);
-        while (rest.data)
-            if (span_equal(span_cut(&rest, ' '), id)) return &languages[i];
-    }
+static bool is_named(const struct language *language, struct span id) {
+    struct span rest = span_of(language->ids);
+    while (rest.data)
+        if (span_equal(span_cut(&rest, ' '), id)) return true;
+    return false;
+}
+
+const struct language *language_find(struct span id, const struct language *more) {
+    for (size_t i = 0; id.size > 0 && i < COUNT(languages); i++)
+        if (is_named(&languages[i], id)) return &languages[i];
+    for (size_t i = 0; id.size > 0 && more && more[i].ids; i++)
+        if (is_named(&more[i], id)) return &more[i];
     return &unknown;
 }

@@ -120,7 +120,7 @@ static void cut_to_fit(const struct completion_request *request, struct prompt *
     size_t least = options->input_bytes / 6; /* beside many snippets, too, the cursor's surroundings count */
     size_t room = used + least < options->input_bytes ? options->input_bytes - used : least;
     scoped_string char *document =
-        mem_printf(SPAN_FORMAT "\n" SPAN_FORMAT "\n" SPAN_FORMAT, SPAN_ARGS(request->user),
+        mem_printf(SPAN_FORMAT "\n" SPAN_FORMAT "\n" SPAN_FORMAT, SPAN_ARGS(options->user),
                    SPAN_ARGS(request->git_url), SPAN_ARGS(request->filepath));
     text_add(&prompt->prefix, snippets);
     struct text extended = {0};
@@ -158,7 +158,7 @@ struct error *prompt_build(const struct completion_request *request, const struc
     prompt->crlf = has_crlf(request->prefix) || has_crlf(request->suffix);
     struct span suffix = request->suffix.size > 0 ? request->suffix : SPAN("\n");
     text_add(&prompt->suffix, suffix);
-    const struct language *language = language_find(request->language);
+    const struct language *language = language_find(request->language, options->languages);
     if (!request->no_retrieval) choose_snippets(request, prompt);
     scoped_text struct text snippets = {0};
     add_snippets(prompt, language->comment, &snippets);

@@ -102,10 +102,12 @@ struct error *completion_start(const struct completion_options *options,
         .template_text = options->template_text,
         .window = options->window,
         .input_bytes = options->input_bytes ? options->input_bytes : PROMPT_INPUT_BYTES,
+        .languages = options->languages,
+        .user = options->user,
     };
     TRY_PLAIN(prompt_build(request, &how, &completion->prompt));
-    completion->stop =
-        stop_new(language_find(request->language), text_span(&completion->prompt.whole), options->stop_words);
+    const struct language *language = language_find(request->language, options->languages);
+    completion->stop = stop_new(language, text_span(&completion->prompt.whole), options->stop_words);
     if (request->next_edit) stop_ignore(completion->stop);
     struct completion_ask ask = {
         .max_tokens = request->next_edit ? max_tokens * 2 : max_tokens,

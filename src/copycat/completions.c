@@ -155,6 +155,9 @@ static void on_body(struct http_exchange *exchange, struct span body, struct err
     if (error) return refuse(call, error);
     struct serve *serve = call->serve;
     const struct backend *backend = &serve->completion;
+    const struct visitor *visitor = &call->visitor;
+    scoped_string char *user =
+        mem_printf("%lld " SPAN_FORMAT, (long long)visitor->who.user, SPAN_ARGS(visitor->name));
     struct completion_options options = {
         .engine = backend->engine,
         .source = backend->remote ? &backend->source : NULL,
@@ -163,6 +166,8 @@ static void on_body(struct http_exchange *exchange, struct span body, struct err
         .stop_words = (const char *const *)backend->how.stop_words,
         .max_tokens = serve->settings->completion_tokens,
         .input_bytes = serve->settings->completion_input_bytes,
+        .languages = serve->languages,
+        .user = span_of(user),
         .done = on_done,
         .owner = call,
     };

@@ -66,6 +66,7 @@ struct serve {
     struct accounts *accounts; /* accounts.h */
     struct http_server *server;
     struct settings *settings;
+    struct language *languages; /* more than Tabby's table has */
     struct backend completion, chat;
     struct window *window;
     uint32_t loading; /* engines that have not told yet how it went */
@@ -100,6 +101,11 @@ void backends_load(struct serve *serve, void (*loaded)(struct serve *serve, stru
 const char *backend_name(const struct backend *backend); /* as clients are told; of one that is there */
 uint64_t backends_give_back(struct serve *serve);        /* bytes of the weights' memory */
 void backends_free(struct serve *serve);
+
+/* ---- languages.c ---- */
+/* Owned by the caller (languages_free), also when it fails. */
+must_check struct error *languages_read(const struct settings *settings, struct language **ret_languages);
+void languages_free(struct language *languages);
 
 /* ---- listen.c ---- */
 must_check struct error *listen_bind(const char *host, uint16_t port, int *ret_fd, bool *ret_inherited,

@@ -106,7 +106,7 @@ static struct error *read_settings(struct serve *serve) {
     if (serve->settings->repositories_fault)
         fprintf(stderr, "\n  Parsing config failed\n\n  %s: %s\n  No repository of it is used.\n\n", path,
                 serve->settings->repositories_fault);
-    return NULL;
+    return languages_read(serve->settings, &serve->languages);
 }
 
 static struct error *prepare(struct serve *serve) {
@@ -140,6 +140,7 @@ int serve_run(const struct arguments *arguments) {
         io_signal_free(serve.on_doze);
     }
     accounts_free(&serve);
+    languages_free(serve.languages);
     settings_free(serve.settings);
     scoped_fd_close(&serve.listen_fd);
     places_done(&serve.places);

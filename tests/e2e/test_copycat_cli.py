@@ -1,5 +1,4 @@
-"""The command line: Tabby's flags, defaults, messages by meaning, exit statuses; its files under
-TABBY_ROOT."""
+"""The command line: Tabby's flags, defaults, messages and exit statuses; its files under TABBY_ROOT."""
 
 import os
 import re

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import subprocess
+import threading
 
 import pytest
 from conftest import BIN, wait_for
@@ -100,6 +101,20 @@ def test_decoding_tokens_and_input_length(configured):
     assert after["copycat_prompt_tokens_total"] - before["copycat_prompt_tokens_total"] <= 60
 
 
+def test_additional_languages(configured):
+    toml = '[[additional_languages]]\nlanguages = ["swift"]\nexts = ["swift"]\n'
+    toml += 'line_comment = "//"\ntop_level_keywords = ["import", "func"]\n'
+    tabby = configured(toml, "--model", SMALL)
+    snippet = {"filepath": "a.swift", "body": "let x = 1"}
+    body = {
+        "language": "swift",
+        "segments": {"prefix": "x", "declarations": [snippet]},
+        "debug_options": {"return_prompt": True},
+    }
+    prompt = tabby.post("/v1/completions", body).json()["debug_data"]["prompt"]
+    assert prompt == "// Path: a.swift\n// let x = 1\nx"
+
+
 # ---- what is wrong with it ----
 
 
@@ -111,6 +126,7 @@ def test_decoding_tokens_and_input_length(configured):
         ("[server]\n", ["completion_timeout"]),
         ('[model.chat.http]\nkind = "cat/chat"\nmodel_name = "m"\n', ["Unsupported model kind: cat/chat"]),
         ('[model.completion.http]\nkind = "vllm/completion"\n', ["api_endpoint is required"]),
+        ('[[additional_languages]]\nlanguages = ["rust"]\nexts = ["rs"]\n', ["a language 'rust' already"]),
         (
             '[model.completion.http]\nkind = "vllm/completion"\napi_endpoint = "ftp://x"\n',
             ["no http or https"],
@@ -220,11 +236,8 @@ def test_a_client_that_leaves_ends_the_other_servers_work(configured, upstream):
     tabby = configured(http(upstream, "completion", "openai/completion"))
     data = json.dumps({"segments": {"prefix": "x"}}).encode()
     connection = socket.create_connection(("127.0.0.1", tabby.port))
-    head = (
-        "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(data)}"
-    )
-    connection.sendall(head.encode() + b"\r\n\r\n" + data)
+    head = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    connection.sendall(head.encode() + f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
     wait_for("it is asked", lambda: upstream.asked)
     connection.close()
     wait_for("the other server is left", lambda: upstream.left == 1)
@@ -329,9 +342,14 @@ def test_models_that_may_be_chosen(configured, upstream):
 
 
 def test_a_chat_that_breaks_in_the_middle_is_cut(configured, upstream):
-    upstream.says["/chat/completions"] = lambda body: events(
-        chunk(content="one"), {"error": "too late"}, done=False
-    )
+    seen = threading.Event()
+
+    def half_of_it():
+        yield "data: " + json.dumps(chunk(content="one")) + "\n\n"
+        seen.wait(60)
+        yield 'data: {"error": "too late"}\n\n'
+
+    upstream.says["/chat/completions"] = lambda body: (200, "text/event-stream", half_of_it())
     tabby = configured(http(upstream, "chat", "openai/chat", model_name="m1"))
     connection = socket.create_connection(("127.0.0.1", tabby.port))
     data = json.dumps({"model": "", "messages": HELLO}).encode()
@@ -346,6 +364,8 @@ def test_a_chat_that_breaks_in_the_middle_is_cut(configured, upstream):
         if not piece:
             break
         got += piece
+        if b'"one"' in got:
+            seen.set()
     assert b'"one"' in got and not got.endswith(b"0\r\n\r\n"), "nobody takes half an answer for a whole one"
 
 

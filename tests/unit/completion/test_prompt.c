@@ -61,8 +61,9 @@ static void test_unknown_fields_and_nulls_are_ignored(void **unused) {
 static void assert_whole(const char *body, const char *template_text, const char *expected) {
     scoped(completion_request) struct completion_request *request = parse(body);
     struct prompt prompt;
-    assert_ok(
-        prompt_build(request, &(struct prompt_options){template_text, NULL, PROMPT_INPUT_BYTES}, &prompt));
+    assert_ok(prompt_build(
+        request, &(struct prompt_options){.template_text = template_text, .input_bytes = PROMPT_INPUT_BYTES},
+        &prompt));
     assert_string_equal(prompt.whole.data ? prompt.whole.data : "", expected);
     prompt_done(&prompt);
 }
@@ -126,7 +127,9 @@ static void test_the_template_survives_the_cut(void **unused) {
     scoped_string char *body = json_dumps(root, 0);
     scoped(completion_request) struct completion_request *request = parse(body);
     struct prompt prompt;
-    assert_ok(prompt_build(request, &(struct prompt_options){QWEN, NULL, PROMPT_INPUT_BYTES}, &prompt));
+    assert_ok(prompt_build(request,
+                           &(struct prompt_options){.template_text = QWEN, .input_bytes = PROMPT_INPUT_BYTES},
+                           &prompt));
     struct engine_piece pieces[5];
     assert_int_equal(prompt_pieces(&prompt, pieces), 5);
     assert_true(span_is(pieces[0].text, "<|fim_prefix|>") && pieces[0].special && !pieces[0].movable);

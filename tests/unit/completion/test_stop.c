@@ -43,7 +43,7 @@ static void test_the_text_ends_before_a_stop_word(void **unused) {
     (void)unused;
     for (size_t i = 0; i < COUNT(rows); i++) {
         scoped(stop) struct stop *stop =
-            stop_new(language_find(span_of(rows[i].language)), span_of(rows[i].prompt), NULL);
+            stop_new(language_find(span_of(rows[i].language), NULL), span_of(rows[i].prompt), NULL);
         bool stopped = false;
         for (size_t p = 0; p < COUNT(rows[i].pieces) && rows[i].pieces[p] && !stopped; p++)
             stopped = stop_add(stop, span_of(rows[i].pieces[p]));
@@ -56,7 +56,7 @@ static void test_the_text_ends_before_a_stop_word(void **unused) {
 static void test_more_words_can_be_named(void **unused) {
     (void)unused;
     const char *const more[] = {"", "STOP", NULL};
-    scoped(stop) struct stop *stop = stop_new(language_find(SPAN("c")), SPAN(""), more);
+    scoped(stop) struct stop *stop = stop_new(language_find(SPAN("c"), NULL), SPAN(""), more);
     assert_false(stop_add(stop, SPAN("a ST")));
     assert_true(stop_add(stop, SPAN("OP b")));
     assert_true(span_is(stop_text(stop), "a "));
@@ -66,7 +66,7 @@ static void test_more_words_can_be_named(void **unused) {
 
 static void test_without_words_all_is_kept(void **unused) {
     (void)unused;
-    scoped(stop) struct stop *stop = stop_new(language_find(SPAN("python")), SPAN("x"), NULL);
+    scoped(stop) struct stop *stop = stop_new(language_find(SPAN("python"), NULL), SPAN("x"), NULL);
     stop_ignore(stop);
     assert_false(stop_add(stop, SPAN("a\n\nb\ndef")));
     assert_true(span_is(stop_text(stop), "a\n\nb\ndef"));
@@ -74,12 +74,12 @@ static void test_without_words_all_is_kept(void **unused) {
 
 static void test_languages_are_found_by_exact_id(void **unused) {
     (void)unused;
-    assert_string_equal(language_find(SPAN("rust"))->comment, "//");
-    assert_string_equal(language_find(SPAN("javascriptreact"))->comment, "//");
-    assert_null(language_find(SPAN("shellscript"))->comment);
-    assert_string_equal(language_find(SPAN("Rust"))->comment, "");
-    assert_string_equal(language_find(SPAN("javascript "))->comment, "");
-    assert_string_equal(language_find(SPAN("unknown"))->comment, "");
+    assert_string_equal(language_find(SPAN("rust"), NULL)->comment, "//");
+    assert_string_equal(language_find(SPAN("javascriptreact"), NULL)->comment, "//");
+    assert_null(language_find(SPAN("shellscript"), NULL)->comment);
+    assert_string_equal(language_find(SPAN("Rust"), NULL)->comment, "");
+    assert_string_equal(language_find(SPAN("javascript "), NULL)->comment, "");
+    assert_string_equal(language_find(SPAN("unknown"), NULL)->comment, "");
 }
 
 int main(void) {
