@@ -45,6 +45,7 @@ static void watch_all(struct logs_follow *follow) {
 
 static void on_first(void *owner) {
     struct logs_follow *follow = owner;
+    watch_all(follow); /* what was made since the start, and told in vain */
     cursors_find(&follow->cursors, &follow->query);
     cursors_merge_last(&follow->cursors, &follow->query, follow->line, follow->owner);
 }
@@ -83,6 +84,8 @@ struct error *logs_follow_start(struct io_loop *loop, const struct logs_query *q
         logs_follow_free(follow);
         return failed;
     }
+    error_free(dir_make(follow->dir,
+                        0700)); /* before the first container it is not there, and could not be watched */
     watch_all(follow);
     follow->first = io_timer_new(loop, on_first, follow);
     io_timer_arm(follow->first, 0);

@@ -115,6 +115,10 @@ void app_stop(struct app *app) {
     void *value;
     for (size_t i = 0; map_next(app->functions, &i, NULL, &value);)
         function_refuse_all(value, "the app was stopped");
+    for (size_t i = 0; table_next(modal->tasks, &i, NULL, &value);) {
+        struct task *task = value;
+        if (task->function && task->function->app == app) task_abandon(task, "the app was stopped");
+    }
     if (app->in_pool) error_free(pool_app_remove(modal->pool, app->core_name));
     app->in_pool = false;
     app_tasks_gone(app);

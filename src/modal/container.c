@@ -77,6 +77,18 @@ void task_stop(struct task *task) {
     serve(task);
 }
 
+void task_abandon(struct task *task, const char *why) {
+    struct list *const lists[] = {&task->running, &task->assigned};
+    for (size_t i = 0; i < COUNT(lists); i++) LIST_EACH_SAFE(node, next, lists[i]) {
+            struct input *input = CONTAINER_OF(node, struct input, queue);
+            if (i == 0) task_cancel_input(task, input);
+            input_fail(
+                input,
+                MODAL__GENERIC_RESULT_GENERIC_STATUS__GenericResultGenericStatus_GENERIC_STATUS_TERMINATED,
+                why);
+        }
+}
+
 static void poll_over(struct rpc *rpc) {
     Modal__FunctionGetInputsResponse answer = MODAL__FUNCTION_GET_INPUTS_RESPONSE__INIT;
     rpc_answer(rpc, &answer); /* it asks again at once */
