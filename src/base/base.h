@@ -20,7 +20,7 @@
 #define CONTAINER_OF(POINTER, TYPE, MEMBER) ((TYPE *)((char *)(POINTER)-offsetof(TYPE, MEMBER)))
 
 /* ---- cleanup by scope ---- */
-#define scoped(type) __attribute__((cleanup(type##_freep)))
+#define scoped(type) __attribute__((cleanup(type##_freep), unused))
 #define DEFINE_SCOPED(type)                            \
     static inline void type##_freep(struct type **p) { \
         type##_free(*p);                               \
@@ -34,9 +34,10 @@
 void scoped_text_free(char **p);
 void scoped_fd_close(int *fd);
 void scoped_json_decref(json_t **p);
-#define scoped_string __attribute__((cleanup(scoped_text_free))) /* char *, freed */
-#define scoped_fd __attribute__((cleanup(scoped_fd_close)))      /* int, closed unless -1 */
-#define scoped_json __attribute__((cleanup(scoped_json_decref))) /* json_t *, one reference given back */
+#define scoped_string __attribute__((cleanup(scoped_text_free), unused)) /* char *, freed */
+#define scoped_fd __attribute__((cleanup(scoped_fd_close), unused))      /* int, closed unless -1 */
+#define scoped_json \
+    __attribute__((cleanup(scoped_json_decref), unused)) /* json_t *, one reference given back */
 static inline int take_fd(int *fd) {
     int taken = *fd;
     *fd = -1;
@@ -147,7 +148,7 @@ char *text_take(struct text *text); /* owned by the caller, never NULL; text is 
 static inline struct span text_span(const struct text *text) {
     return (struct span){text->data, text->size};
 }
-#define scoped_text __attribute__((cleanup(text_done))) /* struct text x = {0}; */
+#define scoped_text __attribute__((cleanup(text_done), unused)) /* struct text x = {0}; */
 
 /* ---- list: intrusive, doubly linked, circular; a node not in a list is initialised by list_init too ---- */
 struct list {

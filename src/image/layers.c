@@ -104,7 +104,7 @@ static void drop_others(const char *draft) {
 struct error *layer_seal(const char *draft, const char *layers_dir, const char *id, uint64_t *ret_bytes) {
     scoped_string char *upper = path_join(draft, "u"), *files = path_join(draft, "fs"),
                        *size = path_join(draft, "size");
-    scoped_string char *layer = path_join(layers_dir, id), *work = path_join(draft, "w");
+    scoped_string char *layer = path_join(layers_dir, id);
     drop_others(draft);
     *ret_bytes = measure_tree(upper);
     scoped_string char *text = mem_printf("%llu\n", (unsigned long long)*ret_bytes);

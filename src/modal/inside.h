@@ -391,7 +391,8 @@ struct task *task_of_container(const struct modal *modal, uint64_t container);
 struct task *task_of(const struct modal *modal, const char *id);
 void task_assign(struct task *task, struct input *input);
 void task_cancel_input(struct task *task, struct input *input);
-void task_abandon(struct task *task, const char *why); /* its work ends now: it is told, and so is who waits */
+/* Its work ends now: it is told, and so is who waits. */
+void task_abandon(struct task *task, const char *why);
 void task_stop(struct task *task); /* it gets the kill switch when it asks next, or now */
 /* A container that only builds: not the pool's, its number is of our own making. `core` is filled in as a
  * container's. */

@@ -149,8 +149,8 @@ static void test_a_normal_end_leaves_them_running_too(void **unused) {
 static void test_a_strangers_process_is_left_alone(void **unused) {
     NEEDS_ROOT();
     static const char *const records[] = {
-        "{\"app\":\"tests\",\"function\":\"f\",\"id\":\"1\",\"slot\":\"s-old-1\",\"number\":1,\"version\":1,"
-        "\"pid\":%d,\"start_ticks\":1,\"started_wall_ms\":1,\"port\":8000,\"doze_signal\":0,\"network\":0}",
+        ("{\"app\":\"tests\",\"function\":\"f\",\"id\":\"1\",\"slot\":\"s-old-1\",\"number\":1,\"version\":1,"
+         "\"pid\":%d,\"start_ticks\":1,\"started_wall_ms\":1,\"port\":8000,\"doze_signal\":0,\"network\":0}"),
         "{\"app\":\"tests\",\"pid\":%d}", "no JSON at all %d", ""};
     struct house *house = house_plan(NULL);
     pid_t stranger = fork();

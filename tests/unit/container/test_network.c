@@ -8,7 +8,7 @@
 #include "inside.h"
 #include "power.h"
 
-static int run(const char *format, ...) {
+__attribute__((format(printf, 1, 2))) static int run(const char *format, ...) {
     va_list args;
     va_start(args, format);
     scoped_string char *command = mem_vprintf(format, args);
