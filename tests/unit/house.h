@@ -224,10 +224,15 @@ static inline struct core_function *server_function(const char *name) {
     function->startup_timeout_ms = PATIENCE_MS;
     return function;
 }
-static inline struct core_function *shell_function(const char *name, const char *script) {
+static inline struct core_function *plain_shell_function(const char *name, const char *script) {
     struct core_function *function = core_function_new("tests", name);
     set_command(function, (const char *const[]){"/bin/sh", "-c", script}, 3);
     return function;
+}
+/* Both streams in one: what comes by two pipes at the same time has no order. */
+static inline struct core_function *shell_function(const char *name, const char *script) {
+    scoped_string char *merged = mem_printf("exec 2>&1; %s", script);
+    return plain_shell_function(name, merged);
 }
 
 /* With the server's directory at /srv/tiny, and the mounts that come after it. */

@@ -88,7 +88,7 @@ static void note_streams(void *owner, const struct logs_line *line) {
 static void test_each_line_has_its_time_and_stream(void **unused) {
     NEEDS_ROOT();
     struct house *house = house_new(NULL);
-    scoped(core_function) struct core_function *function = shell_function(
+    scoped(core_function) struct core_function *function = plain_shell_function(
         "streams",
         "echo to out; sleep 0.05; echo to err >&2; sleep 0.05; echo; sleep 0.05; printf 'no newline'");
     int64_t before_ms = clock_wall_ms();
