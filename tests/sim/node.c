@@ -99,6 +99,8 @@ void node_adopt_all(struct sim *sim) {
                                   .version = found[i].version,
                                   .started_ms = found[i].used_ms,
                                   .dozing = found[i].dozing};
+        if (dice_chance(&sim->dice, 30)) /* the user is faster */
+            world_feed(sim, &(struct nap_event){.kind = NAP_USER_STOP, .pool = event.pool});
         world_feed(sim, &event);
         if (dice_chance(&sim->dice, 50)) world_feed(sim, &event); /* told twice, meant once */
         if (sim->mood.crash_ms > 0 && !sim->quiet)

@@ -228,7 +228,8 @@ static void test_adoption_after_a_restart(void **unused) {
         {0, ADOPT, 2, 41, "stop 41", 0}, {0, ADOPT, 9, 42, "kill 42", 0},
         {0, TIMER, 0, 0, "", 0}, /* no start for min_containers: there is one */
         {5, WORK, 1, 1, "thaw 40, grant 1 in 40", 0}, {6, WORK, 2, 2, "start 43", 0},
-        {7, EXIT, 0, 41, "", 0});
+        {7, EXIT, 0, 41, "", 0},
+        {8, STOP, 1, 0, "stop 40", 0}, {9, ADOPT, 1, 44, "stop 44", 0}); /* the user was faster */
     world_done(&world);
 }
 /* clang-format on */
