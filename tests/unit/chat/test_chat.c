@@ -11,7 +11,7 @@ struct step {
 };
 
 static void live(const char *const *words, const struct step *steps, size_t count, const char *end) {
-    struct span spans[8];
+    struct span spans[8] = {0};
     size_t word_count = 0;
     while (words[word_count]) spans[word_count] = span_of(words[word_count]), word_count++;
     struct chat_stops *stops = chat_stops_new(spans, word_count);
