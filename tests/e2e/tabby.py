@@ -86,6 +86,8 @@ class Tabby:
         finally:
             self.process.stdout.close()
             self.process = None
+        if status != 0 and how == signal.SIGTERM:
+            pytest.fail(f"tabby ended with {status}\n{self.errors()}")
         return status
 
     # -- requests --

@@ -341,6 +341,26 @@ def test_models_that_may_be_chosen(configured, upstream):
     assert "there is no model 'else' here" in tabby.errors()
 
 
+def read_until(tabby, seen, words):
+    """A streamed chat's bytes to the end; `seen` is set when the first of `words` is among them."""
+    connection = socket.create_connection(("127.0.0.1", tabby.port))
+    data = json.dumps({"model": "", "messages": HELLO}).encode()
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head += f"Connection: close\r\nContent-Length: {len(data)}\r\n\r\n"
+    connection.sendall(head.encode() + data)
+    got = b""
+    while True:
+        try:
+            piece = connection.recv(4096)
+        except ConnectionResetError:
+            return got
+        if not piece:
+            return got
+        got += piece
+        if words in got:
+            seen.set()
+
+
 def test_a_chat_that_breaks_in_the_middle_is_cut(configured, upstream):
     seen = threading.Event()
 
@@ -351,22 +371,21 @@ def test_a_chat_that_breaks_in_the_middle_is_cut(configured, upstream):
 
     upstream.says["/chat/completions"] = lambda body: (200, "text/event-stream", half_of_it())
     tabby = configured(http(upstream, "chat", "openai/chat", model_name="m1"))
-    connection = socket.create_connection(("127.0.0.1", tabby.port))
-    data = json.dumps({"model": "", "messages": HELLO}).encode()
-    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    connection.sendall(head.encode() + f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
-    got = b""
-    while True:
-        try:
-            piece = connection.recv(4096)
-        except ConnectionResetError:
-            break
-        if not piece:
-            break
-        got += piece
-        if b'"one"' in got:
-            seen.set()
-    assert b'"one"' in got and not got.endswith(b"0\r\n\r\n"), "nobody takes half an answer for a whole one"
+    got = read_until(tabby, seen, b'"one"')
+    assert seen.is_set() and not got.endswith(b"0\r\n\r\n"), "nobody takes half an answer for a whole one"
+
+
+def test_a_stream_with_nothing_to_tell_is_kept_alive(configured, upstream):
+    seen = threading.Event()
+
+    def late():
+        assert seen.wait(60)
+        yield "data: " + json.dumps(chunk(content="one")) + "\n\n"
+
+    upstream.says["/chat/completions"] = lambda body: (200, "text/event-stream", late())
+    tabby = configured(http(upstream, "chat", "openai/chat", model_name="m1"))
+    got = read_until(tabby, seen, b"\r\n:\n\n\r\n")  # a comment, in a chunk of its own
+    assert seen.is_set() and b'"one"' in got and got.endswith(b"0\r\n\r\n")
 
 
 def test_one_server_behind_another(configured):
