@@ -194,6 +194,10 @@ static void check_extras(struct container_checks *checks) {
         swap_mib ? mem_printf("%llu MiB", (unsigned long long)swap_mib)
                  : mem_string("none: a dozing app keeps its memory"),
         "zram or a swap file; Debian: apt-get install zram-tools");
+    scoped_string char *skopeo = host_program_find("skopeo");
+    add(checks, "registries", skopeo, false,
+        skopeo ? mem_string(skopeo) : mem_string("no skopeo: `image:` can't be pulled from a registry"),
+        "Debian: apt-get install skopeo");
     bool cdi = false;
     static const char *const patterns[] = {"/etc/cdi/*.json", "/etc/cdi/*.y*ml", "/var/run/cdi/*.json",
                                            "/var/run/cdi/*.y*ml"};

@@ -194,8 +194,8 @@ def test_packages_come_from_where_the_machine_gets_its_own(catnap, debian):
                 """\
 FROM debian:bookworm
 RUN apt-get update && apt-get install -y --no-install-recommends python3-pip
-RUN python3 -m pip install --break-system-packages six && python3 -c 'import six; print("six is",
-six.__version__)'
+RUN python3 -m pip install --break-system-packages six \\
+ && python3 -c 'import six; print("six is", six.__version__)'
 RUN ls -d /.catnap/ca.crt && env | sort
 """,
             )

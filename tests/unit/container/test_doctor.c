@@ -13,9 +13,9 @@ static const struct container_check *find(const struct container_checks *checks,
 
 static void test_everything_is_looked_at(void **unused) {
     NEEDS_ROOT();
-    static const char *const names[] = {"root",     "catnap-init", "runtime", "freezer",
-                                        "limits",   "namespaces",  "overlay", "seccomp",
-                                        "outbound", "swap",        "gpu"};
+    static const char *const names[] = {"root",     "catnap-init", "runtime",    "freezer",
+                                        "limits",   "namespaces",  "overlay",    "seccomp",
+                                        "outbound", "swap",        "registries", "gpu"};
     struct container_checks checks;
     container_doctor("crun", &checks);
     for (size_t i = 0; i < COUNT(names); i++) {
