@@ -116,7 +116,6 @@ static void test_names_of_any_bytes(void **state) {
     struct place *place = *state;
     struct volume *volume = new_volume(place, "data");
     static const char *const names[] = {"\1", "\n", " x ", "\xff\xfe", "a\tb", "\xc3\xa4"};
-    scoped_text struct text expected = {0};
     for (size_t i = 0; i < COUNT(names); i++) {
         write_live(volume, names[i], "x");
         scoped_string char *link = mem_printf("%s/%s-", volume_live_path(volume), names[i]);
