@@ -42,7 +42,9 @@ def test_a_full_disk_is_told_and_leaves_room(make, registry, tmp_path):
         copied = build(catnap, "FROM tiny:1\nCOPY big /big\n", check=False, directory=context)
         assert copied.returncode == 1 and "No space left" in copied.stderr
         wait_for("nothing half made", lambda: nothing_half_made(catnap))
-        build(catnap, "FROM tiny:1\nUSER root\nRUN echo small > /small\n")
+        small = tmp_path / "small"
+        small.mkdir()
+        build(catnap, "FROM tiny:1\nUSER root\nRUN echo small > /small\n", directory=small)
     finally:
         if catnap:
             catnap.stop()

@@ -266,7 +266,7 @@ BASE = "app: a\nfunctions:\n  f:\n    command: [x]\n    port: 80\n"
     ("app: a\nfunctions:\n  f:\n    command: [x]\n    port: 99999\n", ":5:"),
     ("app: a\nfunctions:\n  f:\n    port: 80\n", "command"),
     ("app: a\nfunctions:\n  f:\n    command: [x]\n    port: [1]\n", ":5:"),
-    (BASE + "    image: docker.io/library/none\n", "registries"),
+    (BASE + "    image: docker.io/library/none\n", "docker.io"),
     (BASE + "    image: /no/such/image\n", "/no/such/image"),
     (BASE + "    volumes: {/x: /no/such/place}\n", "/no/such/place"),
 ])
