@@ -91,7 +91,9 @@ static void test_a_child_that_took_too_much_is_the_apps_business(void **unused) 
     NEEDS_ROOT();
     struct house *house = house_new(NULL);
     scoped(core_function) struct core_function *function = shell_function(
-        "parent", "python3 -c 'x = b\"x\" * 300_000_000'; echo the child ended with $?; exit 5");
+        "parent",
+        "sh -c 'echo 1000 > /proc/self/oom_score_adj; exec python3 -c \"x = b\\\"x\\\" * 300_000_000\"';"
+        "echo the child ended with $?; exit 5"); /* the score: so that the kernel takes the child */
     function->memory_bytes = 48 * MIB;
     struct guest guest;
     guest_create(house, &guest, function, 1, true);
