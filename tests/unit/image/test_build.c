@@ -47,9 +47,11 @@ static void test_forms_of_run(void **unused) {
     struct site *site = site_new();
     for (size_t i = 0; i < COUNT(rows); i++) {
         scoped_string char *text = mem_printf("FROM base\n%s\n", rows[i][0]), *id = built(site, text);
+        assert_non_null(id);
         assert_string_equal(site->runner.argv.data, rows[i][1]);
     }
     scoped_string char *alone = built(site, "FROM base\nRUN --network=none x\n");
+    assert_non_null(alone);
     assert_int_equal(site->runner.network, IMAGE_NETWORK_NONE);
     site_free(site);
 }
@@ -79,6 +81,7 @@ static void test_what_a_step_depends_on_decides_whether_it_runs_again(void **unu
     for (size_t i = 0; i < COUNT(rows); i++) {
         size_t before = site->runner.runs;
         scoped_string char *id = built(site, rows[i].text);
+        assert_non_null(id);
         if ((site->runner.runs > before) != rows[i].again)
             fail_msg("%s: ran %zu times", rows[i].text, site->runner.runs - before);
     }
@@ -152,6 +155,7 @@ static void test_the_last_one_to_leave_ends_the_step(void **unused) {
     lab_await_line(site->lab, &job, "RUN hold");
     image_job_cancel(leaves);
     scoped_string char *id = built(site, "FROM base\nRUN other\n"); /* goes on as if nothing had been */
+    assert_non_null(id);
     assert_false(job.done);
     assert_null(site->runner.held);
     lab_job_done(&job);
@@ -184,6 +188,7 @@ static void test_mounts_of_a_step(void **unused) {
             fail_msg("%s is not in %s", wanted[i], site->runner.mounts.data);
     scoped_string char *image =
         built(site, "FROM scratch\nRUN --mount=from=base,source=/etc/passwd,target=/p make\n");
+    assert_non_null(image);
     assert_non_null(strstr(site->runner.mounts.data, "/p=root:"));
     refused(site, "FROM base\nRUN --mount=source=nope,target=/x make\n", "there is no nope");
     refused(site, "FROM base\nRUN --mount=source=lock make\n", "target= is missing");
