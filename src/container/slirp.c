@@ -5,6 +5,7 @@
  * BOX/slirp.pid, and whoever clears the box away ends it. It reaches what this machine's user reaches, but
  * for the loopback. */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 
 #include "inside.h"
 
-enum { READY_MS = 10000 };
+enum { READY_MS = 10000, END_MS = 1000 };
 
 const char *const slirp_resolv_conf = "nameserver 10.0.2.3\n"; /* slirp4netns asks this machine's */
 
@@ -73,5 +74,7 @@ void slirp_stop(const char *box) {
     uint64_t pid = 0;
     if (none || !span_to_u64(span_trim(text_span(&text)), &pid) || pid < 2 || pid > INT32_MAX) return;
     scoped_fd int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
-    if (pidfd >= 0 && is_slirp(pid)) (void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+    if (pidfd < 0 || !is_slirp(pid) || syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0)) return;
+    struct pollfd end = {.fd = pidfd, .events = POLLIN};
+    (void)poll(&end, 1, END_MS);
 }
