@@ -1,5 +1,5 @@
-"""Images: layers unpacked (beside tar in the same directory), a container's mount of its layers, wakes from images
-beside wakes on `host`, and what the engine adds to a step of a build."""
+"""Images: layers unpacked (beside tar in the same directory), a container's mount of its layers, wakes from
+images beside wakes on `host`, and what the engine adds to a step of a build."""
 
 import ctypes
 import os
@@ -22,7 +22,7 @@ CLONE_NEWNS, MS_REC_PRIVATE = 0x20000, 1 << 14 | 1 << 18
 
 
 def big_layer(seed=1):
-    """Like a distribution with a large program: 4000 small files and some of 16 MiB, half of it compressible."""
+    """Like a distribution with a large program: 4000 small files and some of 16 MiB, half compressible."""
     dice = random.Random(seed)
     sizes = [dice.choice((300, 3000, 12000, 60000)) for _ in range(4000)] + [16 << 20] * 12
     half = lambda size: dice.randbytes(size // 2) + b"all the same " * (size // 26)
@@ -107,8 +107,8 @@ def wakes(catnap, tiny):
     catnap.up(tiny_yaml(tiny, app="host", publish=ports["host"]))
     for name in ("tiny", "stepped"):
         catnap.up(
-            f"app: {name}\nfunctions:\n  web:\n    image: {name}\n    command: [/srv/tiny_server]\n    port: 8000\n"
-            f"    env: {{PORT: '8000'}}\n    publish: {ports[name]}\n",
+            f"app: {name}\nfunctions:\n  web:\n    image: {name}\n    command: [/srv/tiny_server]\n"
+            f"    port: 8000\n    env: {{PORT: '8000'}}\n    publish: {ports[name]}\n",
             name=f"{name}.yaml",
         )
     took = {name: [] for name in ports}
