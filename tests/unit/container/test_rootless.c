@@ -10,6 +10,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 
 #include "inside.h"
 #include "power.h"
@@ -95,6 +96,47 @@ static void test_images_are_directories_here_too(void **unused) {
         ASSERT_SERVES(guest);
         guest_end(&guest);
     }
+    house_free(house);
+}
+
+static void make_file(const char *layer, const char *name) {
+    scoped_string char *path = path_join(layer, name), *folder = mem_string(path);
+    *strrchr(folder, '/') = '\0';
+    assert_ok(dir_make(folder, 0755));
+    assert_ok(file_replace(path, SPAN("x"), 0644));
+}
+
+/* A directory that is removed and made anew hides the image's, as one does that unpacking marked so. */
+static void test_directories_hide_those_below(void **unused) {
+    NEEDS_ROOT();
+    static const struct container_mount programs[] = {
+        {"/usr", "/usr", true}, {"/bin", "/bin", true}, {"/lib", "/lib", true}, {"/lib64", "/lib64", true}};
+    struct house *house = house_new(NULL);
+    scoped_string char *low = path_join(house->dir, "low"), *top = path_join(house->dir, "top"),
+                       *marked = path_join(top, "marked");
+    make_file(low, "marked/old"), make_file(low, "again/old"), make_file(top, "marked/new");
+    assert_int_equal(setxattr(marked, "user.overlay.opaque", "y", 1, 0), 0);
+    scoped(core_function) struct core_function *function = shell_function(
+        "hides", "ls /marked; rm -r /again && mkdir /again && touch /again/new && ls -A /again");
+    const char *const layers[] = {top, low};
+    for (int writable = 1; writable >= 0; writable--) {
+        struct guest guest = {.house = house};
+        function->writable_rootfs = writable;
+        guest.container = container_create(house->host,
+                                           &(struct container_spec){.number = (uint64_t)writable + 1,
+                                                                    .function = function,
+                                                                    .layers = layers,
+                                                                    .layer_count = 2,
+                                                                    .mounts = programs,
+                                                                    .mount_count = COUNT(programs)},
+                                           true, &house_events, &guest);
+        AWAIT(guest, exited);
+        assert_string_equal(guest.error, "");
+        container_free(guest.container);
+    }
+    scoped_string char *said = guest_output(house, "hides");
+    assert_string_equal(said, "new\nnew\nnew\n"
+                              "rm: cannot remove '/again/old': Read-only file system");
     house_free(house);
 }
 
@@ -286,6 +328,7 @@ static const struct CMUnitTest poor_tests[] = {
     cmocka_unit_test(test_it_serves_and_ends),
     cmocka_unit_test(test_it_is_as_confined_as_with_root),
     cmocka_unit_test(test_images_are_directories_here_too),
+    cmocka_unit_test(test_directories_hide_those_below),
     cmocka_unit_test(test_the_next_daemon_adopts),
     cmocka_unit_test(test_what_there_is_not_is_told),
 };
@@ -293,6 +336,7 @@ static const struct CMUnitTest rich_tests[] = {
     cmocka_unit_test(test_it_serves_and_ends),
     cmocka_unit_test(test_it_is_as_confined_as_with_root),
     cmocka_unit_test(test_images_are_directories_here_too),
+    cmocka_unit_test(test_directories_hide_those_below),
     cmocka_unit_test(test_the_next_daemon_adopts),
     cmocka_unit_test(test_other_users_and_the_freezer),
     cmocka_unit_test(test_the_way_out),
