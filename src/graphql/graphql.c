@@ -118,6 +118,7 @@ json_t *graphql_run(const struct graphql_schema *schema, const struct graphql_re
 
 struct graphql_subscription {
     const struct graphql_schema *schema;
+    char *query; /* which the document points into */
     struct document document;
     const struct operation *operation;
     json_t *variables, *arguments;
@@ -138,7 +139,10 @@ void graphql_subscribe(const struct graphql_schema *schema, const struct graphql
     *ret_subscription = NULL;
     *ret_errors = NULL;
     subscription->schema = schema;
-    subscription->operation = prepare(schema, request, &subscription->document, &subscription->variables);
+    subscription->query = span_string(request->query);
+    struct graphql_request own = *request;
+    own.query.data = subscription->query;
+    subscription->operation = prepare(schema, &own, &subscription->document, &subscription->variables);
     if (subscription->operation && subscription->operation->kind != OPERATION_SUBSCRIPTION) return;
     struct error *error = subscription->operation ? root_arguments(subscription) : NULL;
     if (error) fail(&subscription->document, error);
@@ -179,6 +183,7 @@ json_t *graphql_subscription_error(struct graphql_subscription *subscription, st
 void graphql_subscription_free(struct graphql_subscription *subscription) {
     if (!subscription) return;
     document_done(&subscription->document);
+    free(subscription->query);
     json_decref(subscription->variables);
     json_decref(subscription->arguments);
     free(subscription);
