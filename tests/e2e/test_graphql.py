@@ -118,8 +118,8 @@ def test_who_has_no_token_is_nobody(server):
 
 
 TALK = """subscription($i: CreateThreadAndRunInput!) { createThreadAndRun(input: $i) { __typename
-    ... on ThreadCreated { id } ... on ThreadUserMessageCreated { id } ... on ThreadAssistantMessageCreated { id }
-    ... on ThreadAssistantMessageContentDelta { delta } } }"""
+    ... on ThreadCreated { id } ... on ThreadUserMessageCreated { id }
+    ... on ThreadAssistantMessageCreated { id } ... on ThreadAssistantMessageContentDelta { delta } } }"""
 
 
 def talk_of(text, **more):

@@ -1,5 +1,5 @@
-"""Threads of talk with a real chat model: a question over the WebSocket, its answer piece by piece, kept, gone on with by its
-owner, read by others once it is shared."""
+"""Threads of talk with a real chat model: a question over the WebSocket, its answer piece by piece, kept,
+gone on with by its owner, read by others once it is shared."""
 
 import asyncio
 import contextlib
@@ -13,14 +13,16 @@ from conftest import wait_for
 from tabby import SMALL
 
 NEW = """subscription($i: CreateThreadAndRunInput!) { item: createThreadAndRun(input: $i) { __typename
-    ... on ThreadCreated { id } ... on ThreadUserMessageCreated { id } ... on ThreadAssistantMessageCreated { id }
+    ... on ThreadCreated { id } ... on ThreadUserMessageCreated { id }
+    ... on ThreadAssistantMessageCreated { id }
     ... on ThreadAssistantMessageContentDelta { delta }
     ... on ThreadAssistantMessageCompleted { debugData { chatCompletionMessages { role } } } } }"""
 NEXT = NEW.replace("createThreadAndRun", "createThreadRun").replace(
     "CreateThreadAndRunInput", "CreateThreadRunInput"
 )
 MESSAGES = """query($t: ID!) { threadMessages(threadId: $t) { edges { node { id role content attachment {
-    clientCode { filepath startLine content } code { content } doc { __typename } codeFileList { fileList } } } } } }"""
+    clientCode { filepath startLine content } code { content } doc { __typename }
+    codeFileList { fileList } } } } } }"""
 
 
 @pytest.fixture(scope="module")
