@@ -55,8 +55,9 @@ char *jwt_new(const char *secret, int64_t user, int64_t now_s) {
     char id[ACCOUNT_ID_SIZE];
     unsigned char signature[SIGNATURE_SIZE];
     account_id(user, id);
-    scoped_string char *claims = mem_printf("{\"exp\":%lld,\"iat\":%lld,\"sub\":\"%s\"}",
-                                            (long long)(now_s + ACCESS_LIFE_S), (long long)now_s, id);
+    long long now = now_s;
+    scoped_string char *claims =
+        mem_printf("{\"exp\":%lld,\"iat\":%lld,\"sub\":\"%s\"}", now + ACCESS_LIFE_S, now, id);
     add_base64url(&token, SPAN("{\"typ\":\"JWT\",\"alg\":\"HS256\"}"));
     text_add_char(&token, '.');
     add_base64url(&token, span_of(claims));

@@ -31,6 +31,12 @@ static void checksum_of(const struct migration *migration, unsigned char out[CHE
     if (EVP_DecodeBlock(out, (const unsigned char *)migration->checksum, 64) != CHECKSUM_BYTES) abort();
 }
 
+static bool is_published(const struct migration *migration, struct span checksum) {
+    unsigned char wanted[CHECKSUM_BYTES];
+    checksum_of(migration, wanted);
+    return span_equal(checksum, (struct span){(char *)wanted, sizeof wanted});
+}
+
 /* ---- what is there ---- */
 
 static struct error *look_at_versions(const char *path, struct sql *sql, enum found *ret_found) {
@@ -42,20 +48,21 @@ static struct error *look_at_versions(const char *path, struct sql *sql, enum fo
     while (sql_next(rows, &error)) {
         last = sql_int(rows, 0);
         count++;
-        scoped_string char *why = NULL;
         const struct migration *known = migration_of(last);
-        if (!known)
-            why = mem_printf(
-                "a newer Tabby wrote it (migration %lld; known here are those up to %d): use that one, or "
-                "another TABBY_ROOT",
-                (long long)last, MIGRATION_LAST);
-        else if (!sql_int(rows, 1))
-            why = mem_printf("its migration %lld was cut short: start the Tabby that it comes from once more",
-                             (long long)last);
-        if (why) return refuse(path, why);
-        unsigned char wanted[CHECKSUM_BYTES];
-        checksum_of(known, wanted);
-        if (!span_equal(sql_span(rows, 2), (struct span){(char *)wanted, sizeof wanted}))
+        if (!known) {
+            scoped_string char *why =
+                mem_printf("a newer Tabby wrote it (migration %lld; known here are those up to %d): use that "
+                           "one, or another TABBY_ROOT",
+                           (long long)last, MIGRATION_LAST);
+            return refuse(path, why);
+        }
+        if (!sql_int(rows, 1)) {
+            scoped_string char *why =
+                mem_printf("its migration %lld was cut short: start the Tabby that it comes from once more",
+                           (long long)last);
+            return refuse(path, why);
+        }
+        if (!is_published(known, sql_span(rows, 2)))
             log_warn("account", "%s: its migration %lld is not the one that Tabby published", path,
                      (long long)last);
     }

@@ -30,6 +30,7 @@ static void tell_about_secret(void) {
 struct error *accounts_open(struct serve *serve) {
     struct accounts *accounts = serve->accounts = NEW(struct accounts);
     const char *secret = getenv("TABBY_WEBSERVER_JWT_TOKEN_SECRET");
+    list_init(&accounts->sockets);
     struct account_options options = {
         .loop = serve->loop,
         .root = serve->places.root,

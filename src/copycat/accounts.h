@@ -7,6 +7,7 @@
 /* ---- accounts.c ---- */
 struct accounts {
     struct account *account;
+    struct list sockets;           /* WebSockets that are open */
     struct graphql_schema *schema; /* NULL: no accounts (`--no-webserver`) */
     uint32_t jobs;                 /* at work on other threads */
     void (*idle)(void *owner);     /* when there are none any more; NULL: nobody waits */
@@ -47,6 +48,7 @@ void events_chat(struct serve *serve, const struct visitor *visitor);
 /* ---- query language and pages ---- */
 void graphql_answer(struct serve *serve, struct http_exchange *exchange);
 void subscriptions_answer(struct serve *serve, struct http_exchange *exchange);
+void subscriptions_close(struct serve *serve); /* all of them: the server ends */
 void avatar_answer(struct serve *serve, struct http_exchange *exchange);
 /* Whatever is no route of the API. */
 void web_answer(struct serve *serve, struct http_exchange *exchange);

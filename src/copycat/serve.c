@@ -63,10 +63,12 @@ static void on_closed(void *owner) {
 static void on_end_signal(void *owner, int signo) {
     struct serve *serve = owner;
     (void)signo;
-    if (serve->server)
+    if (serve->server) {
+        subscriptions_close(serve);
         http_server_close(serve->server, on_closed);
-    else
+    } else {
         stop(serve, 0);
+    }
 }
 
 static void on_doze_signal(void *owner, int signo) {

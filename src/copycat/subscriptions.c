@@ -8,6 +8,7 @@
 #include "accounts.h"
 
 #include "resolve.h"
+#include "talk.h"
 
 #include <stdlib.h>
 
@@ -17,6 +18,7 @@
 
 enum code {
     CODE_NORMAL = 1000,
+    CODE_GOING_AWAY = 1001,
     CODE_INVALID = 4400,
     CODE_UNAUTHORIZED = 4401,
     CODE_NO_GREETING = 4408,
@@ -25,6 +27,7 @@ enum code {
 };
 
 struct socket {
+    struct list node;
     struct serve *serve;
     struct http_exchange *exchange; /* NULL: closed */
     struct http_socket_reader *reader;
@@ -35,9 +38,11 @@ struct socket {
     size_t run_count;
 };
 
-/* An operation at work on another thread. */
+/* An operation: a query or mutation at work on another thread, or a subscription that talks. */
 struct run {
     struct list node;
+    struct graphql_subscription *subscription; /* NULL: a query or mutation */
+    struct talk *talk;                         /* NULL: it ended */
     struct io_work work;
     struct socket *socket; /* NULL: nobody waits */
     struct serve *serve;
@@ -61,12 +66,27 @@ static void send_message(struct socket *socket, const char *type, const char *id
     http_respond_write(socket->exchange, text_span(&out));
 }
 
+static void run_free(struct run *run) {
+    graphql_subscription_free(run->subscription);
+    free(run->id);
+    free(run->token);
+    json_decref(run->request);
+    json_decref(run->answer);
+    free(run);
+}
+
+/* Nobody waits for it any more. A mutation that was begun is done all the same. */
+static void forget(struct run *run) {
+    list_remove(&run->node);
+    run->socket->run_count--;
+    run->socket = NULL;
+    if (!run->subscription) return;
+    if (run->talk) talk_cancel(run->talk);
+    run_free(run);
+}
+
 static void forget_runs(struct socket *socket) {
-    LIST_EACH_SAFE(node, next, &socket->runs) {
-        CONTAINER_OF(node, struct run, node)->socket = NULL;
-        list_remove(node);
-    }
-    socket->run_count = 0;
+    LIST_EACH_SAFE(node, next, &socket->runs) forget(CONTAINER_OF(node, struct run, node));
 }
 
 static void socket_free(void *owner) {
@@ -78,6 +98,12 @@ static void socket_free(void *owner) {
 }
 
 /* The reader may be in the middle of telling us something: what is left is freed in the next round. */
+static void retire(struct socket *socket) {
+    forget_runs(socket);
+    list_remove(&socket->node);
+    io_defer(socket->serve->loop, socket_free, socket);
+}
+
 static void close_socket(struct socket *socket, unsigned code, const char *reason) {
     struct http_exchange *exchange = take(socket->exchange);
     if (!exchange) return;
@@ -87,19 +113,10 @@ static void close_socket(struct socket *socket, unsigned code, const char *reaso
     http_exchange_on_gone(exchange, NULL);
     http_respond_write(exchange, text_span(&out));
     http_respond_end(exchange);
-    forget_runs(socket);
-    io_defer(socket->serve->loop, socket_free, socket);
+    retire(socket);
 }
 
 /* ---- operations ---- */
-
-static void run_free(struct run *run) {
-    free(run->id);
-    free(run->token);
-    json_decref(run->request);
-    json_decref(run->answer);
-    free(run);
-}
 
 static void on_run(struct io_work *work) {
     struct run *run = CONTAINER_OF(work, struct run, work);
@@ -133,13 +150,18 @@ static void tell_end(struct socket *socket, const char *id, json_t *taken_answer
 static void on_ran(struct io_work *work) {
     struct run *run = CONTAINER_OF(work, struct run, work);
     struct serve *serve = run->serve;
-    if (run->socket) {
-        list_remove(&run->node);
-        run->socket->run_count--;
-        tell_end(run->socket, run->id, take(run->answer), run->executed);
+    struct socket *socket = run->socket;
+    if (socket) {
+        forget(run);
+        tell_end(socket, run->id, take(run->answer), run->executed);
     }
     run_free(run);
     accounts_job_ended(serve);
+}
+
+static void add_run(struct socket *socket, struct run *run) {
+    list_append(&socket->runs, &run->node);
+    socket->run_count++;
 }
 
 static void start_run(struct socket *socket, const char *id, const json_t *request) {
@@ -158,11 +180,67 @@ static void start_run(struct socket *socket, const char *id, const json_t *reque
         .token = mem_string(socket->token),
         .request = json_deep_copy(request),
     };
-    list_append(&socket->runs, &run->node);
-    socket->run_count++;
+    add_run(socket, run);
     accounts_job_began(serve);
     io_work_start(serve->loop, &run->work);
 }
+
+/* ---- talk ---- */
+
+static void on_item(void *owner, json_t *item) {
+    struct run *run = owner;
+    send_message(run->socket, run->socket->is_old ? "data" : "next", run->id,
+                 graphql_subscription_event(run->subscription, item));
+}
+
+static json_t *code_of(const struct error *error) {
+    switch (error->code) {
+    case ERROR_UNAUTHENTICATED: return json_pack("{s:s}", "code", "UNAUTHORIZED");
+    case ERROR_PERMISSION_DENIED: return json_pack("{s:s}", "code", "FORBIDDEN");
+    case ERROR_NOT_FOUND: return json_pack("{s:s}", "code", "NOT_FOUND");
+    default: return NULL;
+    }
+}
+
+static void on_end(void *owner, struct error *error) {
+    struct run *run = owner;
+    struct socket *socket = run->socket;
+    run->talk = NULL;
+    if (error) {
+        json_t *code = code_of(error);
+        send_message(socket, socket->is_old ? "data" : "next", run->id,
+                     graphql_subscription_error(run->subscription, error, code));
+    }
+    send_message(socket, "complete", run->id, NULL);
+    forget(run);
+}
+
+static struct error *may_talk(const struct serve *serve, const struct account_who *who) {
+    if (who->user == 0) return error_new(ERROR_UNAUTHENTICATED, "You're not logged in");
+    if (rest_has_chat(serve)) return NULL;
+    return error_new(ERROR_FAILED_PRECONDITION, "There is no chat model: start the server with --chat-model");
+}
+
+static void start_talk(struct socket *socket, const char *id,
+                       struct graphql_subscription *taken_subscription) {
+    struct serve *serve = socket->serve;
+    struct account_who who = {0};
+    struct run *run = NEW(struct run);
+    *run = (struct run){.subscription = taken_subscription, .socket = socket, .id = mem_string(id)};
+    add_run(socket, run);
+    if (socket->token) who = account_known(serve->accounts->account, span_of(socket->token));
+    struct error *error = may_talk(serve, &who);
+    if (error) return on_end(run, error);
+    const struct talk_options options = {
+        .user = who.user,
+        .is_new = span_is(graphql_subscription_field(taken_subscription), "createThreadAndRun"),
+        .arguments = graphql_subscription_arguments(taken_subscription),
+        .events = {.item = on_item, .end = on_end, .owner = run},
+    };
+    run->talk = talk_start(serve, &options);
+}
+
+/* ---- messages ---- */
 
 static bool is_running(const struct socket *socket, const char *id) {
     LIST_EACH(node, &socket->runs)
@@ -186,15 +264,13 @@ static void subscribe(struct socket *socket, const char *id, const json_t *paylo
     }
     graphql_subscribe(socket->serve->accounts->schema, &request, &subscription, &errors);
     if (errors) return tell_end(socket, id, errors, false);
-    if (!subscription && socket->run_count >= RUNS_MAX)
+    if (socket->run_count >= RUNS_MAX)
         return close_socket(socket, CODE_INVALID, "Too many operations at once");
-    if (!subscription) return start_run(socket, id, payload);
-    struct error *why = error_new(ERROR_UNIMPLEMENTED, "Threads cannot be answered by this server yet; "
-                                                       "/v1/chat/completions is what answers");
-    tell_end(socket, id, graphql_subscription_error(subscription, why), true);
+    if (subscription)
+        start_talk(socket, id, take(subscription));
+    else
+        start_run(socket, id, payload);
 }
-
-/* ---- messages ---- */
 
 static void greet(struct socket *socket, const json_t *payload) {
     if (socket->greeted)
@@ -210,10 +286,7 @@ static void greet(struct socket *socket, const json_t *payload) {
 static void stop_run(struct socket *socket, const char *id) {
     LIST_EACH_SAFE(node, next, &socket->runs) {
         struct run *run = CONTAINER_OF(node, struct run, node);
-        if (!id || strcmp(run->id, id) != 0) continue;
-        run->socket = NULL;
-        list_remove(node);
-        socket->run_count--;
+        if (id && strcmp(run->id, id) == 0) forget(run);
     }
 }
 
@@ -257,11 +330,10 @@ static void on_gone(struct http_exchange *exchange) {
     struct socket *socket = http_exchange_owner(exchange);
     socket->exchange = NULL;
     http_exchange_release(exchange);
-    forget_runs(socket);
-    io_defer(socket->serve->loop, socket_free, socket);
+    retire(socket);
 }
 
-static void on_end(struct http_exchange *exchange, struct error *taken_error) {
+static void on_left(struct http_exchange *exchange, struct error *taken_error) {
     struct socket *socket = http_exchange_owner(exchange);
     error_free(taken_error);
     close_socket(socket, CODE_NORMAL, "");
@@ -299,6 +371,7 @@ void subscriptions_answer(struct serve *serve, struct http_exchange *exchange) {
     *socket = (struct socket){
         .serve = serve, .exchange = exchange, .is_old = protocol && strcmp(protocol, "graphql-ws") == 0};
     list_init(&socket->runs);
+    list_append(&serve->accounts->sockets, &socket->node);
     socket->reader = http_socket_reader_new(MESSAGE_BYTES_MAX, on_event, socket);
     socket->greeting = io_timer_new(serve->loop, on_silence, socket);
     io_timer_arm(socket->greeting, GREETING_MS);
@@ -310,5 +383,10 @@ void subscriptions_answer(struct serve *serve, struct http_exchange *exchange) {
     http_exchange_owner_set(exchange, socket);
     http_exchange_on_gone(exchange, on_gone);
     http_respond_upgrade(exchange, &answer);
-    http_exchange_read(exchange, on_bytes, on_end);
+    http_exchange_read(exchange, on_bytes, on_left);
+}
+
+void subscriptions_close(struct serve *serve) {
+    LIST_EACH_SAFE(node, next, &serve->accounts->sockets)
+    close_socket(CONTAINER_OF(node, struct socket, node), CODE_GOING_AWAY, "The server ends");
 }

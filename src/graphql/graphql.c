@@ -168,12 +168,13 @@ json_t *graphql_subscription_event(struct graphql_subscription *subscription, js
                      subscription->variables, NULL, root);
 }
 
-json_t *graphql_subscription_error(struct graphql_subscription *subscription, struct error *taken_error) {
+json_t *graphql_subscription_error(struct graphql_subscription *subscription, struct error *taken_error,
+                                   json_t *taken_extensions) {
     const struct selection *selection = subscription->operation->first;
     struct run run = {.schema = subscription->schema, .errors = json_array()};
     scoped_json json_t *path = json_array();
     json_array_append_new(path, json_stringn(selection->key.data, selection->key.size));
-    run_error(&run, selection->place, path, taken_error, NULL);
+    run_error(&run, selection->place, path, taken_error, taken_extensions);
     json_t *body = answer_body(NULL, run.errors);
     json_decref(run.errors);
     return body;

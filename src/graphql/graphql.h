@@ -59,7 +59,8 @@ struct span graphql_subscription_field(const struct graphql_subscription *subscr
 const json_t *graphql_subscription_arguments(const struct graphql_subscription *subscription);
 /* The body for one value of the root field (taken). */
 json_t *graphql_subscription_event(struct graphql_subscription *subscription, json_t *value);
-/* The body for an error of the root field; the error is taken. */
-json_t *graphql_subscription_error(struct graphql_subscription *subscription, struct error *error);
+/* The body for an error of the root field; both are taken, extensions may be NULL. */
+json_t *graphql_subscription_error(struct graphql_subscription *subscription, struct error *error,
+                                   json_t *extensions);
 void graphql_subscription_free(struct graphql_subscription *subscription);
 DEFINE_SCOPED(graphql_subscription)

@@ -117,24 +117,28 @@ def test_who_has_no_token_is_nobody(server):
         assert got[1]["payload"]["errors"][0]["extensions"] == {"code": "UNAUTHORIZED"}
 
 
+TALK = """subscription($i: CreateThreadAndRunInput!) { createThreadAndRun(input: $i) { __typename
+    ... on ThreadCreated { id } ... on ThreadUserMessageCreated { id }
+    ... on ThreadAssistantMessageCreated { id } ... on ThreadAssistantMessageContentDelta { delta } } }"""
+
+
+def talk_of(text, **more):
+    variables = {"i": {"thread": {"userMessage": {"content": text, **more}}}}
+    return {"type": "subscribe", "id": "t", "payload": {"query": TALK, "variables": variables}}
+
+
 def test_a_thread_that_cannot_be_answered_says_so(server):
-    query = """subscription($i: CreateThreadAndRunInput!) { createThreadAndRun(input: $i) {
-        ... on ThreadCreated { id } ... on ThreadAssistantMessageContentDelta { delta } } }"""
-    variables = {"i": {"thread": {"userMessage": {"content": "hello"}}}}
-    got = talk(
-        server,
-        [
-            greeting(server),
-            None,
-            {"type": "subscribe", "id": "t", "payload": {"query": query, "variables": variables}},
-            None,
-            None,
-        ],
-    )
+    got = talk(server, [greeting(server), None, talk_of("hello"), None, None])
     (error,) = got[1]["payload"]["errors"]
-    assert error["path"] == ["createThreadAndRun"] and "/v1/chat/completions" in error["message"]
+    assert error["path"] == ["createThreadAndRun"] and "--chat-model" in error["message"]
     assert got[2] == {"type": "complete", "id": "t"}
-    wrong = {"type": "subscribe", "id": "t", "payload": {"query": query, "variables": {"i": {"thread": {}}}}}
+    got = talk(server, [{"type": "connection_init"}, None, talk_of("hello"), None])
+    assert got[1]["payload"]["errors"][0]["extensions"] == {"code": "UNAUTHORIZED"}
+    wrong = {
+        "type": "subscribe",
+        "id": "t",
+        "payload": {"query": TALK, "variables": {"i": {"thread": {}}}},
+    }
     got = talk(server, [greeting(server), None, wrong, None])
     assert got[1]["type"] == "error" and "userMessage" in got[1]["payload"][0]["message"]
 

@@ -22,16 +22,17 @@ def tool():
 
 @pytest.fixture(scope="module")
 def server():
-    with Accounts("--model", SMALL, "--parallelism", "4") as made:
+    with Accounts("--model", SMALL, "--chat-model", SMALL, "--parallelism", "4") as made:
         made.token = made.me(made.register()["accessToken"])["authToken"]
         yield made
 
 
-# Of completions only what is to be refused: each that is not takes a model's time.
+# Of completions and chats only what is to be refused: each that is not takes a model's time.
 @pytest.mark.parametrize(
     "path, more",
     [
         ("/v1/completions", ["--mode", "negative", "--max-examples", "30"]),
+        ("/v1/chat/completions", ["--mode", "negative", "--max-examples", "30"]),
         ("/v1/events", ["--max-examples", "60"]),
         ("/v1/health", ["--max-examples", "10"]),
         ("/v1beta/server_setting", ["--max-examples", "10"]),

@@ -99,6 +99,7 @@ async function send(text) {
   trouble();
   state.messages.push(question);
   $("messages").append(element(question), element(answer));
+  $("main").scrollTop = $("main").scrollHeight;
   state.running = new AbortController();
   working(true);
   try {
@@ -106,9 +107,10 @@ async function send(text) {
       body: JSON.stringify({ model: "", stream: true, messages: state.messages.map(({ role, content }) => ({ role, content })) }) });
     if (!response.ok) throw new Error(explain(response.status));
     for await (const piece of pieces(response)) {
+      const { scrollTop, clientHeight, scrollHeight } = $("main"), follows = scrollTop + clientHeight > scrollHeight - 40;
       answer.content += piece;
       answer.body.replaceChildren(...rich(answer.content));
-      $("main").scrollTop = $("main").scrollHeight;
+      if (follows) $("main").scrollTop = $("main").scrollHeight; // unless its reader went up
     }
     state.messages.push(answer);
   } catch (error) {

@@ -4,13 +4,19 @@ import { $, h } from "/assets/dom.js";
 const document_ = await (await fetch("/api-docs/openapi.json")).json();
 const resolve = (schema) => (schema?.$ref ? document_.components.schemas[schema.$ref.split("/").pop()] : schema);
 
+const kind = (schema) => {
+  const s = resolve(schema) ?? {};
+  if (s.oneOf) return s.oneOf.map(kind).join(" or ");
+  return s.type === "array" ? `${kind(s.items)}[]` : s.type ?? "any";
+};
+
 function describe(schema, depth = 0) {
   const s = resolve(schema) ?? {};
   if (s.type === "array") return [...describe(s.items, depth)];
   if (!s.properties || depth > 3) return [];
   return [h("ul", {}, Object.entries(s.properties).map(([name, property]) => {
-    const p = resolve(property), type = p.type === "array" ? `${resolve(p.items)?.type ?? "any"}[]` : [p.type ?? "any"].flat().join(" or ");
-    return h("li", {}, h("code", {}, name), " ", h("span", { class: "quiet small" }, type, s.required?.includes(name) ? ", needed" : ""),
+    const p = resolve(property);
+    return h("li", {}, h("code", {}, name), " ", h("span", { class: "quiet small" }, kind(property), s.required?.includes(name) ? ", needed" : ""),
       p.description ? h("div", { class: "small quiet" }, p.description) : null, describe(property, depth + 1));
   }))];
 }

@@ -341,7 +341,7 @@ static void test_a_subscription_gives_an_answer_for_each_value(void **unused) {
             i);
         json_decref(body);
     }
-    json_t *body = graphql_subscription_error(subscription, error_new(ERROR_INTERNAL, "no more"));
+    json_t *body = graphql_subscription_error(subscription, error_new(ERROR_INTERNAL, "no more"), NULL);
     assert_non_null(json_object_get(body, "errors"));
     json_decref(body);
     graphql_subscription_free(subscription);
