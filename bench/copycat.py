@@ -106,7 +106,7 @@ def start():
 
 
 def repacks():
-    return os.environ.get("COPYCAT_REPACK", "1") != "0"
+    return os.environ.get("COPYCAT_REPACK", "0") != "0"
 
 
 def keystrokes():
