@@ -83,9 +83,9 @@ def start():
             began = time.monotonic()
             server = Ours()
             ours.append((time.monotonic() - began) * 1000)
+            repack = repacks(server)
             server.stop()
-            both = [run_bare(bare(*FIRST, 0, repack, directory))[2]["ready"] for repack in (False, True)]
-            floor.append(both[repacks()])
+            floor.append(run_bare(bare(*FIRST, 0, repack, directory))[2]["ready"])
             peer = Peer()
             peers.append(peer.ready_ms)
             peer.stop()
@@ -105,8 +105,9 @@ def start():
         figure("copycat", "start -> ready", median(ours[1:]), "ms", "llama-server", median(peers[1:]), ratios)
 
 
-def repacks():
-    return os.environ.get("COPYCAT_REPACK", "1") != "0"
+def repacks(server):
+    """Whether it rewrote the weights: then the bare program does so too."""
+    return bool(server.tabby.metrics()["copycat_repacked"])
 
 
 def keystrokes():
@@ -244,19 +245,18 @@ def resident(pid, kind="VmRSS"):
 def memory():
     """What the server takes beside the model and its context: the bare program holds the same."""
     place = places(1, seed=5)[0]
-    with tempfile.TemporaryDirectory() as directory:
-        command = bare(place.prefix(), place.suffix, 8, repacks(), directory)
-        process = subprocess.Popen(
-            [*command, "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        while b"whole" not in process.stderr.readline():
-            pass
-        floor = resident(process.pid, "RssAnon")
-        process.kill()
-        process.wait()
-    ours = Ours()
-    peer = Peer()
+    ours, peer = Ours(), Peer()
     try:
+        with tempfile.TemporaryDirectory() as directory:
+            command = bare(place.prefix(), place.suffix, 8, repacks(ours), directory)
+            process = subprocess.Popen(
+                [*command, "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            while b"whole" not in process.stderr.readline():
+                pass
+            floor = resident(process.pid, "RssAnon")
+            process.kill()
+            process.wait()
         for server in (ours, peer):
             ask(server, place, place.prefix())
         mine = resident(ours.pid, "RssAnon")

@@ -136,11 +136,11 @@ int serve_run(const struct arguments *arguments) {
         backends_load(&serve, on_loaded);
         io_loop_run(loop);
         http_server_free(serve.server);
-        backends_free(&serve);
         io_signal_free(serve.on_term);
         io_signal_free(serve.on_interrupt);
         io_signal_free(serve.on_doze);
     }
+    backends_free(&serve);
     accounts_free(&serve);
     languages_free(serve.languages);
     settings_free(serve.settings);

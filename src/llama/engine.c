@@ -22,7 +22,7 @@ static struct error *load(struct engine *engine) {
     TRY_PLAIN(check_files(engine));
     struct llama_model_params model = llama_model_default_params();
     model.load_mode = LLAMA_LOAD_MODE_MMAP;
-    model.use_extra_bufts = engine->options.repack;
+    model.use_extra_bufts = engine->counters.repacked = engine->options.repack;
     model.n_gpu_layers = (int32_t)engine->options.gpu_layers;
     engine->model = llama_model_load_from_file(engine->path, model);
     if (!engine->model)

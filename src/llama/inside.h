@@ -13,7 +13,8 @@
 #include <stdatomic.h>
 
 #define STEP_TOKENS 128 /* the most in one decode: a cancelled one is lost whole, so it must not be long */
-#define STEP_TOKENS_MIXED 32 /* beside a job that generates: it must not stutter */
+#define STEP_TOKENS_MIXED 64 /* beside a job that generates: it must not stutter */
+#define PATIENCE_STEPS 4     /* while one that is not patient generates, patient prompts get each 4th step */
 #define URGENT_US 10000000   /* so long after a job that was not patient the next one is expected */
 #define SLOTS_MIN 4          /* documents kept, also when only one job computes at a time */
 #define ANSWER_TOKENS 1024   /* for an answer without a limit, where the context has room */

@@ -40,6 +40,7 @@ json_t *engine_device_names(const char *device); /* of the GPUs of that kind; ow
 struct engine_options {
     const char *path;        /* of the (first) GGUF file; borrowed */
     uint32_t threads;        /* 0: as many CPUs as this process may use */
+    bool repacked;           /* the weights were rewritten */
     uint32_t parallelism;    /* jobs computed at once, of each kind (patient or not); >= 1 */
     uint32_t context_tokens; /* that jobs at work may hold, together; 0: there are none, or, where
                                 there are no patient ones either, 4096 */
@@ -135,6 +136,7 @@ struct engine_counters {
     int64_t queued_us, prompt_us, generate_us; /* of ended jobs, summed */
     uint32_t queued, working;                  /* now */
     uint32_t threads;                          /* that compute, now */
+    bool repacked;                             /* the weights were rewritten */
     int64_t load_us;
 };
 /* After `loaded`: the model itself, for what only reads it (its vocabulary, its templates). */

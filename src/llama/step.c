@@ -74,14 +74,25 @@ static void add_prompt(struct engine *engine, struct slot *slot, uint32_t room, 
     }
 }
 
+/* While somebody who types waits for the next token, a long chat's prompt gets some of the steps only. */
+static bool must_be_patient(const struct engine *engine) {
+    if (engine->counters.steps % PATIENCE_STEPS == 0) return false;
+    for (uint32_t i = 0; i < engine->slot_count; i++) {
+        const struct engine_job *job = engine->slots[i].job;
+        if (job && job->phase == JOB_GENERATE && !job->options.patient) return true;
+    }
+    return false;
+}
+
 /* The prompt that comes next: of those who don't wait patiently first, then the shortest. */
 static struct slot *next_prompt(struct engine *engine, const struct part *parts, uint32_t part_count) {
     struct slot *found = NULL;
+    bool patience = must_be_patient(engine);
     for (uint32_t i = 0; i < engine->slot_count; i++) {
         struct slot *slot = &engine->slots[i];
         bool there = !slot->job || slot->job->phase == JOB_GENERATE;
         for (uint32_t p = 0; p < part_count; p++) there |= parts[p].slot == slot;
-        if (there) continue;
+        if (there || (patience && slot->job->options.patient)) continue;
         bool patient = slot->job->options.patient, before = !found;
         if (found && patient != found->job->options.patient)
             before = !patient;
