@@ -2,7 +2,7 @@
 
 import json
 
-ALL = '''
+ALL = """
 import queue
 
 d = modal.Dict.from_name("$DICT", create_if_missing=True)
@@ -38,7 +38,7 @@ with modal.Queue.ephemeral() as e, modal.Dict.ephemeral() as f:
     e.put(1)
     f["k"] = "v"
     print(11, e.get(), f["k"])
-'''
+"""
 EXPECTED = """1 1 [2] {'deep': (3,)} None 7
 2 True False 4 1 3
 3 KeyError
@@ -65,7 +65,7 @@ def test_all_that_they_can(client):
     client.run("queue", "delete", words["QUEUE"], "--yes")
 
 
-TALK = '''
+TALK = """
 app = modal.App("$APP", image=image)
 asked = modal.Queue.from_name("$QUEUE", create_if_missing=True)
 answers = modal.Dict.from_name("$DICT", create_if_missing=True)
@@ -84,7 +84,7 @@ def main():
     asked.put_many([2, 3, None])
     print("worker", call.get(timeout=120))
     print("answers", sorted(answers.items()))
-'''
+"""
 
 
 def test_a_function_and_who_called_it_talk_by_them(client):
@@ -93,7 +93,10 @@ def test_a_function_and_who_called_it_talk_by_them(client):
     assert "worker done" in out and "answers [(2, 4), (3, 9)]" in out
 
 
-KEEP = 'd = modal.Dict.from_name("$DICT", create_if_missing=True)\nq = modal.Queue.from_name("$QUEUE", create_if_missing=True)\n'
+KEEP = """
+d = modal.Dict.from_name("$DICT", create_if_missing=True)
+q = modal.Queue.from_name("$QUEUE", create_if_missing=True)
+"""
 
 
 def test_values_stay_over_a_kill_of_the_daemon(own_client, own_house):

@@ -1,4 +1,5 @@
-"""What else a program of Modal's can say: files beside it, every way of the web, batches, calls by their ids."""
+"""What else a program of Modal's can say: files beside it, every way of the web, batches, calls by their ids,
+and what is refused."""
 
 import threading
 
@@ -6,7 +7,7 @@ import pytest
 
 from .client import PATIENCE_S, labels
 
-MORE = '''
+MORE = """
 import os
 import sys
 
@@ -20,7 +21,8 @@ FunctionCall = modal.functions.FunctionCall if OLD else modal.FunctionCall
 
 @app.function(**files)
 def where():
-    return open("/extra.txt").read(), modal.is_local(), modal.current_input_id()[:3], modal.current_function_call_id()[:3]
+    ids = modal.current_input_id(), modal.current_function_call_id()
+    return open("/extra.txt").read(), modal.is_local(), *(i[:3] for i in ids)
 
 
 @app.function(retries=modal.Retries(max_retries=1, initial_delay=1.0, backoff_coefficient=1.0))
@@ -58,7 +60,7 @@ def main():
     gather = modal.functions.gather if OLD else FunctionCall.gather
     print("gather", gather(Late().twice.spawn(1), Late().twice.spawn(2)))
     print("stats", where.get_current_stats().backlog)
-'''
+"""
 
 
 def test_what_else_a_call_can_be(client):
@@ -71,7 +73,7 @@ def test_what_else_a_call_can_be(client):
     assert "again 8" in lines and "gather [2, 4]" in lines and "stats 0" in lines
 
 
-WEB = '''
+WEB = """
 import sys
 
 app = modal.App("$APP", image=image)
@@ -102,7 +104,8 @@ def events():
     async def asgi(scope, receive, send):
         if scope["type"] != "http":
             return
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         for i in range(3):
             await send({"type": "http.response.body", "body": b"data: %d\\n\\n" % i, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
@@ -116,23 +119,29 @@ if OLD:
     @modal.web_endpoint(method="GET")
     def endpoint(x: int):
         return {"more": x + 1}
-'''
+"""
 
 
 def test_every_way_of_the_web(client, house):
     app = client.name("ways")
-    found = {label.split(client.tag + "-")[1]: label for label in labels(client.run("deploy", client.write(WEB, APP=app)))}
+    found = {
+        label.split(client.tag + "-")[1]: label
+        for label in labels(client.run("deploy", client.write(WEB, APP=app)))
+    }
     answer = house.get(found["wsgi"], "/p", method="POST", body=b"body")
     assert (answer.text, answer.headers["X-Path"]) == ("wsgi body", "/p")
     assert "app.py" in house.get(found["server"]).text
     answer = house.get(found["events"])
-    assert answer.headers["Content-Type"] == "text/event-stream" and answer.text == "data: 0\n\ndata: 1\n\ndata: 2\n\n"
+    assert (
+        answer.headers["Content-Type"] == "text/event-stream"
+        and answer.text == "data: 0\n\ndata: 1\n\ndata: 2\n\n"
+    )
     if client.old:
         assert house.get(found["endpoint"], "/?x=4").json() == {"more": 5}
     client.stop(app)
 
 
-TARGET = '''
+TARGET = """
 app = modal.App("$APP", image=image)
 here = 0
 
@@ -154,7 +163,7 @@ def web():
         await send({"type": "http.response.body", "body": b"together"})
 
     return asgi
-'''
+"""
 
 
 def test_a_target_is_no_limit(client, house):
@@ -162,7 +171,10 @@ def test_a_target_is_no_limit(client, house):
         pytest.skip("modal 0.64.0 knows no targets")
     app, seen = client.name("target"), []
     (label,) = labels(client.run("deploy", client.write(TARGET, APP=app)))
-    asking = [threading.Thread(target=lambda: seen.append(house.get(label, timeout=PATIENCE_S).text)) for _ in range(4)]
+    asking = [
+        threading.Thread(target=lambda: seen.append(house.get(label, timeout=PATIENCE_S).text))
+        for _ in range(4)
+    ]
     for one in asking:
         one.start()
     for one in asking:
@@ -172,12 +184,13 @@ def test_a_target_is_no_limit(client, house):
     client.stop(app)
 
 
+MAIN = "@app.local_entrypoint()\ndef main():\n    "
 REFUSED = {
     "a schedule": "@app.function(schedule=modal.Period(days=1))\ndef f():\n    pass\n",
     "a proxy's auth": "@app.function()\n@modal.asgi_app(requires_proxy_auth=True)\ndef f():\n    pass\n",
-    "a sandbox": "@app.local_entrypoint()\ndef main():\n    modal.Sandbox.create('true', app=app, image=image)\n",
-    "a network file system": "@app.local_entrypoint()\ndef main():\n    modal.NetworkFileSystem.from_name('n', "
-                             "create_if_missing=True).listdir('/')\n",
+    "a sandbox": MAIN + "modal.Sandbox.create('true', app=app, image=image)\n",
+    "a network file system": MAIN
+    + "modal.NetworkFileSystem.from_name('n', create_if_missing=True).listdir('/')\n",
 }
 
 

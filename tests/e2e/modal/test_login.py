@@ -7,7 +7,7 @@ import pytest
 
 from .client import PREAMBLE, Client
 
-APP = '''
+APP = """
 app = modal.App("$APP", image=image)
 
 
@@ -19,8 +19,8 @@ def double(x):
 @app.local_entrypoint()
 def main():
     print("double", double.remote(21))
-'''
-OTHERS = '''# kept
+"""
+OTHERS = """# kept
 [work]
 token_id = "ak-work"   # Modal's own
 token_secret = "as-work"
@@ -28,7 +28,7 @@ active = true
 
 [ "play" ]
 server_url='https://example.net'
-'''
+"""
 
 
 class LoggedIn(Client):
@@ -43,7 +43,9 @@ class LoggedIn(Client):
 def user(version, house, tmp_path):
     client = LoggedIn(version, house, tmp_path, token=("", ""))
     client.file = client.home / ".modal.toml"
-    client.login = lambda *words, **more: house.catnap.cli(*words, env={**client.env, "CATNAP_API": house.catnap.api}, **more)
+    client.login = lambda *words, **more: house.catnap.cli(
+        *words, env={**client.env, "CATNAP_API": house.catnap.api}, **more
+    )
     return client
 
 
@@ -52,7 +54,9 @@ def test_both_clients_work_after_it(user, house):
     said = user.login("login").stdout
     assert str(user.file) in said and "catnap logout" in said and house.url in said
     text = user.file.read_text()
-    assert text.startswith(OTHERS.replace("active = true", "active = false  # was active before `catnap login`"))
+    assert text.startswith(
+        OTHERS.replace("active = true", "active = false  # was active before `catnap login`")
+    )
     assert stat.S_IMODE(user.file.stat().st_mode) == 0o600
     app = user.name("login")
     assert "deployed" in user.run("deploy", user.write(APP, APP=app))
@@ -101,8 +105,14 @@ def test_variables_instead_of_a_file(user, house):
     lines = user.login("login", "--env").stdout
     assert lines.startswith("export MODAL_SERVER_URL=") and not user.file.exists()
     user.write(APP, APP=user.name("env"))
-    done = subprocess.run(["sh", "-c", f'{lines}\nexec "$0" run app.py', str(user.venv / "bin/modal")], cwd=user.cwd,
-                          env=user.env, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(
+        ["sh", "-c", f'{lines}\nexec "$0" run app.py', str(user.venv / "bin/modal")],
+        cwd=user.cwd,
+        env=user.env,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
     assert "double 42" in done.stdout, done.stdout + done.stderr
 
 
@@ -131,7 +141,9 @@ def test_over_the_socket_where_there_is_no_port(version, make_catnap, tmp_path):
     user = LoggedIn(version, closed, tmp_path, token=("", ""))
     catnap.cli("login", env={**user.env, "CATNAP_API": catnap.api})
     assert 'server_url = "unix:///' in (user.home / ".modal.toml").read_text()
-    program = PREAMBLE + 'd = modal.Dict.from_name("d", create_if_missing=True)\nd["a"] = 1\nprint("got", d["a"])\n'
+    program = (
+        PREAMBLE + 'd = modal.Dict.from_name("d", create_if_missing=True)\nd["a"] = 1\nprint("got", d["a"])\n'
+    )
     (user.cwd / "script.py").write_text(program)
     assert "got 1" in user.run("script.py", python=True)
 
@@ -140,6 +152,20 @@ def test_over_the_socket_where_there_is_no_port(version, make_catnap, tmp_path):
 def test_no_auth_is_refused_where_others_can_reach_it(make_catnap, tmp_path, address):
     from conftest import BIN
 
-    done = subprocess.run([BIN / "catnap", "serve", "--state", tmp_path / "state", "--api", tmp_path / "api.sock", "--no-auth",
-                           "--modal", address], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [
+            BIN / "catnap",
+            "serve",
+            "--state",
+            tmp_path / "state",
+            "--api",
+            tmp_path / "api.sock",
+            "--no-auth",
+            "--modal",
+            address,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 2 and "catnap login" in done.stderr and address in done.stderr

@@ -7,7 +7,7 @@ from conftest import wait_for
 
 from .client import PATIENCE_S
 
-CALLS = '''
+CALLS = """
 import pickle
 import time
 
@@ -108,7 +108,7 @@ def main(word: str = "nothing", times: int = 1):
     assert all(b == big[::-1] for b in back.map([big] * 4))
     print("large", len(big))
     print("third time", third_time.remote())
-'''
+"""
 
 
 def test_calls_of_every_kind(client, house):
@@ -117,10 +117,24 @@ def test_calls_of_every_kind(client, house):
     out = client.run("run", "app.py", "--word", "yes", "--times", "2")
     lines = [line.strip() for line in out.splitlines()]
     for expected in (
-        "the word is yesyes", "remote 50", "squaring 7", "local 9", "map [0, 1, 4, 9, 16, 25]", "starmap [5, 11]",
-        "unordered [0, 1, 4, 9, 16, 25]", "raised OwnError -5 is negative", "generator [0, 1, 2, 3]",
-        "class 42 [40, 41, 42]", "spawned 81", "large 5120000", "third time 3", "a counter begins", "a counter ends",
-        "attempt 1", "attempt 2", "attempt 3",
+        "the word is yesyes",
+        "remote 50",
+        "squaring 7",
+        "local 9",
+        "map [0, 1, 4, 9, 16, 25]",
+        "starmap [5, 11]",
+        "unordered [0, 1, 4, 9, 16, 25]",
+        "raised OwnError -5 is negative",
+        "generator [0, 1, 2, 3]",
+        "class 42 [40, 41, 42]",
+        "spawned 81",
+        "large 5120000",
+        "third time 3",
+        "a counter begins",
+        "a counter ends",
+        "attempt 1",
+        "attempt 2",
+        "attempt 3",
     ):
         assert expected in lines, f"{expected}\n{out}"
     (exceptions,) = [line for line in lines if line.startswith("exceptions")]
@@ -130,7 +144,7 @@ def test_calls_of_every_kind(client, house):
     assert house.catnap.ps()["apps"] == [a for a in house.catnap.ps()["apps"] if "calls" not in a["app"]]
 
 
-FAILS = '''
+FAILS = """
 app = modal.App("$APP", image=image)
 
 
@@ -157,7 +171,7 @@ def forever():
 @app.local_entrypoint()
 def main(what: str):
     globals()[what].remote(*(["the key"] if what == "inner" else []))
-'''
+"""
 
 
 def test_what_a_function_raised_is_shown_as_python_shows_it(client):
@@ -177,7 +191,10 @@ def test_a_call_that_takes_too_long_is_ended(client):
 
 
 def test_a_module_that_cannot_be_imported_is_told(client):
-    program = '\napp = modal.App("$APP", image=image)\nif not modal.is_local():\n    import nosuchmodule\n' + FAILS.split("\n", 2)[2]
+    program = (
+        '\napp = modal.App("$APP", image=image)\nif not modal.is_local():\n    import nosuchmodule\n'
+        + FAILS.split("\n", 2)[2]
+    )
     out = client.run("run", client.write(program, APP=client.name("broken")), "--what", "inner", check=False)
     assert "nosuchmodule" in out
 
@@ -193,4 +210,6 @@ def test_ctrl_c_ends_it_and_its_containers(client, house):
         seen += line
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=PATIENCE_S)
-    wait_for("its app is gone", lambda: not [a for a in house.catnap.ps()["apps"] if a["app"].startswith(app[:20])])
+    wait_for(
+        "its app is gone", lambda: not [a for a in house.catnap.ps()["apps"] if a["app"].startswith(app[:20])]
+    )

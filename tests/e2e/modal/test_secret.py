@@ -4,7 +4,7 @@ import json
 import os
 
 WORD = "correct-horse-battery-staple"
-APP = '''
+APP = """
 import os
 
 app = modal.App("$APP", image=image, secrets=[modal.Secret.from_name("$SECRET")])
@@ -18,7 +18,7 @@ def show():
 @app.local_entrypoint()
 def main():
     print("GOT", *show.remote())
-'''
+"""
 
 
 def in_the_clear(directory, words):

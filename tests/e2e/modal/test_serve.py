@@ -1,4 +1,5 @@
-"""modal serve in a terminal: it answers, is reloaded when its file changes, and Ctrl-C ends it and its containers."""
+"""modal serve in a terminal: it answers, is reloaded when its file changes, and Ctrl-C ends it and its
+containers."""
 
 import os
 import pty
@@ -15,7 +16,7 @@ HELLO = WEB.replace("return asgi", "print('$WORD is up')\n    return asgi")
 
 
 class Terminal:
-    """A client on a terminal of ours. It is always read, or its spinner would fill the terminal and hold it up."""
+    """A client on a terminal of ours, which is always read: its spinner would fill it and hold the client up."""
 
     def __init__(self, client, *words):
         self.pid, self.fd = pty.fork()
@@ -43,7 +44,7 @@ class Terminal:
         return plain(self.raw.decode(errors="replace"))
 
     def wait(self, needle, again=lambda: None):
-        """`again`: done once more every few seconds; nobody says when the client begins to watch its files."""
+        """`again`: done once more every few seconds; nobody says when the client begins to watch files."""
         for _ in range(PATIENCE_S // 3):
             with self.changed:
                 if self.changed.wait_for(lambda: needle in self.seen or self.over, 3):

@@ -1,4 +1,5 @@
-"""Volumes: by the client's commands both ways, in containers, and over every end of a container and of the daemon."""
+"""Volumes: by the client's commands both ways, in containers, and over every end of a container and of the
+daemon."""
 
 import json
 import os
@@ -32,12 +33,12 @@ def leave(name):
     """Written without a commit: its end brings it."""
     pathlib.Path("/data", name).write_text("left")
 '''
-CALL = '''
+CALL = """
 import sys
 
 get = (lambda f: modal.Function.lookup("$APP", f)) if OLD else (lambda f: modal.Function.from_name("$APP", f))
 print("GOT", get(sys.argv[1]).remote(*sys.argv[2:]))
-'''
+"""
 
 
 @pytest.fixture(params=[1, 2], ids=["v1", "v2"])
@@ -51,8 +52,10 @@ def volume(request, client):
 
 
 def listed(client, volume, path="/"):
-    return sorted(os.path.basename(row.get("Filename") or row.get("filename"))
-                  for row in json.loads(client.run("volume", "ls", volume, path, "--json")))
+    return sorted(
+        os.path.basename(row.get("Filename") or row.get("filename"))
+        for row in json.loads(client.run("volume", "ls", volume, path, "--json"))
+    )
 
 
 def test_files_both_ways(client, volume):
@@ -72,7 +75,9 @@ def test_files_both_ways(client, volume):
     assert (client.cwd / "back").read_bytes() == big
     (client.cwd / "out").mkdir()
     client.run("volume", "get", volume, "/tree", "out")
-    assert (client.cwd / "out/tree/in/one").read_text() == "1" and (client.cwd / "out/tree/two").read_text() == "2"
+    assert (client.cwd / "out/tree/in/one").read_text() == "1" and (
+        client.cwd / "out/tree/two"
+    ).read_text() == "2"
     client.run("volume", "get", volume, "/empty", "nothing")
     assert (client.cwd / "nothing").read_bytes() == b""
 
@@ -111,7 +116,11 @@ def test_what_was_committed_stays(own_client, own_house, format):
     words = {"APP": app, "VOLUME": name, "VERSION": "version=2" if format == 2 else ""}
 
     def call(*arguments):
-        return client.run(client.write(CALL, "call.py", **words), *arguments, python=True).split("GOT ")[1].strip()
+        return (
+            client.run(client.write(CALL, "call.py", **words), *arguments, python=True)
+            .split("GOT ")[1]
+            .strip()
+        )
 
     client.run("deploy", client.write(APP, **words))
     assert call("write", "a", "one") == "['a']"
