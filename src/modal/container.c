@@ -120,6 +120,17 @@ static void put_outputs(struct rpc *rpc, const void *message) {
     rpc_answer_empty(rpc);
 }
 
+/* How many at once, where a target was told: the pool has counted up to the most before it sends them here.
+ */
+static void get_concurrency(struct rpc *rpc, const void *message) {
+    const Modal__FunctionGetDynamicConcurrencyRequest *request = message;
+    Modal__FunctionGetDynamicConcurrencyResponse answer =
+        MODAL__FUNCTION_GET_DYNAMIC_CONCURRENCY_RESPONSE__INIT;
+    answer.has_concurrency = true;
+    answer.concurrency = request->max_concurrency ? request->max_concurrency : 1;
+    rpc_answer(rpc, &answer);
+}
+
 /* ---- life signs ---- */
 
 static void beat(struct rpc *rpc) {
@@ -238,6 +249,8 @@ static void container_stop(struct rpc *rpc, const void *message) {
 const struct rpc_method container_methods[] = {
     {"FunctionGetInputs", &modal__function_get_inputs_request__descriptor, get_inputs, RPC_TASK_ONLY},
     {"FunctionPutOutputs", &modal__function_put_outputs_request__descriptor, put_outputs, RPC_TASK_ONLY},
+    {"FunctionGetDynamicConcurrency", &modal__function_get_dynamic_concurrency_request__descriptor,
+     get_concurrency, RPC_TASK_ONLY},
     {"ContainerHeartbeat", &modal__container_heartbeat_request__descriptor, heartbeat, RPC_TASK_ONLY},
     {"TaskResult", &modal__task_result_request__descriptor, task_result, RPC_TASK_ONLY},
     {"TaskList", &modal__task_list_request__descriptor, task_list, RPC_TASK},

@@ -56,8 +56,8 @@ def venv(version):
 
 
 def plain(text):
-    """Without a terminal's colours and movements."""
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", text)
+    """Without a terminal's colours, movements and links."""
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b\]8;.*?\x1b\\\\|\r", "", text)
 
 
 class House:

@@ -91,6 +91,25 @@ def test_what_there_is_is_told(client, house):
     assert set(client.states(app)) == {"stopped"}
 
 
+def test_a_container_is_listed_and_stopped_and_its_log_is_its_own(client, house):
+    app = client.name("boxes")
+    (label,) = labels(deploy(client, app))
+    found = "lookup" if client.old else "from_name"
+    client.script(f"print(modal.Function.{found}('{app}', 'square').remote(12))")
+    assert house.get(label).status == 200
+    rows = [r for r in json.loads(client.run("container", "list", "--json")) if app in r.values()]
+    ids = [v for row in rows for v in row.values() if str(v).startswith("ta-")]
+    assert len(ids) == 2
+    if not client.old:
+        logs = [client.run("container", "logs", i) for i in ids]
+        assert sorted("squaring 12" in log for log in logs) == [False, True]
+    for i in ids:
+        client.run("container", "stop", i, *([] if client.old else ["--yes"]))
+    wait_for("they are gone", lambda: not house.running(app))
+    assert house.get(label).status == 200, "it wakes again"
+    client.stop(app)
+
+
 def test_an_earlier_version_comes_back(client, house):
     if client.old:
         pytest.skip("modal 0.64.0 has no rollback")

@@ -1,0 +1,204 @@
+"""What else a program of Modal's can say: files beside it, every way of the web, batches, calls by their ids,
+and what is refused."""
+
+import threading
+
+import pytest
+
+from .client import PATIENCE_S, labels
+
+MORE = """
+import os
+import sys
+
+if OLD:
+    files = {"image": image, "mounts": [modal.Mount.from_local_file("extra.txt", remote_path="/extra.txt")]}
+else:
+    files = {"image": image.add_local_file("extra.txt", "/extra.txt")}
+app = modal.App("$APP", image=image)
+FunctionCall = modal.functions.FunctionCall if OLD else modal.FunctionCall
+
+
+@app.function(**files)
+def where():
+    ids = modal.current_input_id(), modal.current_function_call_id()
+    return open("/extra.txt").read(), modal.is_local(), *(i[:3] for i in ids)
+
+
+@app.function(retries=modal.Retries(max_retries=1, initial_delay=1.0, backoff_coefficient=1.0))
+def always():
+    print("trying")
+    raise ValueError("never good")
+
+
+if not OLD:
+
+    @app.function()
+    @modal.batched(max_batch_size=4, wait_ms=200)
+    def batch(xs: list[int]) -> list[int]:
+        return [2 * x for x in xs]
+
+
+@app.cls(**limits(idle=2))
+class Late:
+    @modal.method()
+    def twice(self, x):
+        return 2 * x
+
+
+@app.local_entrypoint()
+def main():
+    print("where", where.remote())
+    if not OLD:
+        print("batch", list(batch.map(range(6))))
+    try:
+        always.remote()
+    except ValueError as error:
+        print("never", error)
+    call = Late().twice.spawn(4)
+    print("again", FunctionCall.from_id(call.object_id).get())
+    gather = modal.functions.gather if OLD else FunctionCall.gather
+    print("gather", gather(Late().twice.spawn(1), Late().twice.spawn(2)))
+    print("stats", where.get_current_stats().backlog)
+"""
+
+
+def test_what_else_a_call_can_be(client):
+    (client.cwd / "extra.txt").write_text("beside it")
+    out = client.run("run", client.write(MORE, APP=client.name("more")))
+    lines = [line.strip() for line in out.splitlines()]
+    assert "where ('beside it', False, 'in-', 'fc-')" in lines
+    assert client.old or "batch [0, 2, 4, 6, 8, 10]" in lines
+    assert "never never good" in lines and lines.count("trying") == 2
+    assert "again 8" in lines and "gather [2, 4]" in lines and "stats 0" in lines
+
+
+WEB = """
+import sys
+
+app = modal.App("$APP", image=image)
+
+
+@app.function(**limits())
+@modal.wsgi_app()
+def wsgi():
+    def answer(environ, start_response):
+        body = environ["wsgi.input"].read()
+        start_response("200 OK", [("Content-Type", "text/plain"), ("X-Path", environ["PATH_INFO"])])
+        return [b"wsgi ", body]
+
+    return answer
+
+
+@app.function(**limits())
+@modal.web_server(8000, startup_timeout=30)
+def server():
+    import subprocess
+
+    subprocess.Popen([sys.executable, "-m", "http.server", "8000", "--directory", "/root"])
+
+
+@app.function(**limits())
+@modal.asgi_app()
+def events():
+    async def asgi(scope, receive, send):
+        if scope["type"] != "http":
+            return
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for i in range(3):
+            await send({"type": "http.response.body", "body": b"data: %d\\n\\n" % i, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    return asgi
+
+
+if OLD:
+
+    @app.function(**limits())
+    @modal.web_endpoint(method="GET")
+    def endpoint(x: int):
+        return {"more": x + 1}
+"""
+
+
+def test_every_way_of_the_web(client, house):
+    app = client.name("ways")
+    found = {
+        label.split(client.tag + "-")[1]: label
+        for label in labels(client.run("deploy", client.write(WEB, APP=app)))
+    }
+    answer = house.get(found["wsgi"], "/p", method="POST", body=b"body")
+    assert (answer.text, answer.headers["X-Path"]) == ("wsgi body", "/p")
+    assert "app.py" in house.get(found["server"]).text
+    answer = house.get(found["events"])
+    assert (
+        answer.headers["Content-Type"] == "text/event-stream"
+        and answer.text == "data: 0\n\ndata: 1\n\ndata: 2\n\n"
+    )
+    if client.old:
+        assert house.get(found["endpoint"], "/?x=4").json() == {"more": 5}
+    client.stop(app)
+
+
+TARGET = """
+app = modal.App("$APP", image=image)
+here = 0
+
+
+@app.function(max_containers=1)
+@modal.concurrent(max_inputs=4, target_inputs=1)
+@modal.asgi_app()
+def web():
+    import asyncio
+
+    async def asgi(scope, receive, send):
+        global here
+        if scope["type"] != "http":
+            return
+        here += 1
+        while here < 4:  # until all four are here at once
+            await asyncio.sleep(0.05)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"together"})
+
+    return asgi
+"""
+
+
+def test_a_target_is_no_limit(client, house):
+    if client.old:
+        pytest.skip("modal 0.64.0 knows no targets")
+    app, seen = client.name("target"), []
+    (label,) = labels(client.run("deploy", client.write(TARGET, APP=app)))
+    asking = [
+        threading.Thread(target=lambda: seen.append(house.get(label, timeout=PATIENCE_S).text))
+        for _ in range(4)
+    ]
+    for one in asking:
+        one.start()
+    for one in asking:
+        one.join()
+    assert seen == ["together"] * 4
+    assert len(house.running(app)) == 1
+    client.stop(app)
+
+
+MAIN = "@app.local_entrypoint()\ndef main():\n    "
+REFUSED = {
+    "a schedule": "@app.function(schedule=modal.Period(days=1))\ndef f():\n    pass\n",
+    "a proxy's auth": "@app.function()\n@modal.asgi_app(requires_proxy_auth=True)\ndef f():\n    pass\n",
+    "a sandbox": MAIN + "modal.Sandbox.create('true', app=app, image=image)\n",
+    "a network file system": MAIN
+    + "modal.NetworkFileSystem.from_name('n', create_if_missing=True).listdir('/')\n",
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_not_there_is_refused_with_a_sentence(client, what):
+    if client.old and what == "a proxy's auth":
+        pytest.skip("modal 0.64.0 has none")
+    program = f'app = modal.App("{client.name("refused")}", image=image)\n\n\n' + REFUSED[what]
+    deploys = "local_entrypoint" not in program
+    out = client.run("deploy" if deploys else "run", client.write(program), check=False)
+    assert "docs/compat.md" in " ".join(out.replace("│", " ").split())
