@@ -29,6 +29,12 @@ def inputs(most):
     return {"allow_concurrent_inputs": most} if OLD else {}
 
 
+def tell(*words):
+    """For the test: the terminal has the words of containers between those of the program."""
+    with open("told.txt", "a") as file:
+        print(*words, file=file)
+
+
 def concurrent(most):
     return (lambda function: function) if OLD else modal.concurrent(max_inputs=most)
 
@@ -175,6 +181,10 @@ class Client:
         os.killpg(process.pid, signal.SIGINT)
         process.communicate()
         return line
+
+    def told(self):
+        """What the program's `tell` said."""
+        return (self.cwd / "told.txt").read_text().splitlines()
 
     def script(self, text, check=True, **words):
         """A program of plain Python on the client's library."""

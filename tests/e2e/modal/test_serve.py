@@ -16,7 +16,7 @@ HELLO = WEB.replace("return asgi", "print('$WORD is up')\n    return asgi")
 
 
 class Terminal:
-    """A client on a terminal of ours, which is always read: its spinner would fill it and hold the client up."""
+    """A client on a terminal of ours, always read: its spinner would fill it and block the client."""
 
     def __init__(self, client, *words):
         self.pid, self.fd = pty.fork()
