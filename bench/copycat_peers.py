@@ -74,9 +74,10 @@ class Ours:
     name = "copycat"
 
     def __init__(self, *more, env=None):
-        self.tabby = Tabby(
-            "--model", REAL, *more, extra_env={"LLAMA_CPP_N_THREADS": os.cpu_count(), **(env or {})}
-        ).start()
+        env = {"LLAMA_CPP_N_THREADS": os.cpu_count(), **(env or {})}
+        self.tabby = Tabby("--model", REAL, *more, extra_env=env)
+        (self.tabby.root / "config.toml").write_text("[server]\ncompletion_timeout = 600\n")  # a busy machine
+        self.tabby.start()
         self.port, self.pid = self.tabby.port, self.tabby.process.pid
 
     def stop(self):
@@ -138,7 +139,7 @@ def ask(server, place, prefix):
     """The answer's text and how long it took, in ms."""
     path, body = server.body(place, prefix)
     began = time.monotonic()
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
     connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
     answer = connection.getresponse().read()
     took = (time.monotonic() - began) * 1000
