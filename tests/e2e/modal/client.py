@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import signal
 import subprocess
 
@@ -177,10 +178,13 @@ class Client:
         if not self.old:
             return self.run("app", "logs", app)
         process = self.start("app", "logs", "--name", app)
-        line = process.stdout.readline()
-        os.killpg(process.pid, signal.SIGINT)
-        process.communicate()
-        return line
+        try:
+            if not select.select([process.stdout], [], [], PATIENCE_S)[0]:
+                pytest.fail(f"no log of {app}\n{self.house.catnap.log.read_text()[-4000:]}")
+            return process.stdout.readline()
+        finally:  # told to end by an interrupt, it now and then never does
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
     def told(self):
         """What the program's `tell` said."""
