@@ -204,7 +204,10 @@ static struct error *apply_options(struct core_function *core, struct modal *mod
     if (options->has_task_idle_timeout_secs)
         core->scaledown_window_ms = (int64_t)options->task_idle_timeout_secs * 1000;
     if (options->has_timeout_secs) core->timeout_ms = (int64_t)options->timeout_secs * 1000;
-    if (options->has_max_concurrent_inputs) core->max_inputs = options->max_concurrent_inputs;
+    if (options->has_max_concurrent_inputs)
+        core->max_inputs = options->max_concurrent_inputs;
+    else if (options->has_target_concurrent_inputs) /* of 0.64.0, whose name for it is another */
+        core->max_inputs = options->target_concurrent_inputs;
     if (options->has_target_concurrent_inputs)
         core->target_inputs = at_most(options->target_concurrent_inputs, core->max_inputs);
     free(options->resources ? take(core->gpu) : NULL);
