@@ -125,10 +125,12 @@ static void reader_feed(struct rpc *rpc) {
         reader->call->on_in_taken(reader->call->owner);
 }
 
-void stream_add(struct call *call, struct stream *stream, struct span data, int format) {
+void stream_add(struct call *call, struct stream *stream, struct span data, const char *blob_id, int format) {
     struct chunk *chunk = NEW(struct chunk);
     Modal__DataChunk message = MODAL__DATA_CHUNK__INIT;
-    message.has_data_format = message.has_data = message.has_index = true;
+    message.has_data_format = message.has_index = true;
+    message.data_blob_id = (char *)blob_id;
+    message.has_data = !blob_id || !*blob_id; /* one of both: a later one on the wire would hide the other */
     message.data_format = (Modal__DataFormat)format;
     message.data.data = (uint8_t *)data.data;
     message.data.len = data.size;
@@ -165,32 +167,6 @@ static void get_data_in(struct rpc *rpc, const void *message) {
 
 static void get_data_out(struct rpc *rpc, const void *message) {
     stream_read(rpc, message, false, 55000);
-}
-
-static void put_data_out(struct rpc *rpc, const void *message) {
-    const Modal__FunctionCallPutDataRequest *request = message;
-    struct call *call =
-        request->function_call_id ? map_get(rpc->modal->calls, span_of(request->function_call_id)) : NULL;
-    if (!call || !rpc->task || rpc->task->function != call->function) {
-        rpc_fail(rpc, no_object("function call", request->function_call_id));
-        return;
-    }
-    bool choked = false;
-    for (size_t i = 0; i < request->n_data_chunks; i++) {
-        const Modal__DataChunk *chunk = request->data_chunks[i];
-        struct span data = {(const char *)chunk->data.data, chunk->data.len};
-        if (call->on_out) {
-            call->out.count++;
-            choked = !call->on_out(call->owner, data) || choked;
-        } else {
-            stream_add(call, &call->out, data, (int)chunk->data_format);
-        }
-    }
-    if (choked)
-        rpc_hold(rpc, &call->choked, NULL, 0, NULL);
-    else
-        rpc_answer_empty(rpc);
-    if (call->on_out_end) call->on_out_end(call->owner);
 }
 
 void call_out_drained(struct call *call) {
@@ -405,7 +381,5 @@ const struct rpc_method call_methods[] = {
     {"FunctionCallFromId", &modal__function_call_from_id_request__descriptor, from_id, RPC_TASK},
     {"FunctionCallGetDataIn", &modal__function_call_get_data_request__descriptor, get_data_in, RPC_TASK},
     {"FunctionCallGetDataOut", &modal__function_call_get_data_request__descriptor, get_data_out, RPC_TASK},
-    {"FunctionCallPutDataOut", &modal__function_call_put_data_request__descriptor, put_data_out,
-     RPC_TASK_ONLY},
     {0},
 };

@@ -350,10 +350,12 @@ void call_free(struct call *call);
 void call_output_made(struct call *call); /* who waits gets it */
 struct input *call_add(struct call *call, int32_t idx, struct span bytes);
 void call_cancel(struct call *call, bool terminate, const char *why);
-void stream_add(struct call *call, struct stream *stream, struct span chunk_data, int format);
+/* The bytes, or the id of a blob that has them. */
+void stream_add(struct call *call, struct stream *stream, struct span chunk_data, const char *blob_id_or_null,
+                int format);
 void stream_done(struct stream *stream);
 void call_out_drained(struct call *call);
-extern const struct rpc_method call_methods[];
+extern const struct rpc_method call_methods[], dataout_methods[];
 
 struct slot {                  /* a ticket of the pool, and from its grant on the input that it is for */
     struct list node;          /* of function->slots while it waits */

@@ -46,9 +46,16 @@ class Late:
         return 2 * x
 
 
+@app.function()
+def large():
+    for i in range(3):
+        yield bytes([i]) * 3000000
+
+
 @app.local_entrypoint()
 def main():
     tell("where", where.remote())
+    tell("large", [(len(piece), piece[0]) for piece in large.remote_gen()])
     if not OLD:
         tell("batch", list(batch.map(range(6))))
     try:
@@ -69,6 +76,7 @@ def test_what_else_a_call_can_be(client):
     assert out.count("trying") == 2
     assert [line for line in client.told() if not line.startswith("batch")] == [
         "where ('beside it', False, 'in-', 'fc-')",
+        "large [(3000000, 0), (3000000, 1), (3000000, 2)]",
         "never never good",
         "again 8",
         "gather [2, 4]",
