@@ -135,12 +135,14 @@ static void tell_exited(struct local *local, const struct container_end *end) {
     if (tail[0]) text_printf(&text, "; the last lines of its log:\n%s", tail);
     bool was_ready = end->was_ready;
     uint64_t number = local->number;
-    if (local->runner && node->runner) node->runner->exited(node->runner_owner, number, text.data);
+    bool runner = local->runner;
     table_remove(node->locals, number);
     local_free(local);
     volumes_unmounted(node->volumes);
     if (node->images) image_unuse(node->images, number);
     node->events.exited(node->owner, number, was_ready, text.data);
+    /* Only now: the work that it lost asks for a slot at once, and must not be given one of the dead. */
+    if (runner && node->runner) node->runner->exited(node->runner_owner, number, text.data);
 }
 
 static void on_created(void *owner, struct container *container) {
