@@ -150,7 +150,8 @@ static void stream_read(struct rpc *rpc, const Modal__FunctionCallGetDataRequest
                         double hold_ms) {
     struct call *call =
         request->function_call_id ? map_get(rpc->modal->calls, span_of(request->function_call_id)) : NULL;
-    if (!call) {
+    /* What goes in is for the container that works on it. */
+    if (!call || (in && rpc->task && rpc->task->function != call->function)) {
         rpc_fail(rpc, no_object("function call", request->function_call_id));
         return;
     }

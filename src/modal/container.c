@@ -94,9 +94,20 @@ static void poll_over(struct rpc *rpc) {
     rpc_answer(rpc, &answer); /* it asks again at once */
 }
 
+static bool works_for(const struct task *task, const char *function_id) {
+    const struct function *mine = task->function;
+    if (!mine || !function_id || !*function_id) return true;
+    return strcmp(mine->id, function_id) == 0 || (mine->base && strcmp(mine->base->id, function_id) == 0);
+}
+
 static void get_inputs(struct rpc *rpc, const void *message) {
-    (void)message;
+    const Modal__FunctionGetInputsRequest *request = message;
     struct task *task = rpc->task;
+    if (!works_for(task, request->function_id)) {
+        rpc_fail(rpc, error_new(ERROR_PERMISSION_DENIED, "this container does not work for the function %.32s",
+                                request->function_id));
+        return;
+    }
     while (!list_empty(&task->polls)) poll_over(CONTAINER_OF(task->polls.next, struct rpc, node));
     rpc_hold(rpc, &task->polls, task, HOLD_MS, poll_over);
     if (!task->ready) {

@@ -321,6 +321,12 @@ static void function_bind(struct rpc *rpc, const void *message) {
     }
     struct span parameters = {(const char *)request->serialized_params.data, request->serialized_params.len};
     struct span options = wire_field(rpc->message, 3);
+    const Modal__FunctionOptions *asked = request->function_options;
+    struct error *denied = asked ? secrets_may_use(rpc, asked->secret_ids, asked->n_secret_ids) : NULL;
+    if (denied) {
+        rpc_fail(rpc, denied);
+        return;
+    }
     scoped(sha256) struct sha256 *sum = sha256_new();
     sha256_add(sum, base->id, strlen(base->id));
     sha256_add(sum, parameters.data, parameters.size);
@@ -361,7 +367,8 @@ static void function_get_serialized(struct rpc *rpc, const void *message) {
     const Modal__FunctionGetSerializedRequest *request = message;
     const struct function *function = function_of(rpc->modal, request->function_id);
     const struct definition *definition = function ? function_definition(function) : NULL;
-    if (!definition) {
+    const struct function *asking = rpc->task ? rpc->task->function : NULL;
+    if (!definition || (rpc->task && (!asking || asking->app != function->app))) {
         rpc_fail(rpc, no_object("function", request->function_id));
         return;
     }

@@ -282,6 +282,8 @@ extern const struct rpc_method volume_methods[];
 void secrets_free(struct modal *modal);
 void secret_restore(struct modal *modal, struct span record);
 must_check struct error *secret_apply(struct modal *modal, const char *id, struct core_function *function);
+/* PERMISSION_DENIED where a container asks for what is not its app's; clients may use all. */
+must_check struct error *secrets_may_use(const struct rpc *rpc, char *const *ids, size_t count);
 extern const struct rpc_method secret_methods[];
 
 /* ---- call.c, input.c: work ---- */

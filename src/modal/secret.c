@@ -21,7 +21,7 @@ struct secret {
     struct text sealed;
     char **keys;
     size_t key_count;
-    struct app *app; /* whose it is, where it has no name; not kept over a restart but with its app */
+    char app_id[ID_MAX]; /* whose it is, where it has no name; after a restart its app's functions tell */
 };
 
 /* ---- sealing ---- */
@@ -147,6 +147,43 @@ struct error *secret_apply(struct modal *modal, const char *id, struct core_func
     return NULL;
 }
 
+/* ---- what a container may use: what its app's functions name, and what the app made itself ---- */
+
+static bool names_secret(const struct definition *definition, const char *id) {
+    for (size_t i = 0; definition && i < definition->function->n_secret_ids; i++)
+        if (strcmp(definition->function->secret_ids[i], id) == 0) return true;
+    return false;
+}
+
+static bool app_has(const struct app *app, const struct secret *secret) {
+    if (!app) return false;
+    if (!secret->name && strcmp(secret->app_id, app->id) == 0) return true;
+    void *value;
+    for (size_t i = 0; map_next(app->functions, &i, NULL, &value);) {
+        const struct function *function = value;
+        if (names_secret(function->published, secret->id) || names_secret(function->staged, secret->id))
+            return true;
+    }
+    return false;
+}
+
+static struct error *may_use(const struct rpc *rpc, const struct secret *secret) {
+    if (!rpc->task || app_has(rpc->task->function ? rpc->task->function->app : NULL, secret)) return NULL;
+    return error_new(ERROR_PERMISSION_DENIED,
+                     "the secret '%s' is none of this container's app; a function of the app has to name it in "
+                     "its `secrets`",
+                     secret->name ? secret->name : secret->id);
+}
+
+struct error *secrets_may_use(const struct rpc *rpc, char *const *ids, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const struct secret *secret = map_get(rpc->modal->secrets, span_of(ids[i]));
+        if (!secret) return no_object("secret", ids[i]);
+        TRY_PLAIN(may_use(rpc, secret));
+    }
+    return NULL;
+}
+
 /* ---- what clients ask ---- */
 
 static struct error *values_set(struct modal *modal, struct secret *secret,
@@ -227,6 +264,9 @@ static struct error *find_or_make(struct rpc *rpc, const Modal__SecretGetOrCreat
     scoped_string char *key = object_key(environment, name);
     struct secret *secret = *name ? map_get(modal->secret_names, span_of(key)) : NULL;
     *ret = secret;
+    if (secret) TRY_PLAIN(may_use(rpc, secret));
+    if (rpc->task && *name && (!secret || type != MODAL__OBJECT_CREATION_TYPE__OBJECT_CREATION_TYPE_UNSPECIFIED))
+        return error_new(ERROR_PERMISSION_DENIED, "secrets with a name are not made by containers");
     if (secret && type == MODAL__OBJECT_CREATION_TYPE__OBJECT_CREATION_TYPE_CREATE_FAIL_IF_EXISTS)
         return error_new(ERROR_ALREADY_EXISTS, "there is a secret '%s' already", name);
     if (secret && type != MODAL__OBJECT_CREATION_TYPE__OBJECT_CREATION_TYPE_CREATE_OVERWRITE_IF_EXISTS)
@@ -238,7 +278,8 @@ static struct error *find_or_make(struct rpc *rpc, const Modal__SecretGetOrCreat
     if (!secret) {
         scoped_string char *id = random_id("st");
         secret = secret_new(modal, id, name, environment);
-        secret->app = app_of(modal, request->app_id);
+        const struct function *asking = rpc->task ? rpc->task->function : NULL;
+        id_set(secret->app_id, rpc->task ? asking ? asking->app->id : "" : request->app_id);
     }
     *ret = secret;
     *ret_keep = true;
