@@ -1,0 +1,98 @@
+"""A disk that fills during an upload, a build, a commit, a deploy: each is refused with a sentence, nothing is
+torn, what served goes on, and with room again all goes on as before."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+
+import pytest
+from conftest import must_be_root
+
+from .client import Client, House, labels
+from .conftest import CACHE
+from .test_volume import listed
+
+SIZE_MB = 80
+APP = """
+app = modal.App("$APP", image=image$BUILD)
+volume = modal.Volume.from_name("$VOLUME", create_if_missing=True)
+
+
+@app.function(volumes={"/data": volume})
+def fill(mb):
+    with open("/data/grown", "wb") as file:
+        for _ in range(mb):
+            file.write(os.urandom(1 << 20))
+    volume.commit()
+    return os.listdir("/data")
+
+
+@app.function(**limits())
+@modal.asgi_app()
+def web():
+    async def asgi(scope, receive, send):
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"$WORD"})
+
+    return asgi
+
+
+import os
+"""
+FILL = """
+get = (lambda f: modal.Function.lookup("$APP", f)) if OLD else (lambda f: modal.Function.from_name("$APP", f))
+print("GOT", get("fill").remote($MB))
+"""
+
+
+@pytest.fixture
+def small():
+    """A house on a disk of its own, which is small."""
+    must_be_root()
+    directory = tempfile.mkdtemp(prefix="catnap-small-")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "none", directory], check=True)
+    house = House(directory, CACHE)
+    house.catnap.start()
+    yield house
+    house.catnap.stop()
+    subprocess.run(["umount", "-l", directory], check=True)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def full(out):
+    words = " ".join(out.replace("│", " ").split()).lower()
+    return "no space left" in words or "disk is full" in words
+
+
+def test_a_disk_that_fills(small, tmp_path):
+    client = Client("1.6.4", small, tmp_path)
+    app, volume = client.name("full"), client.name("v")
+    words = {"APP": app, "VOLUME": volume, "BUILD": "", "WORD": "one"}
+    (label,) = labels(client.run("deploy", client.write(APP, **words)))
+    assert small.get(label).text == "one"
+
+    with open(client.cwd / "big", "wb") as file:
+        for _ in range(SIZE_MB + 30):
+            file.write(os.urandom(1 << 20))
+    assert full(client.run("volume", "put", volume, "big", check=False))
+    assert listed(client, volume) == []
+
+    assert full(client.run(client.write(FILL, "fill.py", APP=app, MB=SIZE_MB), python=True, check=False))
+    client.run("volume", "rm", volume, "/grown", check=None)
+    out = client.run(client.write(FILL, "fill.py", APP=app, MB=1), python=True)
+    assert "GOT ['grown']" in out
+
+    grow = {"BUILD": f'.run_commands("head -c {SIZE_MB << 20} /dev/urandom >/big")', "WORD": "two"}
+    assert full(client.run("deploy", client.write(APP, **{**words, **grow}), check=False))
+    assert small.get(label).text == "one"
+
+    filler = small.catnap.directory / "filler"
+    subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], capture_output=True)
+    words["WORD"] = "three"
+    assert full(client.run("deploy", client.write(APP, **words), check=False))
+    assert small.get(label).text == "one"
+    filler.unlink()
+    client.run("deploy", "app.py")
+    assert small.get(label).text == "three"
