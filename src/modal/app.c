@@ -58,6 +58,7 @@ struct app *app_new(struct modal *modal, const char *name, const char *environme
     app->functions = map_new();
     app->layout = map_new();
     app->classes = map_new();
+    app->tags = map_new();
     app->deployments_arena = arena_new();
     list_init(&app->functions_made);
     list_init(&app->log_streams);
@@ -85,6 +86,7 @@ void app_free(struct app *app) {
     map_free(app->functions);
     map_free(app->layout);
     map_free(app->classes);
+    app_tags_free(app);
     io_timer_free(app->heartbeat);
     arena_free(app->deployments_arena);
     free(app->deployments);
@@ -138,6 +140,12 @@ static void app_create(struct rpc *rpc, const void *message) {
     }
     int state = request->has_app_state ? (int)request->app_state : MODAL__APP_STATE__APP_STATE_INITIALIZING;
     struct app *app = app_new(rpc->modal, request->description, environment, state);
+    struct error *error = app_tags_set(app, (void *const *)request->tags, request->n_tags);
+    if (error) {
+        app_free(app);
+        rpc_fail(rpc, error);
+        return;
+    }
     char *page = arena_printf(rpc_arena(rpc), "catnap logs %s", app->core_name);
     Modal__AppCreateResponse answer = MODAL__APP_CREATE_RESPONSE__INIT;
     answer.app_id = app->id;
@@ -145,7 +153,7 @@ static void app_create(struct rpc *rpc, const void *message) {
     rpc_answer(rpc, &answer);
 }
 
-static void fill_lifecycle(const struct app *app, Modal__AppLifecycle *out) {
+void app_lifecycle_fill(const struct app *app, Modal__AppLifecycle *out) {
     modal__app_lifecycle__init(out);
     out->has_app_state = out->has_created_at = out->has_version = true;
     out->app_state = (Modal__AppState)app->state;
@@ -184,7 +192,7 @@ static void app_by_name(struct rpc *rpc, const void *message) {
     answer.previous_app_id = before ? before->id : "";
     answer.environment_name = (char *)environment;
     if (app || before) {
-        fill_lifecycle(app ? app : before, &lifecycle);
+        app_lifecycle_fill(app ? app : before, &lifecycle);
         answer.lifecycle = &lifecycle;
     }
     rpc_answer(rpc, &answer);
@@ -228,7 +236,7 @@ static void app_stop_asked(struct rpc *rpc, const void *message) {
     const Modal__AppStopRequest *request = message;
     struct app *app = asked_app(rpc, request->app_id);
     if (!app) return;
-    bool kept = app->deployment_count > 0;
+    bool kept = app->deployment_count > 0 || app->state == MODAL__APP_STATE__APP_STATE_DEPLOYED;
     const struct store_record record = {"modal-app", app->id, {NULL, 0}};
     app_stop(app);
     if (kept)
@@ -270,7 +278,7 @@ static void app_lifecycle(struct rpc *rpc, const void *message) {
     const struct app *app = asked_app(rpc, request->app_id);
     if (!app) return;
     Modal__AppLifecycle lifecycle;
-    fill_lifecycle(app, &lifecycle);
+    app_lifecycle_fill(app, &lifecycle);
     Modal__AppGetLifecycleResponse answer = MODAL__APP_GET_LIFECYCLE_RESPONSE__INIT;
     answer.lifecycle = &lifecycle;
     rpc_answer(rpc, &answer);

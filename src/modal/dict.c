@@ -375,7 +375,16 @@ static void list(struct rpc *rpc, const void *message) {
     rpc_answer(rpc, &answer);
 }
 
+/* The answer has the fields of DictGetOrCreate's. */
+static void by_id(struct rpc *rpc, const void *message) {
+    const Modal__DictGetByIdRequest *request = message;
+    if (!asked(rpc, request->dict_id)) return;
+    rpc->owner = request->dict_id;
+    answer_dict(rpc, NULL);
+}
+
 const struct rpc_method dict_methods[] = {
+    {"DictGetById", &modal__dict_get_by_id_request__descriptor, by_id, RPC_TASK},
     {"DictGetOrCreate", &modal__dict_get_or_create_request__descriptor, get_or_create, RPC_TASK | RPC_ONCE},
     {"DictUpdate", &modal__dict_update_request__descriptor, update, RPC_TASK | RPC_ONCE},
     {"DictGet", &modal__dict_get_request__descriptor, get, RPC_TASK},

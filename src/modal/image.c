@@ -358,9 +358,55 @@ static void from_id(struct rpc *rpc, const void *message) {
     rpc_answer(rpc, &answer);
 }
 
+/* ---- deleted ---- */
+
+static const struct app *app_with(const struct modal *modal, const char *image_id) {
+    void *value;
+    for (size_t i = 0; map_next(modal->functions, &i, NULL, &value);) {
+        const struct function *function = value;
+        const struct definition *definition = function_definition(function);
+        const char *id = definition ? definition->function->image_id : NULL;
+        if (id && strcmp(id, image_id) == 0 && function->app->state != MODAL__APP_STATE__APP_STATE_STOPPED)
+            return function->app;
+    }
+    return NULL;
+}
+
+static void on_deleted(struct rpc *rpc, struct error *error) {
+    if (error)
+        rpc_fail(rpc, error);
+    else
+        rpc_answer_empty(rpc);
+}
+
+/* What is built on top of it keeps its layers; the rest goes with the next prune. */
+static void delete (struct rpc *rpc, const void *message) {
+    const Modal__ImageDeleteRequest *request = message;
+    struct modal *modal = rpc->modal;
+    struct modal_image *image = (struct modal_image *)image_of(modal, request->image_id);
+    const struct app *user = image ? app_with(modal, image->id) : NULL;
+    struct error *error = NULL;
+    if (!image || image->status != SUCCESS)
+        error = no_object("image", request->image_id);
+    else if (user)
+        error = error_new(ERROR_FAILED_PRECONDITION, "the app '%s' uses the image %s; stop it first",
+                          user->name, image->id);
+    else
+        error = image_keep(modal->images_room, image->id, NULL);
+    if (error) {
+        rpc_fail(rpc, error);
+        return;
+    }
+    if (image_find_key(modal, image->key) == image) map_remove(modal->image_keys, span_of(image->key));
+    map_remove(modal->images, span_of(image->id));
+    image_free(image);
+    rpc_commit(rpc, &(struct store_record){"modal-image", request->image_id, {NULL, 0}}, 1, on_deleted);
+}
+
 const struct rpc_method image_methods[] = {
     {"ImageGetOrCreate", &modal__image_get_or_create_request__descriptor, get_or_create, RPC_TASK | RPC_ONCE},
     {"ImageJoinStreaming", &modal__image_join_streaming_request__descriptor, join, RPC_TASK},
+    {"ImageDelete", &modal__image_delete_request__descriptor, delete, 0},
     {"ImageFromId", &modal__image_from_id_request__descriptor, from_id, RPC_TASK},
     {0},
 };

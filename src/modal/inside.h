@@ -100,11 +100,12 @@ struct modal {
     bool no_auth, gpu_fallback, closing;
     struct grpc_server *server;
     struct map *methods;                                         /* name -> const struct rpc_method */
-    struct map *environments;                                    /* name -> id */
+    struct map *environments;                                    /* name -> struct environment */
     struct map *apps;                                            /* id */
     struct map *deployed;                                        /* "ENVIRONMENT/NAME" -> struct app */
     struct map *functions, *classes, *images, *mounts, *secrets; /* id */
     struct map *image_keys, *mount_names, *secret_names;
+    struct map *image_names;    /* "ENVIRONMENT/NAME:TAG", of image_name.c */
     struct map *calls, *inputs; /* id */
     struct map *dicts, *dict_names, *queues, *queue_names;
     struct map *publications;   /* "APP/FUNCTION" -> its port; of port.c */
@@ -132,6 +133,10 @@ char *web_url_of(const struct modal *modal, const char *label);
 
 /* ---- environment.c ---- */
 bool environment_known(const struct modal *modal, const char *name);
+const char *environment_suffix(const struct modal *modal, const char *name); /* in host names; "": none */
+void environment_restore(struct modal *modal, const char *name, struct span value);
+void environments_free(struct modal *modal);
+extern const struct rpc_method environment_methods[];
 
 /* ---- definition.c: what a client said a function is ---- */
 struct definition {
@@ -217,6 +222,7 @@ struct app {
     struct arena *deployments_arena;
     struct io_timer *heartbeat; /* ephemeral: its client is gone when this fires */
     struct list log_streams;    /* held AppGetLogs */
+    struct map *tags;           /* name -> its value, owned */
     bool in_pool, done_told;
 };
 struct app *app_of(struct modal *modal, const char *id);
@@ -230,8 +236,13 @@ must_check struct error *app_to_pool(struct app *app);
 void app_restore(struct modal *modal, const Modal__AppRecord *record);
 void logs_streams_end(struct app *app);
 void app_tasks_gone(struct app *app); /* a container ended: perhaps the last of a stopped app */
+void app_name_take(struct app *app, const char *name_or_null); /* it is the deployed one of its name now */
+/* about.c. `entries`: of any message's map of tags; they take the place of those that were there. */
+must_check struct error *app_tags_set(struct app *app, void *const *entries, size_t count);
+void app_tags_free(struct app *app);
+void app_lifecycle_fill(const struct app *app, Modal__AppLifecycle *out);
 Modal__AppLayout *app_layout(const struct app *app, const struct definition *needs, struct arena *arena);
-extern const struct rpc_method app_methods[], publish_methods[], layout_methods[], environment_methods[],
+extern const struct rpc_method app_methods[], about_methods[], publish_methods[], layout_methods[],
     logs_methods[];
 
 /* ---- mount.c, image.c, volume.c, secret.c ---- */
@@ -274,6 +285,10 @@ void buildrun_start(struct modal *modal, struct modal_image *image, const char *
                     struct function *function, struct span input);
 void buildruns_cancel(struct modal *modal);
 extern const struct rpc_method image_methods[];
+
+void image_names_free(struct modal *modal);
+void image_name_restore(struct modal *modal, const char *key, struct span value);
+extern const struct rpc_method image_name_methods[];
 
 struct volume *volume_asked(struct rpc *rpc, const char *id); /* NULL: the call is answered */
 extern const struct rpc_method volume_file_methods[];

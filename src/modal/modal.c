@@ -20,13 +20,13 @@ static void on_call(void *owner, struct grpc_call *call) {
 }
 
 static void make_maps(struct modal *modal) {
-    struct map **const maps[] = {&modal->methods,    &modal->environments, &modal->apps,
-                                 &modal->deployed,   &modal->functions,    &modal->classes,
-                                 &modal->images,     &modal->mounts,       &modal->secrets,
-                                 &modal->image_keys, &modal->mount_names,  &modal->secret_names,
-                                 &modal->calls,      &modal->inputs,       &modal->core_functions,
-                                 &modal->reply_of,   &modal->dicts,        &modal->dict_names,
-                                 &modal->queues,     &modal->queue_names,  &modal->publications};
+    struct map **const maps[] = {
+        &modal->methods,      &modal->environments, &modal->image_names, &modal->apps,
+        &modal->deployed,     &modal->functions,    &modal->classes,     &modal->images,
+        &modal->mounts,       &modal->secrets,      &modal->image_keys,  &modal->mount_names,
+        &modal->secret_names, &modal->calls,        &modal->inputs,      &modal->core_functions,
+        &modal->reply_of,     &modal->dicts,        &modal->dict_names,  &modal->queues,
+        &modal->queue_names,  &modal->publications};
     for (size_t i = 0; i < COUNT(maps); i++) *maps[i] = map_new();
 }
 
@@ -55,7 +55,7 @@ struct modal *modal_new(const struct modal_options *options) {
     list_init(&modal->runtime_jobs);
     modal->tasks = table_new();
     service_methods(modal->methods);
-    map_put(modal->environments, span_of(ENVIRONMENT_DEFAULT), mem_string("en-main"));
+    environment_restore(modal, ENVIRONMENT_DEFAULT, SPAN("en-main"));
     modal->server = grpc_server_new(
         &(struct grpc_server_options){.loop = modal->loop, .on_call = on_call, .owner = modal});
     blob_server_open(modal);
@@ -119,17 +119,17 @@ void modal_free(struct modal *modal) {
     grpc_server_free(modal->server);
     void *value;
     for (size_t i = 0; map_next(modal->apps, &i, NULL, &value); i = 0) app_free(value);
-    for (size_t i = 0; map_next(modal->environments, &i, NULL, &value);) free(value);
+    environments_free(modal);
     images_free(modal);
+    image_names_free(modal);
     mounts_free(modal);
     secrets_free(modal);
     dicts_free(modal);
     queues_free(modal);
     ports_free(modal);
     replies_free(modal);
-    struct map *const maps[] = {modal->methods,  modal->environments, modal->apps,
-                                modal->deployed, modal->functions,    modal->classes,
-                                modal->calls,    modal->inputs,       modal->core_functions};
+    struct map *const maps[] = {modal->methods, modal->apps,  modal->deployed, modal->functions,
+                                modal->classes, modal->calls, modal->inputs,   modal->core_functions};
     for (size_t i = 0; i < COUNT(maps); i++) map_free(maps[i]);
     char *const strings[] = {modal->state_dir, modal->run_dir, modal->logs_dir, modal->user,
                              modal->gateway,   modal->domain,  modal->pythons};

@@ -55,8 +55,9 @@ char *web_label(const struct modal *modal, const struct app *app, const char *fu
     scoped_text struct text text = {0};
     add_label(&text, modal->user);
     text_add_string(&text, "--");
-    if (strcmp(app->environment, ENVIRONMENT_DEFAULT) != 0) {
-        add_label(&text, app->environment);
+    const char *suffix = environment_suffix(modal, app->environment);
+    if (*suffix) {
+        add_label(&text, suffix);
         text_add_char(&text, '-');
     }
     if (web->requested_suffix && *web->requested_suffix) {

@@ -161,7 +161,7 @@ static void deployment_add(struct app *app, const char *client_version, const ch
 
 /* The name goes to this app; one that had it stops (it was deployed by another environment of clients, or
  * anew). */
-static void take_name(struct app *app, const char *name) {
+void app_name_take(struct app *app, const char *name) {
     struct modal *modal = app->modal;
     if (name && *name && strcmp(name, app->name) != 0) {
         free(app->name);
@@ -215,6 +215,8 @@ static void app_publish(struct rpc *rpc, const void *message) {
         error = error_new(ERROR_UNIMPLEMENTED,
                           "staged deployments are not there yet; docs/compat.md tells what is");
     if (!error) error = layout_check(app, request);
+    if (!error && request->n_tags > 0)
+        error = app_tags_set(app, (void *const *)request->tags, request->n_tags);
     if (error) {
         rpc_fail(rpc, error);
         return;
@@ -231,7 +233,7 @@ static void app_publish(struct rpc *rpc, const void *message) {
         return;
     }
     app->state = MODAL__APP_STATE__APP_STATE_DEPLOYED;
-    take_name(app, request->name);
+    app_name_take(app, request->name);
     deployment_add(app, rpc_client_version(rpc), request->deployment_tag, 0);
     keep(rpc, app);
 }
@@ -276,8 +278,10 @@ void app_restore(struct modal *modal, const Modal__AppRecord *record) {
     id_set(app->id, record->id);
     map_put(modal->apps, span_of(app->id), app);
     app->created_at = record->created_at;
+    for (size_t i = 0; i < record->n_tag_names && i < record->n_tag_values; i++)
+        free(map_put(app->tags, span_of(record->tag_names[i]), mem_string(record->tag_values[i])));
     app->state = MODAL__APP_STATE__APP_STATE_DEPLOYED;
-    take_name(app, NULL);
+    app_name_take(app, NULL);
     struct arena *arena = app->deployments_arena;
     for (size_t i = 0; i < record->n_deployments; i++) {
         scoped_text struct text bytes = message_pack(record->deployments[i]);

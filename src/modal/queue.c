@@ -449,7 +449,16 @@ static void list(struct rpc *rpc, const void *message) {
     rpc_answer(rpc, &answer);
 }
 
+/* The answer has the fields of QueueGetOrCreate's. */
+static void by_id(struct rpc *rpc, const void *message) {
+    const Modal__QueueGetByIdRequest *request = message;
+    if (!asked(rpc, request->queue_id)) return;
+    rpc->owner = request->queue_id;
+    answer_queue(rpc, NULL);
+}
+
 const struct rpc_method queue_methods[] = {
+    {"QueueGetById", &modal__queue_get_by_id_request__descriptor, by_id, RPC_TASK},
     {"QueueGetOrCreate", &modal__queue_get_or_create_request__descriptor, get_or_create, RPC_TASK | RPC_ONCE},
     {"QueuePut", &modal__queue_put_request__descriptor, put, RPC_TASK | RPC_ONCE},
     {"QueueGet", &modal__queue_get_request__descriptor, get, RPC_TASK | RPC_ONCE},

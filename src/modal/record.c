@@ -12,12 +12,23 @@ void app_record(const struct app *app, struct text *ret) {
     record.created_at = app->created_at;
     record.deployments = app->deployments;
     record.n_deployments = app->deployment_count;
+    size_t count = map_count(app->tags);
+    char **names = record.tag_names = mem_array(2 * count + 1, sizeof *names), **values = names + count;
+    record.tag_values = values;
+    const char *name;
+    void *value;
+    for (size_t i = 0; map_next(app->tags, &i, &name, &value); record.n_tag_names++) {
+        names[record.n_tag_names] = (char *)name;
+        values[record.n_tag_names] = value;
+    }
+    record.n_tag_values = count;
     *ret = message_pack(&record);
+    free(names);
 }
 
 static void on_environment(void *owner, const char *key, struct span value) {
     struct modal *modal = owner;
-    map_put(modal->environments, span_of(key), span_string(value));
+    environment_restore(modal, key, value);
 }
 
 static void on_mount(void *owner, const char *key, struct span value) {
@@ -34,6 +45,10 @@ static void on_image(void *owner, const char *key, struct span value) {
     if (!record) return;
     if (record->id && record->key) image_restore(owner, record);
     modal__image_record__free_unpacked(record, NULL);
+}
+
+static void on_image_name(void *owner, const char *key, struct span value) {
+    image_name_restore(owner, key, value);
 }
 
 static void on_secret(void *owner, const char *key, struct span value) {
@@ -56,8 +71,12 @@ struct error *records_load(struct modal *modal) {
         const char *kind;
         void (*record)(void *owner, const char *key, struct span value);
     } kinds[] = {
-        {"modal-environment", on_environment}, {"modal-mount", on_mount}, {"modal-image", on_image},
-        {"modal-secret", on_secret},           {"modal-app", on_app}, /* last: it needs the others */
+        {"modal-environment", on_environment},
+        {"modal-mount", on_mount},
+        {"modal-image", on_image},
+        {"modal-image-name", on_image_name},
+        {"modal-secret", on_secret},
+        {"modal-app", on_app}, /* last: it needs the others */
     };
     for (size_t i = 0; i < COUNT(kinds); i++)
         TRY_PLAIN(store_records_load(modal->store, kinds[i].kind, kinds[i].record, modal));

@@ -169,10 +169,11 @@ static bool app_has(const struct app *app, const struct secret *secret) {
 
 static struct error *may_use(const struct rpc *rpc, const struct secret *secret) {
     if (!rpc->task || app_has(rpc->task->function ? rpc->task->function->app : NULL, secret)) return NULL;
-    return error_new(ERROR_PERMISSION_DENIED,
-                     "the secret '%s' is none of this container's app; a function of the app has to name it in "
-                     "its `secrets`",
-                     secret->name ? secret->name : secret->id);
+    return error_new(
+        ERROR_PERMISSION_DENIED,
+        "the secret '%s' is none of this container's app; a function of the app has to name it in "
+        "its `secrets`",
+        secret->name ? secret->name : secret->id);
 }
 
 struct error *secrets_may_use(const struct rpc *rpc, char *const *ids, size_t count) {
@@ -186,48 +187,74 @@ struct error *secrets_may_use(const struct rpc *rpc, char *const *ids, size_t co
 
 /* ---- what clients ask ---- */
 
+static struct error *value_add(Modal__SecretValues *values, char *key, char *value) {
+    if (!key || !*key || strchr(key, '='))
+        return error_new(ERROR_INVALID_ARGUMENT, "'%.80s' is no name of a variable", key ? key : "");
+    for (size_t i = 0; i < values->n_keys; i++) {
+        if (strcmp(values->keys[i], key) != 0) continue;
+        values->values[i] = value ? value : "";
+        return NULL;
+    }
+    values->keys[values->n_keys++] = key;
+    values->values[values->n_values++] = value ? value : "";
+    return NULL;
+}
+
+static struct error *seal_values(struct modal *modal, struct secret *secret,
+                                 const Modal__SecretValues *values) {
+    scoped_text struct text plain = message_pack(values), sealed = {0};
+    struct error *error = seal(modal, text_span(&plain), &sealed);
+    OPENSSL_cleanse(plain.data, plain.size);
+    if (error) return error;
+    keys_set(secret, values->keys, values->n_keys);
+    text_clear(&secret->sealed);
+    text_add(&secret->sealed, text_span(&sealed));
+    return NULL;
+}
+
 static struct error *values_set(struct modal *modal, struct secret *secret,
                                 const Modal__SecretGetOrCreateRequest *request, struct arena *arena) {
     Modal__SecretValues values = MODAL__SECRET_VALUES__INIT;
     values.keys = arena_alloc(arena, (request->n_env_dict + 1) * sizeof *values.keys);
     values.values = arena_alloc(arena, (request->n_env_dict + 1) * sizeof *values.values);
-    for (size_t i = 0; i < request->n_env_dict; i++) {
-        const Modal__SecretGetOrCreateRequestEnvDictEntry *entry = request->env_dict[i];
-        if (!entry->key || !*entry->key || strchr(entry->key, '='))
-            return error_new(ERROR_INVALID_ARGUMENT, "'%.80s' is no name of a variable",
-                             entry->key ? entry->key : "");
-        values.keys[i] = entry->key;
-        values.values[i] = entry->value ? entry->value : "";
-        values.n_keys = values.n_values = i + 1;
-    }
-    keys_set(secret, values.keys, values.n_keys);
-    scoped_text struct text plain = message_pack(&values);
-    text_clear(&secret->sealed);
-    struct error *error = seal(modal, text_span(&plain), &secret->sealed);
-    OPENSSL_cleanse(plain.data, plain.size);
-    return error;
+    for (size_t i = 0; i < request->n_env_dict; i++)
+        TRY_PLAIN(value_add(&values, request->env_dict[i]->key, request->env_dict[i]->value));
+    return seal_values(modal, secret, &values);
+}
+
+static Modal__SecretMetadata *metadata_of(struct rpc *rpc, const struct secret *secret) {
+    struct arena *arena = rpc_arena(rpc);
+    Modal__SecretMetadata *metadata = arena_alloc(arena, sizeof *metadata);
+    Modal__CreationInfo *creation = arena_alloc(arena, sizeof *creation);
+    modal__secret_metadata__init(metadata);
+    modal__creation_info__init(creation);
+    creation->has_created_at = true;
+    creation->created_at = secret->created_at;
+    creation->created_by = rpc->modal->user;
+    metadata->name = secret->name ? secret->name : "";
+    metadata->creation_info = creation;
+    metadata->environment_name = secret->environment;
+    metadata->has_last_used_at = secret->used_at > 0;
+    metadata->last_used_at = secret->used_at;
+    metadata->keys = secret->keys;
+    metadata->n_keys = secret->key_count;
+    return metadata;
 }
 
 static void answer_secret(struct rpc *rpc, struct error *error) {
     struct secret *secret = map_get(rpc->modal->secrets, span_of(rpc->owner));
+    if (!error && !secret) error = no_object("secret", rpc->owner);
     if (error) {
         rpc_fail(rpc, error);
         return;
     }
-    Modal__CreationInfo creation = MODAL__CREATION_INFO__INIT;
-    Modal__SecretMetadata metadata = MODAL__SECRET_METADATA__INIT;
-    creation.has_created_at = true;
-    creation.created_at = secret->created_at;
-    creation.created_by = rpc->modal->user;
-    metadata.name = secret->name ? secret->name : "";
-    metadata.creation_info = &creation;
     Modal__SecretGetOrCreateResponse answer = MODAL__SECRET_GET_OR_CREATE_RESPONSE__INIT;
     answer.secret_id = secret->id;
-    answer.metadata = &metadata;
+    answer.metadata = metadata_of(rpc, secret);
     rpc_answer(rpc, &answer);
 }
 
-static void keep(struct rpc *rpc, struct secret *secret) {
+static void keep(struct rpc *rpc, struct secret *secret, void (*done)(struct rpc *rpc, struct error *error)) {
     Modal__SecretRecord record = MODAL__SECRET_RECORD__INIT;
     record.id = secret->id;
     record.name = secret->name;
@@ -240,7 +267,7 @@ static void keep(struct rpc *rpc, struct secret *secret) {
     record.n_keys = secret->key_count;
     scoped_text struct text bytes = message_pack(&record);
     const struct store_record row = {KIND, secret->id, text_span(&bytes)};
-    rpc_commit(rpc, &row, 1, answer_secret);
+    rpc_commit(rpc, &row, 1, done);
 }
 
 static struct error *required(const struct secret *secret, const Modal__SecretGetOrCreateRequest *request) {
@@ -265,7 +292,8 @@ static struct error *find_or_make(struct rpc *rpc, const Modal__SecretGetOrCreat
     struct secret *secret = *name ? map_get(modal->secret_names, span_of(key)) : NULL;
     *ret = secret;
     if (secret) TRY_PLAIN(may_use(rpc, secret));
-    if (rpc->task && *name && (!secret || type != MODAL__OBJECT_CREATION_TYPE__OBJECT_CREATION_TYPE_UNSPECIFIED))
+    if (rpc->task && *name &&
+        (!secret || type != MODAL__OBJECT_CREATION_TYPE__OBJECT_CREATION_TYPE_UNSPECIFIED))
         return error_new(ERROR_PERMISSION_DENIED, "secrets with a name are not made by containers");
     if (secret && type == MODAL__OBJECT_CREATION_TYPE__OBJECT_CREATION_TYPE_CREATE_FAIL_IF_EXISTS)
         return error_new(ERROR_ALREADY_EXISTS, "there is a secret '%s' already", name);
@@ -286,6 +314,26 @@ static struct error *find_or_make(struct rpc *rpc, const Modal__SecretGetOrCreat
     return values_set(modal, secret, request, rpc_arena(rpc));
 }
 
+/* What is deployed gets the new values with its next containers; those that are at work finish with the old.
+ */
+static void apps_renew(struct modal *modal, const struct secret *secret) {
+    void *value;
+    for (size_t i = 0; map_next(modal->apps, &i, NULL, &value);) {
+        struct app *app = value;
+        if (!app->in_pool || !app_has(app, secret)) continue;
+        scoped(error) struct error *error = app_to_pool(app);
+        if (!error) continue;
+        scoped_string char *text = error_text(error);
+        log_error("modal", "app %s goes on with the old values of a secret: %s", app->name, text);
+    }
+}
+
+static void on_changed(struct rpc *rpc, struct error *error) {
+    const struct secret *secret = map_get(rpc->modal->secrets, span_of(rpc->owner));
+    if (!error && secret) apps_renew(rpc->modal, secret);
+    answer_secret(rpc, error);
+}
+
 static void get_or_create(struct rpc *rpc, const void *message) {
     struct secret *secret = NULL;
     bool write = false;
@@ -296,7 +344,7 @@ static void get_or_create(struct rpc *rpc, const void *message) {
     }
     rpc->owner = arena_text(rpc_arena(rpc), secret->id);
     if (write)
-        keep(rpc, secret);
+        keep(rpc, secret, on_changed);
     else
         answer_secret(rpc, NULL);
 }
@@ -318,33 +366,86 @@ static void list(struct rpc *rpc, const void *message) {
         if (!secret->name || strcmp(secret->environment, environment) != 0 || secret->created_at >= before)
             continue;
         Modal__SecretListItem *item = arena_alloc(arena, sizeof *item);
-        Modal__SecretMetadata *metadata = arena_alloc(arena, sizeof *metadata);
-        Modal__CreationInfo *creation = arena_alloc(arena, sizeof *creation);
         modal__secret_list_item__init(item);
-        modal__secret_metadata__init(metadata);
-        modal__creation_info__init(creation);
-        creation->has_created_at = true;
-        creation->created_at = secret->created_at;
-        creation->created_by = modal->user;
-        item->label = metadata->name = secret->name;
+        item->label = secret->name;
         item->has_created_at = true;
         item->created_at = secret->created_at;
         item->has_last_used_at = secret->used_at > 0;
         item->last_used_at = secret->used_at;
         item->environment_name = secret->environment;
         item->secret_id = secret->id;
-        metadata->creation_info = creation;
-        item->metadata = metadata;
+        item->metadata = metadata_of(rpc, secret);
         answer.items[answer.n_items++] = item;
     }
     rpc_answer(rpc, &answer);
 }
 
-static void removed(struct rpc *rpc, struct error *error) {
+/* ---- changed in part, and told about ---- */
+
+static struct secret *asked(struct rpc *rpc, const char *id) {
+    struct secret *secret = id ? map_get(rpc->modal->secrets, span_of(id)) : NULL;
+    struct error *error = secret ? may_use(rpc, secret) : no_object("secret", id);
+    if (!error) return secret;
+    rpc_fail(rpc, error);
+    return NULL;
+}
+
+static struct error *values_merge(struct modal *modal, struct secret *secret,
+                                  const Modal__SecretUpdateRequest *request) {
+    scoped_text struct text plain = {0};
+    TRY_PLAIN(unseal(modal, secret, &plain));
+    Modal__SecretValues *old = modal__secret_values__unpack(NULL, plain.size, (const uint8_t *)plain.data);
+    if (plain.data) OPENSSL_cleanse(plain.data, plain.size);
+    if (!old) return error_new(ERROR_DATA_LOSS, "secret %s has no values", secret->id);
+    Modal__SecretValues values = MODAL__SECRET_VALUES__INIT;
+    size_t most = old->n_keys + request->n_updates + 1;
+    values.keys = mem_array(most, sizeof *values.keys);
+    values.values = mem_array(most, sizeof *values.values);
+    struct error *error = NULL;
+    for (size_t i = 0; !error && i < old->n_keys && i < old->n_values; i++)
+        error = value_add(&values, old->keys[i], old->values[i]);
+    for (size_t i = 0; !error && i < request->n_updates; i++)
+        error = value_add(&values, request->updates[i]->key, request->updates[i]->value);
+    if (!error) error = seal_values(modal, secret, &values);
+    for (size_t i = 0; i < old->n_values; i++) OPENSSL_cleanse(old->values[i], strlen(old->values[i]));
+    modal__secret_values__free_unpacked(old, NULL);
+    free(values.keys);
+    free(values.values);
+    return error;
+}
+
+static void done_empty(struct rpc *rpc, struct error *error) {
     if (error)
         rpc_fail(rpc, error);
     else
         rpc_answer_empty(rpc);
+}
+
+static void on_updated(struct rpc *rpc, struct error *error) {
+    const struct secret *secret = map_get(rpc->modal->secrets, span_of(rpc->owner));
+    if (!error && secret) apps_renew(rpc->modal, secret);
+    done_empty(rpc, error);
+}
+
+static void update(struct rpc *rpc, const void *message) {
+    const Modal__SecretUpdateRequest *request = message;
+    struct secret *secret = asked(rpc, request->secret_id);
+    if (!secret) return;
+    struct error *error = values_merge(rpc->modal, secret, request);
+    rpc->owner = request->secret_id;
+    if (error)
+        rpc_fail(rpc, error);
+    else
+        keep(rpc, secret, on_updated);
+}
+
+static void get_info(struct rpc *rpc, const void *message) {
+    const Modal__SecretGetInfoRequest *request = message;
+    const struct secret *secret = asked(rpc, request->secret_id);
+    if (!secret) return;
+    Modal__SecretGetInfoResponse answer = MODAL__SECRET_GET_INFO_RESPONSE__INIT;
+    answer.metadata = metadata_of(rpc, secret);
+    rpc_answer(rpc, &answer);
 }
 
 static void delete (struct rpc *rpc, const void *message) {
@@ -360,12 +461,14 @@ static void delete (struct rpc *rpc, const void *message) {
     scoped_string char *key = object_key(secret->environment, secret->name ? secret->name : "");
     if (map_get(modal->secret_names, span_of(key)) == secret) map_remove(modal->secret_names, span_of(key));
     secret_free(secret);
-    rpc_commit(rpc, &row, 1, removed);
+    rpc_commit(rpc, &row, 1, done_empty);
 }
 
 const struct rpc_method secret_methods[] = {
     {"SecretGetOrCreate", &modal__secret_get_or_create_request__descriptor, get_or_create,
      RPC_TASK | RPC_ONCE},
+    {"SecretGetInfo", &modal__secret_get_info_request__descriptor, get_info, RPC_TASK},
+    {"SecretUpdate", &modal__secret_update_request__descriptor, update, 0},
     {"SecretList", &modal__secret_list_request__descriptor, list, 0},
     {"SecretDelete", &modal__secret_delete_request__descriptor, delete, 0},
     {0},

@@ -82,6 +82,17 @@ static void get_or_create(struct rpc *rpc, const void *message) {
         on_created, rpc);
 }
 
+static void by_id(struct rpc *rpc, const void *message) {
+    const Modal__VolumeGetByIdRequest *request = message;
+    const struct volume *volume = volume_asked(rpc, request->volume_id);
+    if (!volume) return;
+    Modal__VolumeGetByIdResponse answer = MODAL__VOLUME_GET_BY_ID_RESPONSE__INIT;
+    answer.volume_id = request->volume_id;
+    answer.metadata = metadata_of(volume, rpc_arena(rpc));
+    answer.metadata->creation_info->created_by = rpc->modal->user;
+    rpc_answer(rpc, &answer);
+}
+
 static void on_committed(void *owner, struct error *error) {
     struct rpc *rpc = owner;
     Modal__VolumeCommitResponse answer = MODAL__VOLUME_COMMIT_RESPONSE__INIT;
@@ -162,6 +173,7 @@ static void list(struct rpc *rpc, const void *message) {
 const struct rpc_method volume_methods[] = {
     {"VolumeGetOrCreate", &modal__volume_get_or_create_request__descriptor, get_or_create,
      RPC_TASK | RPC_ONCE},
+    {"VolumeGetById", &modal__volume_get_by_id_request__descriptor, by_id, RPC_TASK},
     {"VolumeCommit", &modal__volume_commit_request__descriptor, commit, RPC_TASK},
     {"VolumeReload", &modal__volume_reload_request__descriptor, reload, RPC_TASK},
     {"VolumeHeartbeat", &modal__volume_heartbeat_request__descriptor, heartbeat, RPC_TASK},
