@@ -155,6 +155,24 @@ static void gpu_or_none(struct core_function *core, const struct modal *modal) {
     definition_env_set(core, "COPYCAT_DEVICE_FALLBACK", "cpu");
 }
 
+static struct error *set_volumes(struct core_function *core, const struct modal *modal,
+                                 Modal__VolumeMount *const *mounts, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const Modal__VolumeMount *mount = mounts[i];
+        if (!mount->volume_id || !volume_by_id(modal->volumes_room, mount->volume_id))
+            return no_object("volume", mount->volume_id);
+        if (mount->sub_path &&
+            *mount->sub_path) /* a whole volume instead would show what is not meant to be */
+            return error_new(
+                ERROR_UNIMPLEMENTED,
+                "a sub_path of a volume can't be mounted yet (%s at %s); docs/compat.md tells what "
+                "can",
+                mount->sub_path, mount->mount_path);
+        core_function_volume_add(core, mount->mount_path, mount->volume_id, mount->read_only);
+    }
+    return NULL;
+}
+
 static struct error *set_files(struct core_function *core, const struct modal *modal,
                                const struct definition *definition) {
     const Modal__Function *function = definition->function;
@@ -176,13 +194,7 @@ static struct error *set_files(struct core_function *core, const struct modal *m
         text_printf(&overlay, "%s%s", overlay.size ? ":" : "", directory);
     }
     if (overlay.size) core->overlay = text_take(&overlay);
-    for (size_t i = 0; i < function->n_volume_mounts; i++) {
-        const Modal__VolumeMount *mount = function->volume_mounts[i];
-        if (!mount->volume_id || !volume_by_id(modal->volumes_room, mount->volume_id))
-            return no_object("volume", mount->volume_id);
-        core_function_volume_add(core, mount->mount_path, mount->volume_id, mount->read_only);
-    }
-    return NULL;
+    return set_volumes(core, modal, function->volume_mounts, function->n_volume_mounts);
 }
 
 static struct error *set_secrets(struct core_function *core, struct modal *modal, char **ids, size_t count) {
@@ -212,7 +224,11 @@ static struct error *apply_options(struct core_function *core, struct modal *mod
         core->target_inputs = at_most(options->target_concurrent_inputs, core->max_inputs);
     free(options->resources ? take(core->gpu) : NULL);
     set_resources(core, options->resources);
+    for (size_t i = 0; options->replace_volume_mounts && i < core->volume_count; i++)
+        free(core->volumes[i].path), free(core->volumes[i].volume);
+    if (options->replace_volume_mounts) core->volume_count = 0;
     struct error *error = set_secrets(core, modal, options->secret_ids, options->n_secret_ids);
+    if (!error) error = set_volumes(core, modal, options->volume_mounts, options->n_volume_mounts);
     modal__function_options__free_unpacked(options, NULL);
     return error;
 }

@@ -45,6 +45,10 @@ class Late:
     def twice(self, x):
         return 2 * x
 
+    @modal.method()
+    def mounted(self):
+        return os.path.ismount("/v")
+
 
 @app.function()
 def large():
@@ -66,6 +70,10 @@ def main():
     tell("again", FunctionCall.from_id(call.object_id).get())
     gather = modal.functions.gather if OLD else FunctionCall.gather
     tell("gather", gather(Late().twice.spawn(1), Late().twice.spawn(2)))
+    if not OLD:  # the older client does not load a volume that stands in options alone
+        volume = modal.Volume.from_name("$APP", create_if_missing=True)
+        other = Late.with_options(max_containers=1, volumes={"/v": volume})
+        tell("options", Late().mounted.remote(), other().mounted.remote())
     tell("stats", where.get_current_stats().backlog)
 """
 
@@ -74,7 +82,7 @@ def test_what_else_a_call_can_be(client):
     (client.cwd / "extra.txt").write_text("beside it")
     out = client.run("run", client.write(MORE, APP=client.name("more")))
     assert out.count("trying") == 2
-    assert [line for line in client.told() if not line.startswith("batch")] == [
+    assert [line for line in client.told() if not line.startswith(("batch", "options"))] == [
         "where ('beside it', False, 'in-', 'fc-')",
         "large [(3000000, 0), (3000000, 1), (3000000, 2)]",
         "never never good",
@@ -82,6 +90,7 @@ def test_what_else_a_call_can_be(client):
         "gather [2, 4]",
         "stats 0",
     ]
+    assert client.old or "options False True" in client.told()
     assert client.old or "batch [0, 2, 4, 6, 8, 10]" in client.told()
 
 
@@ -200,6 +209,9 @@ MAIN = "@app.local_entrypoint()\ndef main():\n    "
 REFUSED = {
     "a schedule": "@app.function(schedule=modal.Period(days=1))\ndef f():\n    pass\n",
     "a proxy's auth": "@app.function()\n@modal.asgi_app(requires_proxy_auth=True)\ndef f():\n    pass\n",
+    "a part of a volume": "v = modal.Volume.from_name('refused', create_if_missing=True)\n"
+    "if not OLD:\n    v = v.with_mount_options(sub_path='/a')\n"
+    "@app.function(volumes={'/v': v})\ndef f():\n    pass\n",
     "a sandbox": MAIN + "modal.Sandbox.create('true', app=app, image=image)\n",
     "a network file system": MAIN
     + "modal.NetworkFileSystem.from_name('n', create_if_missing=True).listdir('/')\n",
@@ -208,7 +220,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_not_there_is_refused_with_a_sentence(client, what):
-    if client.old and what == "a proxy's auth":
+    if client.old and what in ("a proxy's auth", "a part of a volume"):
         pytest.skip("modal 0.64.0 has none")
     program = f'app = modal.App("{client.name("refused")}", image=image)\n\n\n' + REFUSED[what]
     deploys = "local_entrypoint" not in program
