@@ -3,7 +3,7 @@
  * A blob is kept by its SHA-256, which its client tells before it sends it, so its id holds it. The URLs
  * carry a signature of ours: who was given one may use it, nobody else. Clients reach them at an address of
  * this machine; containers at one of their own loopback, where a socket of ours listens (they can't reach
- * this machine's). Blobs that nobody asked for in BLOB_KEPT are removed by the store's own sweep. */
+ * this machine's). Big ones come in parts: multipart.c. */
 #include "inside.h"
 
 #include <errno.h>
@@ -15,7 +15,6 @@
 
 #define PORT_INSIDE 47071
 #define PIECE_BYTES (256 * 1024)
-#define SIZE_MAX_BYTES (INT64_C(1) << 30)
 #define PATH "/blob/"
 
 struct upload { /* one PUT */
@@ -35,11 +34,16 @@ struct download { /* one GET */
 
 /* ---- signed paths ---- */
 
+void blob_sign(const struct modal *modal, const char *text, char hex[SHA256_HEX_SIZE]) {
+    scoped_string char *whole = mem_printf("%s %s", modal->blob_key, text);
+    sha256_of(span_of(whole), hex);
+    hex[32] = '\0';
+}
+
 static void sign(const struct modal *modal, const char *method, const char *digest,
                  char hex[SHA256_HEX_SIZE]) {
-    scoped_string char *text = mem_printf("%s %s %s", modal->blob_key, method, digest);
-    sha256_of(span_of(text), hex);
-    hex[32] = '\0';
+    scoped_string char *text = mem_printf("%s %s", method, digest);
+    blob_sign(modal, text, hex);
 }
 
 static char *path_of(const struct modal *modal, const char *method, const char *digest) {
@@ -239,6 +243,7 @@ static void get(struct modal *modal, struct http_exchange *exchange, const char 
 
 static void on_request(void *owner, struct http_exchange *exchange) {
     struct modal *modal = owner;
+    if (multipart_request(modal, exchange)) return;
     bool puts = span_is(http_exchange_method(exchange), "PUT");
     struct span path = http_exchange_path(exchange);
     scoped_string char *digest = digest_of(modal, puts ? "PUT" : "GET", path);
@@ -262,39 +267,40 @@ static bool digest_from_base64(const char *base64, char hex[SHA256_HEX_SIZE]) {
     return true;
 }
 
-static struct error *create(struct rpc *rpc, const Modal__BlobCreateRequest *request, char **ret_id,
-                            char **ret_url) {
+static struct error *create(struct rpc *rpc, const Modal__BlobCreateRequest *request,
+                            Modal__BlobCreateResponse *ret) {
+    struct arena *arena = rpc_arena(rpc);
     char hex[SHA256_HEX_SIZE], *base = NULL;
-    if (request->content_length > SIZE_MAX_BYTES)
-        return error_new(ERROR_UNIMPLEMENTED,
-                         "%lld bytes in one piece; up to 1 GiB are taken so far (docs/compat.md)",
-                         (long long)request->content_length);
     if (!digest_from_base64(request->content_sha256_base64, hex))
         return error_new(ERROR_INVALID_ARGUMENT, "content_sha256_base64 is no SHA-256 in base64");
     TRY_PLAIN(base_url(rpc, &base));
+    ret->blob_id = arena_printf(arena, "bl-%s", hex);
+    ret->n_blob_ids = 1;
+    ret->blob_ids = &ret->blob_id;
+    if (multipart_wanted(request->content_length)) {
+        Modal__MultiPartUploadList *list = ret->multiparts = arena_alloc(arena, sizeof *list);
+        modal__multi_part_upload_list__init(list);
+        TRY_PLAIN(multipart_begin(rpc, request->content_length, hex, base, &ret->multipart));
+        list->n_items = 1;
+        list->items = &ret->multipart;
+        return NULL;
+    }
     scoped_string char *path = path_of(rpc->modal, "PUT", hex);
-    *ret_url = arena_printf(rpc_arena(rpc), "%s%s", base, path);
-    *ret_id = arena_printf(rpc_arena(rpc), "bl-%s", hex);
+    Modal__UploadUrlList *urls = ret->upload_urls = arena_alloc(arena, sizeof *urls);
+    modal__upload_url_list__init(urls);
+    ret->upload_url = arena_printf(arena, "%s%s", base, path);
+    urls->n_items = 1;
+    urls->items = &ret->upload_url;
     return NULL;
 }
 
 static void blob_create(struct rpc *rpc, const void *message) {
-    char *id, *url;
-    struct error *error = create(rpc, message, &id, &url);
-    if (error) {
-        rpc_fail(rpc, error);
-        return;
-    }
-    Modal__UploadUrlList urls = MODAL__UPLOAD_URL_LIST__INIT;
-    urls.n_items = 1;
-    urls.items = &url;
     Modal__BlobCreateResponse answer = MODAL__BLOB_CREATE_RESPONSE__INIT;
-    answer.blob_id = id;
-    answer.upload_url = url;
-    answer.n_blob_ids = 1;
-    answer.blob_ids = &id;
-    answer.upload_urls = &urls;
-    rpc_answer(rpc, &answer);
+    struct error *error = create(rpc, message, &answer);
+    if (error)
+        rpc_fail(rpc, error);
+    else
+        rpc_answer(rpc, &answer);
 }
 
 const char *blob_digest(const char *id) {

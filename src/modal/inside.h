@@ -453,10 +453,18 @@ void blob_server_open(struct modal *modal);
 /* At any port of that ADDR:PORT's ADDR. */
 must_check struct error *blob_server_listen(struct modal *modal, const char *address);
 void blob_server_free(struct modal *modal);
+void blob_sign(const struct modal *modal, const char *text, char hex[SHA256_HEX_SIZE]);
 const char *blob_digest(const char *id); /* within it; NULL: no id of a blob */
 char *blob_url(struct rpc *rpc, const char *method,
                const char *digest); /* in the call's arena; NULL: none can be had */
 extern const struct rpc_method blob_methods[];
+
+/* ---- multipart.c ---- */
+bool multipart_wanted(int64_t length_bytes);
+must_check struct error *multipart_begin(struct rpc *rpc, int64_t length_bytes, const char *digest,
+                                         const char *base, Modal__MultiPartUpload **ret); /* in the arena */
+bool multipart_request(struct modal *modal, struct http_exchange *exchange); /* false: none of its */
+void multipart_sweep(const char *state_dir, bool all); /* blocks; all, or those that were given up */
 
 /* ---- web.c, pickle.c ---- */
 void web_request(void *owner, struct http_exchange *exchange, struct pool_function *function);

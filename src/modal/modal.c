@@ -64,6 +64,7 @@ struct modal *modal_new(const struct modal_options *options) {
 }
 
 struct error *modal_load(struct modal *modal) {
+    multipart_sweep(modal->state_dir, true);
     TRY(ports_load(modal), "ports of web functions"); /* first: what is deployed comes with them */
     TRY(records_load(modal), "what was deployed by Modal's client");
     TRY(dicts_load(modal), "dicts");

@@ -3,6 +3,7 @@ daemon."""
 
 import json
 import os
+import subprocess
 
 import pytest
 from conftest import wait_for
@@ -93,6 +94,21 @@ def test_files_both_ways(client, volume):
     assert listed(client, volume) == ["d", "empty"]
     assert client.run("volume", "get", volume, "/nosuch", "no", check=False)
     assert not (client.cwd / "no").exists()
+
+
+def test_a_big_file_goes_in_parts_and_comes_back(client, house):
+    name, piece = client.name("big"), os.urandom(1 << 20)
+    with open(client.cwd / "big", "wb") as file:
+        for _ in range(200):
+            file.write(piece)
+        file.write(b"its end")
+    client.run("volume", "create", name)
+    client.run("volume", "put", name, "big")
+    client.run("volume", "get", name, "/big", "back")
+    subprocess.run(["cmp", "big", "back"], cwd=client.cwd, check=True, timeout=120)
+    uploads = house.catnap.state / "modal/uploads"
+    assert list(uploads.iterdir()) == [], "nothing of the parts is left"
+    client.run("volume", "delete", name, "--yes")
 
 
 def test_the_life_of_a_name(client, volume):
