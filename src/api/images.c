@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { BODY_MAX = 8 << 20 };
+enum { BODY_MAX = 8 << 20, BLOB_KEPT_S = 3600 };
 
 struct image_work {   /* one exchange */
     struct list node; /* in api->image_works */
@@ -209,6 +209,8 @@ static struct error *prune(struct image_work *work, const json_t *body) {
     const char **needed = json_is_true(json_object_get(body, "all")) ? needed_names(work->api) : NULL;
     uint64_t bytes = image_prune(work->api->images, needed);
     free(needed);
+    (void)store_blobs_sweep(work->api->store, BLOB_KEPT_S, NULL,
+                            NULL); /* beside it; what it frees is not told */
     sync_then_answer(work, json_pack("{s:I}", "freed_bytes", (json_int_t)bytes));
     return NULL;
 }

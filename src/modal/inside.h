@@ -115,6 +115,7 @@ struct modal {
     struct map *reply_of;       /* key -> struct reply */
     struct list runtime_jobs;   /* of runtime.c */
     struct http_server *blobs;
+    struct io_timer *sweeps; /* of keep.c */
     uint16_t blob_port;
     char *blob_key; /* of this life of the daemon: signs URLs */
     char *pythons;  /* directory of relocatable Pythons: 3.11/, ...; NULL */
@@ -458,6 +459,10 @@ const char *blob_digest(const char *id); /* within it; NULL: no id of a blob */
 char *blob_url(struct rpc *rpc, const char *method,
                const char *digest); /* in the call's arena; NULL: none can be had */
 extern const struct rpc_method blob_methods[];
+
+/* ---- keep.c ---- */
+void blobs_keep(struct modal *modal);
+void blobs_keep_end(struct modal *modal);
 
 /* ---- multipart.c ---- */
 bool multipart_wanted(int64_t length_bytes);

@@ -59,6 +59,7 @@ struct modal *modal_new(const struct modal_options *options) {
     modal->server = grpc_server_new(
         &(struct grpc_server_options){.loop = modal->loop, .on_call = on_call, .owner = modal});
     blob_server_open(modal);
+    blobs_keep(modal);
     tasks_hook(modal);
     return modal;
 }
@@ -114,6 +115,7 @@ void modal_close(struct modal *modal) {
 void modal_free(struct modal *modal) {
     if (!modal) return;
     modal_close(modal);
+    blobs_keep_end(modal);
     blob_server_free(modal);
     end_calls(modal);
     tasks_free(modal);

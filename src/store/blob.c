@@ -32,7 +32,7 @@ char *store_blob_path(struct store *store, const char *digest) {
 bool store_blob_exists(struct store *store, const char *digest) {
     if (!digest_good(digest)) return false;
     scoped_string char *path = store_blob_path(store, digest);
-    return file_exists(path);
+    return blob_use(store, path);
 }
 
 struct error *blobs_open(struct store *store) {
@@ -79,7 +79,7 @@ struct error *store_blob_end(struct store_blob_writer *writer, const char *diges
         return error_new(ERROR_INVALID_ARGUMENT, "these bytes are sha256:%s, not sha256:%.80s", ret_digest,
                          digest);
     scoped_string char *path = store_blob_path(writer->store, ret_digest);
-    if (file_exists(path)) return NULL; /* the same bytes; ours go with the writer */
+    if (blob_use(writer->store, path)) return NULL; /* the same bytes; ours go with the writer */
     if (store_calls.fsync(writer->fd) != 0) return error_errno(errno, "fsync %s", writer->path);
     scoped_string char *parent = mem_printf("%s/sha256", writer->store->blobs);
     scoped_string char *directory = mem_printf("%s/%.2s", parent, ret_digest);

@@ -50,6 +50,12 @@ struct store {
     size_t waiting_count;
     bool writing; /* what was taken out of `waiting` */
     bool closing;
+    bool sweep_works;
+    pthread_mutex_t blob_lock; /* a look at a blob, or its removal */
+    bool sweep_ends;           /* atomic */
+    struct sweep *sweep;       /* of the loop's thread: under way; NULL: none */
+    void (*names)(void *owner, struct text *names);
+    void *names_owner;
 };
 
 extern struct store_calls store_calls;
@@ -84,3 +90,7 @@ void records_free(struct job *job);
 /* ---- blob.c ---- */
 must_check struct error *
 blobs_open(struct store *store); /* makes the folders, clears away what a crash left half written */
+
+/* ---- sweep.c ---- */
+bool blob_use(struct store *store, const char *path); /* whether it is there; then it stays for a while */
+void sweep_end(struct store *store);                  /* waits for it */

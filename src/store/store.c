@@ -31,6 +31,7 @@ struct error *store_open(struct io_loop *loop, const char *dir, struct store **r
     list_init(&store->written);
     pthread_mutex_init(&store->access, NULL);
     pthread_mutex_init(&store->lock, NULL);
+    pthread_mutex_init(&store->blob_lock, NULL);
     pthread_cond_init(&store->more, NULL);
     pthread_cond_init(&store->all_written, NULL);
     TRY(open_all(store), "state");
@@ -40,12 +41,14 @@ struct error *store_open(struct io_loop *loop, const char *dir, struct store **r
 
 void store_free(struct store *store) {
     if (!store) return;
+    sweep_end(store);
     writer_stop(store);
     sqlite3_close(store->database);
     if (store->lock_fd >= 0) close(store->lock_fd); /* last: nobody else may open it before all is closed */
     pthread_cond_destroy(&store->more);
     pthread_cond_destroy(&store->all_written);
     pthread_mutex_destroy(&store->lock);
+    pthread_mutex_destroy(&store->blob_lock);
     pthread_mutex_destroy(&store->access);
     free(store->dir);
     free(store->blobs);

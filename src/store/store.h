@@ -77,7 +77,7 @@ must_check struct error *store_blob_put(struct store *store, struct span bytes,
  * RESOURCE_EXHAUSTED beyond `limit_bytes`. */
 must_check struct error *store_blob_get(struct store *store, const char *digest, size_t limit_bytes,
                                         struct text *ret_bytes);
-bool store_blob_exists(struct store *store, const char *digest);
+bool store_blob_exists(struct store *store, const char *digest); /* a use: it stays for a while, see below */
 char *store_blob_path(struct store *store,
                       const char *digest); /* owned by the caller; whether or not it is there */
 /* In pieces. `digest` NULL: any; else INVALID_ARGUMENT where the bytes are others. Freed without an end:
@@ -89,6 +89,19 @@ must_check struct error *store_blob_end(struct store_blob_writer *writer, const 
                                         char ret_digest[SHA256_HEX_SIZE]);
 void store_blob_writer_free(struct store_blob_writer *writer);
 DEFINE_SCOPED(store_blob_writer)
+
+/* ---- blobs that nobody needs ---- */
+#define STORE_BLOB_NAME "bl-" /* with its digest behind it, this is how a blob is named in records */
+/* Who keeps names of blobs in memory adds them (store_names_add) when a sweep begins. NULL: nobody, the
+ * default. */
+void store_blobs_keep(struct store *store, void (*names)(void *owner, struct text *names), void *owner);
+void store_names_add(struct text *names, struct span bytes); /* all that stand in them */
+/* Removes what nobody used for `unused_s`, and neither a record nor who keeps them names: on a worker. `done`
+ * (NULL: nobody asks) owns the error; it does not come after store_free. False: a sweep is under way already,
+ * and `done` does not come. */
+bool store_blobs_sweep(struct store *store, int64_t unused_s,
+                       void (*done)(void *owner, struct error *error, size_t count, uint64_t bytes),
+                       void *owner);
 
 /* ---- for tests: every write goes through one table, so that a test ends the process or fills the disk
  * before the n-th. Rooms that keep files of their own beside the store's use it too ---- */
