@@ -34,8 +34,7 @@ static Modal__FunctionGetInputsItem *item_of(struct input *input, struct arena *
 }
 
 static size_t batch_size(const struct task *task) {
-    uint32_t size = task->definition->function->batch_max_size;
-    return size > 1 ? size : 1;
+    return task->function ? function_batch_size(task->function) : 1;
 }
 
 /* Gives the held poll what waits for it. Inputs that wait for a batch to fill wait in their slots: what is
@@ -104,8 +103,8 @@ static void get_inputs(struct rpc *rpc, const void *message) {
     const Modal__FunctionGetInputsRequest *request = message;
     struct task *task = rpc->task;
     if (!works_for(task, request->function_id)) {
-        rpc_fail(rpc, error_new(ERROR_PERMISSION_DENIED, "this container does not work for the function %.32s",
-                                request->function_id));
+        rpc_fail(rpc, error_new(ERROR_PERMISSION_DENIED,
+                                "this container does not work for the function %.32s", request->function_id));
         return;
     }
     while (!list_empty(&task->polls)) poll_over(CONTAINER_OF(task->polls.next, struct rpc, node));

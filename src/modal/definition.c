@@ -202,12 +202,62 @@ static struct error *set_secrets(struct core_function *core, struct modal *modal
     return NULL;
 }
 
+static Modal__FunctionOptions *options_of(const struct function *function) {
+    if (!function->options_size) return NULL;
+    return modal__function_options__unpack(NULL, function->options_size, (const uint8_t *)function->options);
+}
+
+/* 0.64.0 tells the number of inputs where later clients tell the target. */
+static uint32_t options_max_inputs(const Modal__FunctionOptions *options) {
+    if (options->has_max_concurrent_inputs) return options->max_concurrent_inputs;
+    return options->has_target_concurrent_inputs ? options->target_concurrent_inputs : 0;
+}
+
+struct text definition_for_container(const struct function *function, const struct definition *definition) {
+    enum {
+        MAX_CONCURRENT_INPUTS = 34,
+        BATCH_MAX_SIZE = 60,
+        BATCH_LINGER_MS = 61,
+        TARGET_CONCURRENT_INPUTS = 64
+    };
+    struct text bytes = {0};
+    text_add(&bytes, text_span(&definition->bytes));
+    Modal__FunctionOptions *options = options_of(function);
+    if (!options) return bytes;
+    uint32_t most = options_max_inputs(options);
+    if (most) wire_add_number(&bytes, MAX_CONCURRENT_INPUTS, most);
+    if (options->has_max_concurrent_inputs)
+        wire_add_number(&bytes, TARGET_CONCURRENT_INPUTS, options->target_concurrent_inputs);
+    if (options->has_batch_max_size) wire_add_number(&bytes, BATCH_MAX_SIZE, options->batch_max_size);
+    if (options->has_batch_linger_ms) wire_add_number(&bytes, BATCH_LINGER_MS, options->batch_linger_ms);
+    modal__function_options__free_unpacked(options, NULL);
+    return bytes;
+}
+
+uint32_t function_batch_size(const struct function *function) {
+    const struct definition *definition = function_definition(function);
+    uint32_t size = definition ? definition->function->batch_max_size : 0;
+    Modal__FunctionOptions *options = options_of(function);
+    if (options && options->has_batch_max_size) size = options->batch_max_size;
+    if (options) modal__function_options__free_unpacked(options, NULL);
+    return size > 1 ? size : 1;
+}
+
+uint32_t function_max_inputs(const struct function *function) {
+    const struct definition *definition = function_definition(function);
+    uint32_t most = definition ? definition->function->max_concurrent_inputs : 0;
+    Modal__FunctionOptions *options = options_of(function);
+    if (options && options_max_inputs(options)) most = options_max_inputs(options);
+    if (options) modal__function_options__free_unpacked(options, NULL);
+    uint32_t batch = function_batch_size(function);
+    return most > batch ? most : batch;
+}
+
 /* `with_options` of a class: what is set in it takes the place of the definition's. */
 static struct error *apply_options(struct core_function *core, struct modal *modal,
                                    const struct function *function) {
     if (!function->options_size) return NULL;
-    Modal__FunctionOptions *options =
-        modal__function_options__unpack(NULL, function->options_size, (const uint8_t *)function->options);
+    Modal__FunctionOptions *options = options_of(function);
     if (!options)
         return error_new(ERROR_INVALID_ARGUMENT, "the options of %s are no valid message", core->name);
     if (options->has_concurrency_limit) core->max_containers = at_most(options->concurrency_limit, 1000);
@@ -216,10 +266,8 @@ static struct error *apply_options(struct core_function *core, struct modal *mod
     if (options->has_task_idle_timeout_secs)
         core->scaledown_window_ms = (int64_t)options->task_idle_timeout_secs * 1000;
     if (options->has_timeout_secs) core->timeout_ms = (int64_t)options->timeout_secs * 1000;
-    if (options->has_max_concurrent_inputs)
-        core->max_inputs = options->max_concurrent_inputs;
-    else if (options->has_target_concurrent_inputs) /* of 0.64.0, whose name for it is another */
-        core->max_inputs = options->target_concurrent_inputs;
+    if (options_max_inputs(options)) core->max_inputs = options_max_inputs(options);
+    if (options->batch_max_size > core->max_inputs) core->max_inputs = options->batch_max_size;
     if (options->has_target_concurrent_inputs)
         core->target_inputs = at_most(options->target_concurrent_inputs, core->max_inputs);
     free(options->resources ? take(core->gpu) : NULL);

@@ -78,8 +78,7 @@ static void on_granted(void *owner, struct pool_ticket *ticket) {
 static void lost(struct input *input, const struct pool_refusal *refusal) {
     struct modal *modal = input->call->modal;
     struct task *task = input->task;
-    bool alone =
-        task && task->function && function_definition(task->function)->function->max_concurrent_inputs <= 1;
+    bool alone = task && task->function && function_max_inputs(task->function) <= 1;
     if (refusal->reason != NAP_REASON_TIMEOUT) {
         input_lost(input, refusal->text);
         return;

@@ -79,6 +79,7 @@ void rpc_held_end(struct list *list, enum error_code code, const char *text); /*
 /* A length-delimited field of a message's bytes, its last occurrence; data NULL: not there. */
 struct span wire_field(struct span message, uint32_t number);
 void wire_add(struct text *out, uint32_t number, struct span bytes);
+void wire_add_number(struct text *out, uint32_t number, uint64_t value);
 /* Packed, in memory of the caller's. */
 struct text message_pack(const void *message);
 ProtobufCAllocator arena_allocator(struct arena *arena);   /* for protobuf-c: nothing is freed one by one */
@@ -157,6 +158,11 @@ must_check struct error *definition_core(const struct function *function, const 
                                          struct core_function **ret);
 /* What its containers import, where their image lacks it: a name for runtime_mount; NULL: nothing. Owned. */
 char *definition_deps(const struct modal *modal, const struct definition *definition);
+/* The definition's bytes for a container of that function: what its options say of concurrency and batches
+ * stands behind, where a reader takes it for the last word. */
+struct text definition_for_container(const struct function *function, const struct definition *definition);
+uint32_t function_max_inputs(const struct function *function); /* that a container has at once */
+uint32_t function_batch_size(const struct function *function);
 bool definition_is_web(const struct definition *definition);
 void definition_env_set(struct core_function *core, const char *name, const char *value);
 bool version_before(const char *version, unsigned major, unsigned minor, unsigned patch);

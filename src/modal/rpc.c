@@ -96,6 +96,11 @@ void wire_add(struct text *out, uint32_t number, struct span bytes) {
     text_add(out, bytes);
 }
 
+void wire_add_number(struct text *out, uint32_t number, uint64_t value) {
+    add_varint(out, (uint64_t)number << 3);
+    add_varint(out, value);
+}
+
 const char *rpc_client_version(struct rpc *rpc) {
     struct span version = grpc_call_metadata(rpc->call, "x-modal-client-version");
     return arena_string(rpc_arena(rpc), version.data ? version : SPAN(""));

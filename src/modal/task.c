@@ -75,7 +75,8 @@ static struct text arguments_of(const struct task *task) {
         arguments.serialized_params.len = function->parameters_size;
     }
     struct text bytes = message_pack(&arguments);
-    wire_add(&bytes, 7, text_span(&task->definition->bytes)); /* function_def, as it came */
+    scoped_text struct text definition = definition_for_container(function, task->definition);
+    wire_add(&bytes, 7, text_span(&definition)); /* function_def, as it came */
     return bytes;
 }
 

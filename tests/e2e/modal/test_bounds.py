@@ -1,5 +1,5 @@
-"""What nobody may do: a container the work, results or secrets of another app; paths and links that lead out of
-a volume or a mount; files that are not what their sums say."""
+"""What nobody may do: a container the work, results or secrets of another app; paths and links that lead out
+of a volume or a mount; files that are not what their sums say."""
 
 import hashlib
 import json
@@ -122,8 +122,9 @@ sha = "$SHA"
 token = {"x-modal-token-id": "$TOKEN", "x-modal-token-secret": "$KEY", "x-modal-client-version": "1.6.4"}
 file = lambda name, sum=sha: {"filename": name, "sha256_hex": sum, "mode": 0o644}
 mount = lambda *files: ("MountGetOrCreate", "MountGetOrCreateRequest", {"files": list(files)})
-put = lambda *files: ("VolumePutFiles", "VolumePutFilesRequest", {"volume_id": "$VOLUME", "files": list(files)})
-got = lambda path: ("VolumeGetFile", "VolumeGetFileRequest", {"volume_id": "$VOLUME", "path": path})
+id = {"volume_id": "$VOLUME"}
+put = lambda *files: ("VolumePutFiles", "VolumePutFilesRequest", {**id, "files": list(files)})
+got = lambda path: ("VolumeGetFile", "VolumeGetFileRequest", {**id, "path": path})
 asked = [
     ("another sum", "MountPutFile", "MountPutFileRequest", {"data": "bWluZQ==", "sha256_hex": "1" * 64}),
     ("no sum", "MountPutFile", "MountPutFileRequest", {"data": "bWluZQ==", "sha256_hex": "../../x"}),

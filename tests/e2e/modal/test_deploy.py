@@ -175,6 +175,35 @@ def test_without_a_good_token_nothing_is_deployed(client, house, what):
     assert app not in [a["app"] for a in house.catnap.ps()["apps"]]
 
 
+def test_a_client_that_is_too_old_is_told_which_work(client, house):
+    said = client.script(
+        """
+import asyncio
+from google.protobuf.empty_pb2 import Empty
+from grpclib import GRPCError
+from grpclib.client import Channel
+from modal_proto import api_grpc
+
+
+async def main():
+    channel = Channel("127.0.0.1", $PORT)
+    metadata = {"x-modal-client-version": "0.50.1", "x-modal-token-id": "$ID", "x-modal-token-secret": "$KEY"}
+    try:
+        await api_grpc.ModalClientStub(channel).ClientHello(Empty(), metadata=metadata)
+    except GRPCError as error:
+        print(error.status, error.message)
+    channel.close()
+
+
+asyncio.run(main())
+""",
+        PORT=house.modal_port,
+        ID=client.token[0],
+        KEY=client.token[1],
+    )
+    assert "FAILED_PRECONDITION" in said and "0.50.1" in said and "0.64.0" in said
+
+
 def test_who_brings_no_token_is_told_how_to_get_one(client, house):
     """Both clients refuse to start without one; who asks by himself is refused by catnap."""
     said = client.script(

@@ -1,5 +1,5 @@
-"""A disk that fills during an upload, a build, a commit, a deploy: each is refused with a sentence, nothing is
-torn, what served goes on, and with room again all goes on as before."""
+"""A disk that fills during an upload, a build, a commit, a deploy: each is refused with a sentence, nothing
+is torn, what served goes on, and with room again all goes on as before."""
 
 import os
 import shutil

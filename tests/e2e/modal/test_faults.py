@@ -1,4 +1,4 @@
-"""What goes wrong in a user's own part, shown by the client as Modal shows it, and to whoever asks by HTTP."""
+"""What goes wrong in a user's own part, shown by the client as Modal shows it, and to who asks by HTTP."""
 
 import pytest
 
@@ -25,6 +25,12 @@ def test_a_build_that_fails_is_told_with_its_output(client):
     assert "this is seen" in out and "wrong-here" in out, out
     assert "failed" in flat(out).lower() and "exit" in flat(out).lower()
     assert client.states(app) in ([], ["stopped"])
+
+
+def test_an_image_that_does_not_exist_is_told(client):
+    program = BUILD.replace("image = image.run", 'image = modal.Image.from_registry("127.0.0.1:1/no").run')
+    out = client.run("deploy", client.write(program, APP=client.name("no"), WORD="", CODE=0), check=False)
+    assert "127.0.0.1:1/no" in out and "refused" in out, out
 
 
 def test_built_once_and_again_where_it_is_forced(client):

@@ -8,6 +8,7 @@ import pytest
 from .client import PATIENCE_S, labels
 
 MORE = """
+import asyncio
 import os
 import sys
 
@@ -41,6 +42,15 @@ if not OLD:
 
 @app.cls(**limits(idle=2))
 class Late:
+    here = 0
+
+    @modal.method()
+    async def both(self, x):
+        self.here += 1
+        while self.here < 2:  # only where two are here at once
+            await asyncio.sleep(0.02)
+        return x
+
     @modal.method()
     def twice(self, x):
         return 2 * x
@@ -70,6 +80,10 @@ def main():
     tell("again", FunctionCall.from_id(call.object_id).get())
     gather = modal.functions.gather if OLD else FunctionCall.gather
     tell("gather", gather(Late().twice.spawn(1), Late().twice.spawn(2)))
+    options = {"allow_concurrent_inputs": 2, "concurrency_limit": 1} if OLD else {"max_containers": 1}
+    pair = Late.with_options(**options)
+    pair = pair if OLD else pair.with_concurrency(max_inputs=2)
+    tell("both", sorted(pair().both.map([1, 2])))
     if not OLD:  # the older client does not load a volume that stands in options alone
         volume = modal.Volume.from_name("$APP", create_if_missing=True)
         other = Late.with_options(max_containers=1, volumes={"/v": volume})
@@ -88,6 +102,7 @@ def test_what_else_a_call_can_be(client):
         "never never good",
         "again 8",
         "gather [2, 4]",
+        "both [1, 2]",
         "stats 0",
     ]
     assert client.old or "options False True" in client.told()

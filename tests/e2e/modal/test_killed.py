@@ -1,5 +1,5 @@
-"""The daemon killed at each step of a deploy: afterwards the old version serves or the new one does, whole, and
-the next deploy goes through."""
+"""The daemon killed at each step of a deploy: afterwards the old version serves or the new one does, whole,
+and the next deploy goes through."""
 
 import signal
 

@@ -1,5 +1,6 @@
-"""An app whose declaration says one container: ten requests at once share it and no second is ever started; it
-sleeps at the time that was declared and wakes again; WebSockets; bodies of 200 MB through a small daemon."""
+"""An app whose declaration says one container: ten requests at once share it and no second is ever started;
+it sleeps at the time that was declared and wakes again; WebSockets; bodies of 200 MB through a small daemon.
+"""
 
 import asyncio
 import concurrent.futures

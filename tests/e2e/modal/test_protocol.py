@@ -28,8 +28,8 @@ LEFT_OUT = {
     "ServiceUserIdentity",
     "RuntimePerfStats",
 }
-# Where the two clients differ from each other, ours is as in the newer one. The bytes on the wire are the same:
-# an older name for the same number and type, or an older message with the same fields.
+# Where the two clients differ from each other, ours is as in the newer one. The bytes on the wire are the
+# same: an older name for the same number and type, or an older message with the same fields.
 RENAMED = {
     "Function.max_concurrent_inputs": "allow_concurrent_inputs",
     "FunctionOptions.target_concurrent_inputs": "allow_concurrent_inputs",
