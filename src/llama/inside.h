@@ -131,6 +131,9 @@ llama_token sample_draw(const llama_token_data *candidates, uint32_t count,
 llama_token choose_token(struct engine *engine, struct engine_job *job, float *logits);
 must_check struct error *choose_prepare(struct engine *engine, struct engine_job *job); /* on the thread */
 
+/* maps.c: of a model file and its further parts */
+uint64_t maps_give_back(const char *first);
+
 /* threads.c: around each step */
 void threads_begin(struct engine *engine);
 void threads_end(struct engine *engine);
