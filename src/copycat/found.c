@@ -1,0 +1,122 @@
+/* One search: which repository is meant and may be read, the question's vector, the index's answer; on a
+ * worker.
+ *
+ * A completion names a git URL, and as with Tabby only its last part counts: forks and mirrors have other
+ * hosts and owners. Of several that fit, the first in the order of their URLs that the user may read. */
+#include "search.h"
+
+#include <stdlib.h>
+
+#define CANDIDATES_MAX 8
+
+struct finding {
+    struct io_work work;
+    struct serve *serve;
+    struct source *candidates[CANDIDATES_MAX];
+    size_t count;
+    struct find_options options;
+    char *text, *language, *except_path;
+    struct source *chosen; /* one of the candidates */
+    struct index_hits hits;
+};
+
+static void finding_free(struct finding *finding) {
+    for (size_t i = 0; i < finding->count; i++) source_drop(finding->candidates[i]);
+    free(finding->text), free(finding->language), free(finding->except_path);
+    free(finding);
+}
+
+/* ---- on a worker ---- */
+
+static struct error *choose(struct finding *finding) {
+    const struct visitor *visitor = &finding->options.visitor;
+    for (size_t i = 0; i < finding->count && !finding->chosen; i++) {
+        bool may = true;
+        struct source *source = finding->candidates[i];
+        if (finding->serve->accounts->schema)
+            TRY_PLAIN(
+                account_may_read(finding->serve->accounts->account, visitor->who.user, source->id, &may));
+        if (may) finding->chosen = source;
+    }
+    return finding->chosen ? NULL : error_new(ERROR_NOT_FOUND, "there is no such repository");
+}
+
+static struct error *find(struct finding *finding) {
+    const struct settings_search *limits = finding->options.limits;
+    struct index *index = NULL;
+    struct index_embedder embedder = {0};
+    float *vector = NULL;
+    TRY_PLAIN(choose(finding));
+    TRY_PLAIN(source_index(finding->chosen, &index));
+    struct error *error = NULL;
+    if (embeddings_there(finding->serve)) error = embeddings_ready(finding->serve, &embedder);
+    if (!error && embedder.dimensions > 0) {
+        vector = mem_array(embedder.dimensions, sizeof *vector);
+        error = embedder.embed(embedder.owner, span_of(finding->text), vector);
+    }
+    struct index_query query = {
+        .text = span_of(finding->text),
+        .language = span_of(finding->language),
+        .except_path = span_of(finding->except_path),
+        .vector = vector,
+        .dimensions = embedder.dimensions,
+        .min_embedding = limits->min_embedding_score,
+        .min_bm25 = limits->min_bm25_score,
+        .min_rrf = limits->min_rrf_score,
+        .to_return = limits->num_to_return,
+        .to_score = limits->num_to_score,
+    };
+    if (!error) error = index_search(index, &query, &finding->hits);
+    free(vector);
+    return error;
+}
+
+static void on_find(struct io_work *work) {
+    work->error = find(CONTAINER_OF(work, struct finding, work));
+}
+
+static void on_found(struct io_work *work) {
+    struct finding *finding = CONTAINER_OF(work, struct finding, work);
+    struct serve *serve = finding->serve;
+    scoped_string char *url = finding->chosen ? index_url_public(finding->chosen->url) : NULL;
+    finding->options.done(finding->options.owner, &finding->hits, url, take(work->error));
+    finding_free(finding);
+    accounts_job_ended(serve);
+}
+
+/* ---- on the loop ---- */
+
+static int by_url(const void *a, const void *b) {
+    return strcmp((*(struct source *const *)a)->url, (*(struct source *const *)b)->url);
+}
+
+static bool fits(const struct source *source, const struct find_options *options) {
+    if (options->source_id.size > 0) return span_is(options->source_id, source->id);
+    struct span name = index_url_name(options->git_url);
+    return name.size > 0 && span_equal(name, index_url_name(span_of(source->url)));
+}
+
+bool search_find(struct serve *serve, const struct find_options *options) {
+    struct search *search = serve->search;
+    if (!search || options->limits->num_to_return == 0) return false;
+    struct finding *finding = NEW(struct finding);
+    LIST_EACH(node, &search->sources) {
+        struct source *source = CONTAINER_OF(node, struct source, node);
+        if (finding->count < CANDIDATES_MAX && fits(source, options))
+            finding->candidates[finding->count++] = source_hold(source);
+    }
+    if (finding->count == 0) {
+        free(finding);
+        return false;
+    }
+    qsort(finding->candidates, finding->count, sizeof *finding->candidates, by_url);
+    finding->work = (struct io_work){.work = on_find, .done = on_found};
+    finding->serve = serve;
+    finding->options = *options;
+    finding->text = span_string(options->text);
+    finding->language = span_string(options->language);
+    finding->except_path = span_string(options->except_path);
+    accounts_job_began(serve);
+    io_work_start(serve->loop, &finding->work);
+    return true;
+}
