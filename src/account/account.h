@@ -170,6 +170,9 @@ must_check struct error *account_messages(struct account *account, int64_t threa
 must_check struct error *account_message_add(struct account *account, int64_t thread, const char *role,
                                              const char *content, const json_t *attachment, int64_t *ret_row);
 must_check struct error *account_message_set(struct account *account, int64_t row, const char *content);
+/* Code that an answer was given: an array, as stored. */
+must_check struct error *account_message_code_set(struct account *account, int64_t row, const char *source_id,
+                                                  const json_t *code);
 must_check struct error *account_thread_persist(struct account *account, int64_t row);
 must_check struct error *account_thread_remove(struct account *account, int64_t row);
 must_check struct error *account_message_pair_remove(struct account *account, int64_t thread,

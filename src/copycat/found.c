@@ -15,6 +15,7 @@ struct finding {
     struct source *candidates[CANDIDATES_MAX];
     size_t count;
     struct find_options options;
+    struct settings_search limits;
     char *text, *language, *except_path;
     struct source *chosen; /* one of the candidates */
     struct index_hits hits;
@@ -42,7 +43,7 @@ static struct error *choose(struct finding *finding) {
 }
 
 static struct error *find(struct finding *finding) {
-    const struct settings_search *limits = finding->options.limits;
+    const struct settings_search *limits = &finding->limits;
     struct index *index = NULL;
     struct index_embedder embedder = {0};
     float *vector = NULL;
@@ -79,7 +80,11 @@ static void on_found(struct io_work *work) {
     struct finding *finding = CONTAINER_OF(work, struct finding, work);
     struct serve *serve = finding->serve;
     scoped_string char *url = finding->chosen ? index_url_public(finding->chosen->url) : NULL;
-    finding->options.done(finding->options.owner, &finding->hits, url, take(work->error));
+    struct find_answer answer = {.hits = &finding->hits,
+                                 .url = url,
+                                 .source_id = finding->chosen ? finding->chosen->id : NULL,
+                                 .error = take(work->error)};
+    finding->options.done(finding->options.owner, &answer);
     finding_free(finding);
     accounts_job_ended(serve);
 }
@@ -113,6 +118,7 @@ bool search_find(struct serve *serve, const struct find_options *options) {
     finding->work = (struct io_work){.work = on_find, .done = on_found};
     finding->serve = serve;
     finding->options = *options;
+    finding->limits = *options->limits;
     finding->text = span_string(options->text);
     finding->language = span_string(options->language);
     finding->except_path = span_string(options->except_path);

@@ -48,10 +48,10 @@ static void on_slow(void *owner) {
     finish(owner, NULL);
 }
 
-static void on_found(void *owner, struct index_hits *hits, const char *url, struct error *taken_error) {
+static void on_found(void *owner, struct find_answer *answer) {
     struct lookup *lookup = owner;
-    scoped(error) struct error *error = taken_error;
-    (void)url;
+    struct index_hits *hits = answer->hits;
+    scoped(error) struct error *error = answer->error;
     lookup->searching = false;
     if (error && error->code != ERROR_NOT_FOUND) {
         scoped_string char *text = error_text(error);

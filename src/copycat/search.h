@@ -86,14 +86,18 @@ json_t *embeddings_health(const struct serve *serve); /* as /v1/health tells it 
 must_check struct error *embeddings_ready(struct serve *serve, struct index_embedder *ret_embedder);
 
 /* ---- found.c: a search ---- */
+struct find_answer {
+    struct index_hits *hits; /* the receiver's (index_hits_done) */
+    const char *url;         /* without user and password; borrowed for the call, as the next */
+    const char *source_id;   /* of the repository that was searched; NULL: none */
+    struct error *error;     /* owned; then there are no hits */
+};
 struct find_options {
     struct span git_url, source_id; /* one of the two */
     struct span text, language, except_path;
-    const struct settings_search *limits;
+    const struct settings_search *limits; /* borrowed for the call, as the texts */
     struct visitor visitor;
-    /* On the loop, once, later. `hits` is the receiver's (index_hits_done); NULL and an error: none. url:
-     * without user and password; borrowed. */
-    void (*done)(void *owner, struct index_hits *hits, const char *url, struct error *error);
+    void (*done)(void *owner, struct find_answer *answer); /* on the loop, once, later */
     void *owner;
 };
 /* false: there is no such repository, and nothing will come. */

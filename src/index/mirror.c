@@ -122,7 +122,11 @@ static struct error *open_mirror(const struct index_repository *which, bool fetc
     if (!fetch) return NULL;
     drop_cut_packs(which->mirror);
     git_remote *remote = NULL;
-    code = git_remote_create_anonymous(&remote, repository->git, which->url);
+    git_remote_create_options options;
+    git_remote_create_options_init(&options, GIT_REMOTE_CREATE_OPTIONS_VERSION);
+    options.repository = repository->git;
+    options.flags = GIT_REMOTE_CREATE_SKIP_INSTEADOF; /* the URL is what was said */
+    code = git_remote_create_with_opts(&remote, which->url, &options);
     struct error *error = code == 0 ? fetch_from(remote, repository) : git_failure(code, "this URL");
     git_remote_free(remote);
     return error;

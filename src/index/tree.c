@@ -10,33 +10,36 @@
 
 /* ---- which tree ---- */
 
-/* Names and hashes; the rest of git's language of revisions can make it look for long. */
-static bool is_plain(const char *rev) {
-    return *rev && *rev != ':' && *rev != '-' && !strstr(rev, "@{") && !strpbrk(rev, "^~: ");
-}
-
+/* Branches, tags, full names and hashes; the rest of git's language of revisions can make it look for long.
+ */
 static int find_object(struct repository *repository, const char *rev, git_object **ret_object) {
-    static const char *const kinds[] = {"heads", "tags"};
+    static const char *const kinds[] = {"refs/heads/", "refs/tags/", ""};
+    git_oid id;
+    size_t size = strlen(rev);
     for (size_t i = 0; i < COUNT(kinds); i++) {
-        scoped_string char *name = mem_printf("refs/%s/%s", kinds[i], rev);
-        if (git_revparse_single(ret_object, repository->git, name) == 0) return 0;
+        git_reference *reference = NULL;
+        scoped_string char *name = mem_printf("%s%s", kinds[i], rev);
+        if (git_reference_lookup(&reference, repository->git, name) != 0) continue;
+        int code = git_reference_peel(ret_object, reference, GIT_OBJECT_ANY);
+        git_reference_free(reference);
+        return code;
     }
-    return git_revparse_single(ret_object, repository->git, rev);
+    if (size < GIT_OID_MINPREFIXLEN + 3 || size > GIT_OID_HEXSZ || git_oid_fromstrn(&id, rev, size) != 0)
+        return GIT_ENOTFOUND;
+    return git_object_lookup_prefix(ret_object, repository->git, &id, size, GIT_OBJECT_ANY);
 }
 
 static struct error *head_of(struct repository *repository, git_object **ret_object) {
-    int code = git_revparse_single(ret_object, repository->git, "HEAD");
-    if (code == 0) return NULL;
+    if (find_object(repository, "HEAD", ret_object) == 0) return NULL;
     if (git_repository_is_empty(repository->git) == 1 || git_repository_head_unborn(repository->git) == 1)
         return error_new(ERROR_FAILED_PRECONDITION, "it has no commit yet");
-    return git_failure(code, "HEAD");
+    return git_failure(GIT_ENOTFOUND, "HEAD");
 }
 
 struct error *tree_of(struct repository *repository, const char *rev, struct git_tree **ret_tree,
                       char commit[48]) {
     git_object *object = NULL, *peeled = NULL;
     commit[0] = 0;
-    if (rev && !is_plain(rev)) return error_new(ERROR_NOT_FOUND, "there is no branch, tag or commit %s", rev);
     if (rev && find_object(repository, rev, &object) != 0)
         return error_new(ERROR_NOT_FOUND, "there is no branch, tag or commit %s", rev);
     if (!rev) TRY_PLAIN(head_of(repository, &object));

@@ -181,3 +181,128 @@ def test_what_a_completion_does_not_get(server):
 def test_health_names_the_model_that_embeds(server):
     embedding = server.get("/v1/health", headers=bearer(server.token)).json()["models"]["embedding"]
     assert embedding == {"local": {"model_id": str(EMBEDDER), "device": "cpu"}}
+
+
+# ---- threads, GraphQL, files ----
+
+RUN = """subscription($i: CreateThreadAndRunInput!) { item: createThreadAndRun(input: $i) { __typename
+    ... on ThreadCreated { id }
+    ... on ThreadAssistantMessageReadingCode { snippet fileList }
+    ... on ThreadAssistantMessageAttachmentsCode { hits { scores { rrf bm25 embedding }
+        code { gitUrl commit filepath language content startLine } } }
+    ... on ThreadAssistantMessageContentDelta { delta }
+    ... on ThreadAssistantMessageCompleted { debugData { chatCompletionMessages { role content } } } } }"""
+
+
+def ask(server, content, **query):
+    """A question in a thread of its own: what comes, in order."""
+    from test_threads import run
+
+    options = {"codeQuery": {"content": content, **query}, "debugOptions": {"returnChatCompletionRequest": True}}
+    return run(server, server.token, RUN, {"thread": {"userMessage": {"content": content}}, "options": options})
+
+
+def test_an_answer_is_given_code_and_names_its_sources(server, shop):
+    question = "What does total_with_tax of class Invoice return for an amount and a rate?"
+    got = ask(server, question, sourceId=server.added["sourceId"])
+    kinds = [item["__typename"] for item in got]
+    reading = kinds.index("ThreadAssistantMessageReadingCode")
+    assert kinds[reading : reading + 2] == [
+        "ThreadAssistantMessageReadingCode",
+        "ThreadAssistantMessageAttachmentsCode",
+    ]
+    hits = got[reading + 1]["hits"]
+    assert hits[0]["code"]["filepath"] == "shop/invoice.py" and len(hits) <= 10
+    assert hits[0]["code"]["gitUrl"] == f"file://{shop}" and hits[0]["code"]["language"] == "python"
+    assert hits[0]["code"]["commit"] == server.added["index"]["commit"] and hits[0]["code"]["startLine"] is None
+    assert hits[0]["scores"]["embedding"] > 0.5
+    asked = got[-1]["debugData"]["chatCompletionMessages"][-1]["content"]
+    assert "shop/invoice.py\n```\nclass Invoice:" in asked and asked.endswith(question)
+    kept = server.data(
+        """query($t: ID!) { threadMessages(threadId: $t) { edges { node { role codeSourceId
+        attachment { code { gitUrl filepath startLine content } } } } } }""",
+        server.owner,
+        t=got[0]["id"],
+    )["threadMessages"]["edges"]
+    answer = kept[-1]["node"]
+    assert answer["codeSourceId"] == server.added["sourceId"]
+    assert [c["filepath"] for c in answer["attachment"]["code"]] == [h["code"]["filepath"] for h in hits]
+
+
+def test_files_and_lines_are_found(server):
+    search = "query($i: ID!, $p: String!) { repositorySearch(kind: GIT, id: $i, pattern: $p) { type path indices } }"
+    (file,) = server.data(search, server.owner, i=server.added["sourceId"], p="invpy")["repositorySearch"]
+    assert file["path"] == "shop/invoice.py" and file["type"] == "file" and len(file["indices"]) == 5
+    grep = """query($i: ID!, $q: String!) { repositoryGrep(kind: GIT, id: $i, query: $q) { elapsedMs files { path
+        lines { lineNumber byteOffset line { text } subMatches { bytesStart bytesEnd } } } } }"""
+    (file,) = server.data(grep, server.owner, i=server.added["id"], q="total_\\w+ lang:python")[
+        "repositoryGrep"
+    ]["files"]
+    (line,) = file["lines"]
+    assert line["lineNumber"] == INVOICE[: INVOICE.index("total_with_tax")].count("\n") + 1
+    (match,) = line["subMatches"]
+    text = line["line"]["text"].encode()[match["bytesStart"] : match["bytesEnd"]]
+    assert text == b"total_with_tax"
+    wrong = server.error(grep, server.owner, i=server.added["id"], q="(")
+    assert "no regular expression" in wrong["message"]
+    assert "not found" in server.error(grep, server.owner, i="git:nobody", q="x")["message"]
+
+
+def test_files_and_folders_over_http(server, shop):
+    base = f"/repositories/git/{server.added['id']}"
+    folder = server.get(f"{base}/resolve/shop", headers=bearer(server.owner))
+    assert folder.headers["content-type"] == "application/vnd.directory+json"
+    assert {"kind": "file", "basename": "invoice.py"} in folder.json()["entries"]
+    assert {"kind": "dir", "basename": "shop"} in server.get(
+        f"{base}/resolve/", headers=bearer(server.owner)
+    ).json()["entries"]
+    file = server.get(f"{base}/rev/main/shop/invoice.py", headers=bearer(server.owner))
+    assert file.text == INVOICE and file.headers["content-type"].startswith("text/plain")
+    assert file.headers["x-content-type-options"] == "nosniff"
+    for path, status in [
+        ("/resolve/nothing.py", 404),
+        ("/resolve/passwd.py", 404),  # a link
+        ("/resolve/../../../etc/passwd", 404),
+        ("/resolve/%2e%2e/%2e%2e/etc/passwd", 404),
+        ("/rev/nowhere/shop/invoice.py", 404),
+        ("/rev/:%2fx/shop", 404),
+        ("/resolve/huge.py", 413),
+        ("/other/x", 404),
+    ]:
+        assert server.get(base + path, headers=bearer(server.owner)).status == status, path
+    assert server.get(f"{base}/resolve/shop").status == 401
+    assert server.get("/repositories/git/nobody/resolve/", headers=bearer(server.owner)).status == 404
+
+
+def test_who_may_do_what(server):
+    code = server.invite(server.owner, "b@example.org")
+    second = server.register("b@example.org", code, "Grace")["accessToken"]
+    assert server.error(LIST, second)["message"] == "You must be admin to proceed"
+    assert "admin" in server.error("{ indexedRepositories { name } }", second)["message"]
+    trigger = "mutation($c: String!) { triggerJobRun(command: $c) }"
+    command = server.added["jobInfo"]["command"]
+    assert "admin" in server.error(trigger, second, c=command)["message"]
+    with server.database() as database:  # a policy that names others only
+        database.execute("INSERT INTO user_groups (id, name) VALUES (1, 'g')")
+        database.execute(
+            "INSERT INTO source_id_read_access_policies (source_id, user_group_id) VALUES (?, 1)",
+            [server.added["sourceId"]],
+        )
+    try:
+        token = server.me(second)["authToken"]
+        assert server.data("{ repositoryList { id } }", token)["repositoryList"] == []
+        path = f"/repositories/git/{server.added['id']}/resolve/shop"
+        assert server.get(path, headers=bearer(second)).status == 404
+        assert snippets(server, "x/shop", token=token)["snippets"] == []
+        got = ask_as(server, token)
+        assert all(not item.get("hits") for item in got)
+    finally:
+        with server.database() as database:
+            database.execute("DELETE FROM source_id_read_access_policies")
+
+
+def ask_as(server, token):
+    from test_threads import run
+
+    options = {"codeQuery": {"content": "class Invoice", "gitUrl": "x/shop"}}
+    return run(server, token, RUN, {"thread": {"userMessage": {"content": "Hi"}}, "options": options})
