@@ -57,6 +57,14 @@ static struct error *open_one(const char *path, enum sql_mode mode, struct sql *
     return NULL;
 }
 
+static void remove_files(const char *database) {
+    static const char *const endings[] = {"", "-wal", "-shm", "-journal"};
+    for (size_t i = 0; i < COUNT(endings); i++) {
+        scoped_string char *path = mem_printf("%s%s", database, endings[i]);
+        unlink(path);
+    }
+}
+
 struct error *database_open(const char *path, enum sql_mode mode, struct sql **ret_sql) {
     struct error *error = open_one(path, mode, ret_sql);
     if (!error || error->code != ERROR_DATA_LOSS) return error;
@@ -67,16 +75,14 @@ struct error *database_open(const char *path, enum sql_mode mode, struct sql **r
     }
     log_warn("index", "%s: it is made again", text);
     error_free(error);
-    index_remove(path);
+    remove_files(path);
     return open_one(path, mode, ret_sql);
 }
 
 void index_remove(const char *database) {
-    static const char *const endings[] = {"", "-wal", "-shm", "-journal"};
-    for (size_t i = 0; i < COUNT(endings); i++) {
-        scoped_string char *path = mem_printf("%s%s", database, endings[i]);
-        unlink(path);
-    }
+    scoped_string char *lock = mem_printf("%s.lock", database);
+    remove_files(database);
+    unlink(lock);
 }
 
 /* ---- files and their chunks ---- */
