@@ -4,6 +4,7 @@ loads.
 Matrices become half floats, the rest stays as it is. What is written depends on what is read alone, so the
 result can be known by its sum. Nothing beyond Python's own library is needed.
 """
+
 import json
 import struct
 import zipfile
@@ -41,7 +42,7 @@ def name_of(name):
         return f"{PLAIN[stem]}.{end}"
     if not name.startswith("encoder.layer."):
         return None
-    number, _, rest = stem[len("encoder.layer."):].partition(".")
+    number, _, rest = stem[len("encoder.layer.") :].partition(".")
     return f"blk.{number}.{OF_A_LAYER[rest]}.{end}"
 
 

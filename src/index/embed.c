@@ -19,6 +19,7 @@ void index_free(struct index *index) {
     if (!index) return;
     sql_free(index->sql);
     vectors_done(&index->vectors);
+    common_done(&index->common);
     pthread_mutex_destroy(&index->mutex);
     free(index);
 }
@@ -26,6 +27,7 @@ void index_free(struct index *index) {
 void index_forget(struct index *index) {
     pthread_mutex_lock(&index->mutex);
     vectors_done(&index->vectors);
+    common_done(&index->common);
     pthread_mutex_unlock(&index->mutex);
 }
 

@@ -6,8 +6,27 @@
 #include <pthread.h>
 
 /* ---- words.c ---- */
-void words_of(struct span text, struct text *out);      /* separated by blanks, as the table has them */
-size_t words_query(struct span text, struct text *out); /* "a" OR "b"; returns how many */
+void words_of(struct span text, struct text *out); /* separated by blanks, as the table has them */
+struct span words_next(struct span *rest);         /* data NULL: no more */
+#define WORDS_MAX 128
+struct word_list {
+    struct span words[WORDS_MAX]; /* distinct */
+    size_t count, rare;           /* those that are looked for stand first */
+};
+/* Of the end of a text: what stands nearest to a cursor. */
+void words_read(struct span text, struct word_list *ret_words);
+void words_query(const struct word_list *words, struct text *out); /* "a" OR "b": the rare ones */
+/* ---- common.c ---- */
+struct common {
+    struct map *counts; /* word: in how many chunks of the sample; NULL: too few chunks to care */
+    uint64_t sampled, words;
+    int64_t last; /* the last chunk when it was made */
+};
+must_check struct error *common_read(struct sql *sql, struct common *common); /* where it must */
+void common_done(struct common *common);
+void common_part(const struct common *common, struct word_list *words); /* sets `rare` */
+/* What the common words add to the score of a text. */
+double common_weight(const struct common *common, const struct word_list *words, struct span text);
 /* ---- database.c ---- */
 must_check struct error *database_open(const char *path, enum sql_mode mode, struct sql **ret_sql);
 /* The text that is searched by words and embedded: the path and the chunk, fenced. */
@@ -48,6 +67,7 @@ struct index {
     struct sql *sql; /* reads and, for vectors, writes */
     pthread_mutex_t mutex;
     struct vectors vectors;
+    struct common common;
 };
 
 /* ---- mirror.c ---- */

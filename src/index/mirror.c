@@ -90,7 +90,7 @@ static void drop_cut_packs(const char *mirror) {
 }
 
 static struct error *fetch_from(git_remote *remote, struct repository *repository) {
-    static char branches[] = "+refs/heads/*:refs/heads/*", tags[] = "+refs/tags/*:refs/tags/*";
+    char branches[] = "+refs/heads/*:refs/heads/*", tags[] = "+refs/tags/*:refs/tags/*";
     char *specs[] = {branches, tags};
     const git_strarray wanted = {specs, COUNT(specs)};
     struct ask ask = {false};

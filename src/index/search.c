@@ -11,7 +11,8 @@
 #define RANK_BASE 60.0
 #define A_FILE_MAX 2
 #define TO_SCORE_MAX 1000
-#define OWN_CHUNKS_MAX 500 /* of the file that is left out, and would take the first places */
+#define CANDIDATES_A_PLACE 3 /* where common words may change the order */
+#define OWN_CHUNKS_MAX 500   /* of the file that is left out, and would take the first places */
 
 struct candidate {
     int64_t chunk;
@@ -25,6 +26,12 @@ struct fusion {
     uint32_t to_score;
     double weight; /* of a rank */
 };
+
+static void hit_done(struct index_hit *hit) {
+    free(hit->path);
+    free(hit->language);
+    free(hit->body);
+}
 
 static struct candidate *candidate_of(struct fusion *fusion, int64_t chunk) {
     for (size_t i = 0; i < fusion->count; i++)
@@ -53,14 +60,13 @@ static bool read_chunk(struct sql *sql, const struct index_query *query, struct 
 
 /* ---- words ---- */
 
-static bool match_text(const struct index_query *query, struct text *out) {
+static void match_text(const struct index_query *query, const struct word_list *list, struct text *out) {
     scoped_text struct text kind = {0}, words = {0};
-    if (words_query(query->text, &words) == 0) return false;
+    words_query(list, &words);
     words_of(index_language_kind(query->language), &kind);
     if (kind.size > 0)
         text_printf(out, "language : \"" SPAN_FORMAT "\" AND ", SPAN_ARGS(span_trim(text_span(&kind))));
     text_printf(out, "body : (" SPAN_FORMAT ")", SPAN_ARGS(text_span(&words)));
-    return true;
 }
 
 static struct error *own_chunks(struct sql *sql, const struct index_query *query, int64_t *ret_count) {
@@ -73,28 +79,52 @@ static struct error *own_chunks(struct sql *sql, const struct index_query *query
     return NULL;
 }
 
-static struct error *add_by_words(struct sql *sql, struct fusion *fusion) {
+static int by_bm25(const void *a, const void *b) {
+    const struct candidate *one = a, *other = b;
+    if (one->hit.bm25 != other->hit.bm25) return one->hit.bm25 < other->hit.bm25 ? 1 : -1;
+    return (one->chunk > other->chunk) - (one->chunk < other->chunk);
+}
+
+/* Candidates by their rare words, in the order that all words give them. */
+static struct error *read_candidates(struct index *index, struct fusion *fusion,
+                                     const struct word_list *words, size_t limit, int64_t own) {
     scoped(sql_rows) struct sql_rows *rows = NULL;
     scoped_text struct text match = {0};
     struct error *error = NULL;
-    int64_t own = 0;
-    if (!match_text(fusion->query, &match)) return NULL;
-    TRY_PLAIN(own_chunks(sql, fusion->query, &own));
-    TRY_PLAIN(sql_query(sql, &rows,
+    match_text(fusion->query, words, &match);
+    TRY_PLAIN(sql_query(index->sql, &rows,
                         "SELECT rowid, -rank FROM words WHERE words MATCH ?1 AND rank MATCH 'bm25(0.0, 1.0)'"
                         " ORDER BY rank LIMIT ?2",
-                        "ti", text_span(&match), (int64_t)fusion->to_score + own));
-    for (uint32_t rank = 1; rank <= fusion->to_score && sql_next(rows, &error);) {
+                        "ti", text_span(&match), (int64_t)limit + own));
+    while (fusion->count < limit && sql_next(rows, &error)) {
         struct candidate *candidate = candidate_of(fusion, sql_int(rows, 0));
-        if (!read_chunk(sql, fusion->query, candidate, &error)) {
+        if (!read_chunk(index->sql, fusion->query, candidate, &error)) {
             fusion->count--; /* it was the last one added */
             if (error) return error;
             continue;
         }
-        candidate->hit.bm25 = sql_real(rows, 1);
-        candidate->hit.rrf += fusion->weight / (RANK_BASE + rank++);
+        scoped_text struct text text = {0};
+        database_chunk_text(span_of(candidate->hit.path), span_of(candidate->hit.body), &text);
+        candidate->hit.bm25 = sql_real(rows, 1) + common_weight(&index->common, words, text_span(&text));
     }
     return error;
+}
+
+static struct error *add_by_words(struct index *index, struct fusion *fusion) {
+    struct word_list words;
+    int64_t own = 0;
+    words_read(fusion->query->text, &words);
+    if (words.count == 0) return NULL;
+    TRY_PLAIN(common_read(index->sql, &index->common));
+    common_part(&index->common, &words);
+    TRY_PLAIN(own_chunks(index->sql, fusion->query, &own));
+    bool all = words.rare == words.count;
+    TRY_PLAIN(read_candidates(index, fusion, &words, fusion->to_score * (all ? 1 : CANDIDATES_A_PLACE), own));
+    qsort(fusion->list, fusion->count, sizeof *fusion->list, by_bm25);
+    while (fusion->count > fusion->to_score) hit_done(&fusion->list[--fusion->count].hit);
+    for (size_t i = 0; i < fusion->count; i++)
+        fusion->list[i].hit.rrf += fusion->weight / (RANK_BASE + 1 + (double)i);
+    return NULL;
 }
 
 /* ---- vectors ---- */
@@ -143,12 +173,6 @@ static bool is_good(const struct index_query *query, const struct index_hit *hit
            (!query->vector || hit->embedding > query->min_embedding);
 }
 
-static void hit_done(struct index_hit *hit) {
-    free(hit->path);
-    free(hit->language);
-    free(hit->body);
-}
-
 static void choose(struct fusion *fusion, struct index_hits *hits) {
     const struct index_query *query = fusion->query;
     qsort(fusion->list, fusion->count, sizeof *fusion->list, by_rrf);
@@ -167,7 +191,7 @@ static void choose(struct fusion *fusion, struct index_hits *hits) {
 
 static struct error *search(struct index *index, struct fusion *fusion, struct index_hits *hits) {
     scoped_string char *commit = NULL;
-    TRY_PLAIN(add_by_words(index->sql, fusion));
+    TRY_PLAIN(add_by_words(index, fusion));
     if (fusion->query->vector) TRY_PLAIN(add_by_vectors(index, fusion));
     TRY_PLAIN(database_fact(index->sql, "commit", &commit));
     if (commit) snprintf(hits->commit, sizeof hits->commit, "%s", commit);
@@ -183,7 +207,7 @@ struct error *index_search(struct index *index, const struct index_query *query,
         .weight = query->vector ? 1 : 2,
     };
     *ret_hits = (struct index_hits){0};
-    fusion.list = mem_array(2 * (size_t)fusion.to_score + 2, sizeof *fusion.list);
+    fusion.list = mem_array((1 + CANDIDATES_A_PLACE) * (size_t)fusion.to_score + 2, sizeof *fusion.list);
     pthread_mutex_lock(&index->mutex);
     struct error *error = search(index, &fusion, ret_hits);
     pthread_mutex_unlock(&index->mutex);

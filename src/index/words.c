@@ -6,14 +6,13 @@
 #include "inside.h"
 
 #define WORD_BYTES_MAX 64
-#define QUERY_WORDS_MAX 128 /* of the end of a query: what stands nearest to the cursor */
 
 static bool is_word(char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
            (unsigned char)c >= 0x80;
 }
 
-static struct span next_word(struct span *rest) {
+struct span words_next(struct span *rest) {
     while (rest->size > 0) {
         size_t skip = 0, size = 0;
         while (skip < rest->size && !is_word(rest->data[skip])) skip++;
@@ -38,23 +37,27 @@ static void add_word(struct text *out, struct span word) {
 }
 
 void words_of(struct span text, struct text *out) {
-    for (struct span word; (word = next_word(&text)).data;) {
+    for (struct span word; (word = words_next(&text)).data;) {
         add_word(out, word);
         text_add_char(out, ' ');
     }
 }
 
-size_t words_query(struct span text, struct text *out) {
+void words_read(struct span text, struct word_list *ret_words) {
     scoped(map) struct map *seen = map_new();
-    struct span words[QUERY_WORDS_MAX];
+    struct span last[WORDS_MAX];
     size_t count = 0;
-    for (struct span word; (word = next_word(&text)).data; count++) words[count % QUERY_WORDS_MAX] = word;
-    size_t have = count < QUERY_WORDS_MAX ? count : QUERY_WORDS_MAX, told = 0;
-    for (size_t i = 0; i < have; i++) {
-        if (map_put(seen, words[i], out)) continue;
-        text_add_string(out, told++ ? " OR \"" : "\"");
-        add_word(out, words[i]);
+    *ret_words = (struct word_list){0};
+    for (struct span word; (word = words_next(&text)).data; count++) last[count % WORDS_MAX] = word;
+    for (size_t i = 0; i < count && i < WORDS_MAX; i++)
+        if (!map_put(seen, last[i], ret_words)) ret_words->words[ret_words->count++] = last[i];
+    ret_words->rare = ret_words->count;
+}
+
+void words_query(const struct word_list *words, struct text *out) {
+    for (size_t i = 0; i < words->rare; i++) {
+        text_add_string(out, i ? " OR \"" : "\"");
+        add_word(out, words->words[i]);
         text_add_char(out, '"');
     }
-    return told;
 }
