@@ -85,14 +85,15 @@ void common_part(const struct common *common, struct word_list *words) {
 double common_weight(const struct common *common, const struct word_list *words, struct span text) {
     if (words->rare == words->count) return 0;
     scoped(map) struct map *counts = map_new();
-    double size = 0, mean = (double)common->words / (double)common->sampled, sum = 0;
+    size_t size = 0;
+    double mean = (double)common->words / (double)common->sampled, sum = 0;
     for (struct span word; (word = words_next(&text)).data; size++)
         map_put(counts, word, (void *)((uintptr_t)map_get(counts, word) + 1));
     for (size_t i = words->rare; i < words->count; i++) {
         double times = (double)(uintptr_t)map_get(counts, words->words[i]);
         double part = share(common, words->words[i]), weight = log((1 - part + 1e-9) / part);
         if (times > 0 && weight > 0)
-            sum += weight * times * (K1 + 1) / (times + K1 * (1 - B + B * size / mean));
+            sum += weight * times * (K1 + 1) / (times + K1 * (1 - B + B * (double)size / mean));
     }
     return sum;
 }

@@ -68,6 +68,27 @@ static struct error *walk_ref(struct run *run, const char *ref) {
     return error;
 }
 
+/* What the index would be made of: each ref with its commit, and the languages that are known. */
+static struct error *make_tips(struct run *run, struct text *out) {
+    const char *const *refs = run->update->repository.refs;
+    const struct index_language *languages = run->update->languages;
+    bool named = refs && refs[0];
+    for (size_t i = 0; named ? refs[i] != NULL : i == 0; i++) {
+        struct git_tree *tree = NULL;
+        char commit[48];
+        TRY_PLAIN(tree_of(run->repository, named ? refs[i] : NULL, &tree, commit));
+        git_tree_free(tree);
+        text_printf(out, "%s %s\n", named ? refs[i] : "HEAD", commit);
+    }
+    for (size_t i = 0; languages && languages[i].name; i++) {
+        text_printf(out, "%s", languages[i].name);
+        for (size_t e = 0; languages[i].extensions[e]; e++)
+            text_printf(out, " .%s", languages[i].extensions[e]);
+        text_add_char(out, '\n');
+    }
+    return NULL;
+}
+
 static struct error *walk_refs(struct run *run) {
     const char *const *refs = run->update->repository.refs;
     if (!refs || !refs[0]) return walk_ref(run, NULL);
@@ -88,7 +109,7 @@ static struct error *remove_gone(struct run *run) {
     }
 }
 
-static struct error *note_end(struct run *run) {
+static struct error *note_end(struct run *run, const char *tips) {
     struct git_tree *tree = NULL;
     char commit[48], now[32];
     const char *const *refs = run->update->repository.refs;
@@ -96,6 +117,7 @@ static struct error *note_end(struct run *run) {
     git_tree_free(tree);
     snprintf(now, sizeof now, "%lld", (long long)clock_wall_ms());
     TRY_PLAIN(database_fact_set(run->sql, "commit", commit));
+    TRY_PLAIN(database_fact_set(run->sql, "tips", tips));
     TRY_PLAIN(database_fact_set(run->sql, "updated", now));
     int64_t files = 0, bytes = 0, chunks = 0;
     TRY_PLAIN(sql_number(run->sql, 0, &files, "SELECT count(*) FROM file WHERE size > 0", ""));
@@ -107,14 +129,18 @@ static struct error *note_end(struct run *run) {
 }
 
 static struct error *go_through(struct run *run) {
-    scoped_string char *last = NULL;
+    scoped_string char *last = NULL, *known = NULL;
+    scoped_text struct text tips = {0};
+    TRY_PLAIN(make_tips(run, &tips));
     TRY_PLAIN(sql_begin(run->sql));
     TRY_PLAIN(database_fact(run->sql, "run", &last));
+    TRY_PLAIN(database_fact(run->sql, "tips", &known));
+    bool same = known && span_is(text_span(&tips), known); /* nothing was committed since */
     run->number = last ? strtoll(last, NULL, 10) + 1 : 1;
     TRY_PLAIN(sql_run(run->sql, "UPDATE fact SET value = value + 1 WHERE name = 'run'"));
-    TRY_PLAIN(walk_refs(run));
-    TRY_PLAIN(remove_gone(run));
-    TRY_PLAIN(note_end(run));
+    if (!same) TRY_PLAIN(walk_refs(run));
+    if (!same) TRY_PLAIN(remove_gone(run));
+    TRY_PLAIN(note_end(run, tips.data));
     return sql_commit(run->sql);
 }
 

@@ -77,7 +77,7 @@ static struct error *load(struct embedder *embedder) {
     struct gguf_facts facts;
     struct llama_model_params params = llama_model_default_params();
     TRY_PLAIN(gguf_check_file(embedder->path, &facts));
-    llama_backend_init();
+    llama_begin();
     params.load_mode = LLAMA_LOAD_MODE_MMAP;
     params.use_extra_bufts = false; /* its memory can be given back */
     params.n_gpu_layers = (int32_t)embedder->gpu_layers;

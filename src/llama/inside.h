@@ -104,6 +104,9 @@ struct engine {
     int64_t urgent_us; /* when the last job that was not patient was at work */
 };
 
+/* engine.c: libllama, its log through ours. As often as one likes. */
+void llama_begin(void);
+
 /* vocab.c */
 enum { MARK_END = 1, MARK_BANNED = 2, MARK_SPELLED = 4 /* control by kind, but told as text */ };
 void vocab_read(struct engine *engine);
