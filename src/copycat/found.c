@@ -42,23 +42,24 @@ static struct error *choose(struct finding *finding) {
     return finding->chosen ? NULL : error_new(ERROR_NOT_FOUND, "there is no such repository");
 }
 
-static struct error *find(struct finding *finding) {
-    const struct settings_search *limits = &finding->limits;
+struct error *search_source_blocking(struct serve *serve, struct source *source,
+                                     const struct source_query *query, struct index_hits *ret_hits) {
+    const struct settings_search *limits = query->limits;
     struct index *index = NULL;
     struct index_embedder embedder = {0};
     float *vector = NULL;
-    TRY_PLAIN(choose(finding));
-    TRY_PLAIN(source_index(finding->chosen, &index));
+    *ret_hits = (struct index_hits){0};
+    TRY_PLAIN(source_index(source, &index));
     struct error *error = NULL;
-    if (embeddings_there(finding->serve)) error = embeddings_ready(finding->serve, &embedder);
+    if (embeddings_there(serve)) error = embeddings_ready(serve, &embedder);
     if (!error && embedder.dimensions > 0) {
         vector = mem_array(embedder.dimensions, sizeof *vector);
-        error = embedder.embed(embedder.owner, span_of(finding->text), vector);
+        error = embedder.embed(embedder.owner, query->text, vector);
     }
-    struct index_query query = {
-        .text = span_of(finding->text),
-        .language = span_of(finding->language),
-        .except_path = span_of(finding->except_path),
+    struct index_query wanted = {
+        .text = query->text,
+        .language = query->language,
+        .except_path = query->except_path,
         .vector = vector,
         .dimensions = embedder.dimensions,
         .min_embedding = limits->min_embedding_score,
@@ -67,9 +68,20 @@ static struct error *find(struct finding *finding) {
         .to_return = limits->num_to_return,
         .to_score = limits->num_to_score,
     };
-    if (!error) error = index_search(index, &query, &finding->hits);
+    if (!error) error = index_search(index, &wanted, ret_hits);
     free(vector);
     return error;
+}
+
+static struct error *find(struct finding *finding) {
+    const struct source_query query = {
+        .text = span_of(finding->text),
+        .language = span_of(finding->language),
+        .except_path = span_of(finding->except_path),
+        .limits = &finding->limits,
+    };
+    TRY_PLAIN(choose(finding));
+    return search_source_blocking(finding->serve, finding->chosen, &query, &finding->hits);
 }
 
 static void on_find(struct io_work *work) {

@@ -1,7 +1,7 @@
 /* GraphQL: what is indexed and how far, the jobs that do it, and looking for files and lines in a repository.
  */
+#include "answer_code.h"
 #include "resolve.h"
-#include "search.h"
 
 #include <stdlib.h>
 
@@ -106,17 +106,26 @@ static struct error *trigger(struct graphql_call *call, json_t **ret) {
 
 /* ---- in a repository ---- */
 
-static struct error *open_source(struct graphql_call *call, const char *id,
-                                 struct repository **ret_repository) {
+/* A reference for the caller. NOT_FOUND: also where the user may not read it. */
+static struct error *readable_source(struct graphql_call *call, const char *id, struct source **ret_source) {
     struct source *source = search_source(asker_of(call)->search, id);
     bool may = false;
     struct error *error = NULL;
     if (source) error = account_may_read(asker_of(call)->account, asker_of(call)->who.user, source->id, &may);
     if (!error && !may) error = error_new(ERROR_NOT_FOUND, "Repository not found");
-    if (!error) {
-        struct index_repository which = source_repository(source);
-        error = repository_open(&which, false, ret_repository);
-    }
+    if (error)
+        source_drop(source);
+    else
+        *ret_source = source;
+    return error;
+}
+
+static struct error *open_source(struct graphql_call *call, const char *id,
+                                 struct repository **ret_repository) {
+    struct source *source = NULL;
+    TRY_PLAIN(readable_source(call, id, &source));
+    struct index_repository which = source_repository(source);
+    struct error *error = repository_open(&which, false, ret_repository);
     source_drop(source);
     return error;
 }
@@ -158,7 +167,33 @@ static struct error *grep(struct graphql_call *call, json_t **ret) {
     return NULL;
 }
 
+static struct error *search_code(struct graphql_call *call, json_t **ret) {
+    struct source *source = NULL;
+    struct search *search = asker_of(call)->search;
+    struct index_hits hits;
+    TRY_PLAIN(check_claims(call));
+    TRY_PLAIN(readable_source(call, argument_string(call, "sourceId"), &source));
+    const struct source_query query = {
+        .text = span_of(argument_string(call, "content")),
+        .language = span_of(argument_string(call, "language")),
+        .except_path = span_of(argument_string(call, "filepath")),
+        .limits = &search->serve->settings->answer_search,
+    };
+    struct error *error = search_source_blocking(search->serve, source, &query, &hits);
+    scoped_string char *url = index_url_public(source->url);
+    struct answer_code code = {0};
+    if (!error) {
+        const struct find_answer answer = {.hits = &hits, .url = url, .source_id = source->id};
+        answer_code_read(&code, &answer);
+        *ret = json_incref(code.hits);
+    }
+    answer_code_done(&code);
+    source_drop(source);
+    return error;
+}
+
 const struct graphql_resolver resolve_code[] = {
+    {"Query.codeSearch", search_code},
     {"Query.indexedRepositories", indexed},
     {"Query.jobs", jobs},
     {"Query.jobRuns", job_runs},

@@ -100,5 +100,13 @@ struct find_options {
     void (*done)(void *owner, struct find_answer *answer); /* on the loop, once, later */
     void *owner;
 };
+/* On a worker: one that was chosen, and may be read. */
+struct source_query {
+    struct span text, language, except_path;
+    const struct settings_search *limits;
+};
+must_check struct error *search_source_blocking(struct serve *serve, struct source *source,
+                                                const struct source_query *query,
+                                                struct index_hits *ret_hits);
 /* false: there is no such repository, and nothing will come. */
 bool search_find(struct serve *serve, const struct find_options *options);
