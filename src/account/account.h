@@ -136,10 +136,11 @@ void account_config_id(size_t place, char out[ACCOUNT_ID_SIZE]);
 
 /* ---- runs of jobs: id, job, createdAt, updatedAt, startedAt, finishedAt, exitCode, stdout, stderr, command
  * ---- */
+/* ago_s: seconds since it began. */
 must_check struct error *account_job_begin(struct account *account, const char *job, const char *command,
-                                           int64_t *ret_row);
-must_check struct error *account_job_started(struct account *account, int64_t row);
-must_check struct error *account_job_end(struct account *account, int64_t row, int exit_code,
+                                           int64_t ago_s, int64_t *ret_row);
+/* took_s: seconds, of the run itself. */
+must_check struct error *account_job_end(struct account *account, int64_t row, int64_t took_s, int exit_code,
                                          struct span output);
 /* ids, jobs (their names): NULL: all. */
 must_check struct error *account_jobs(struct account *account, const struct account_page *page,

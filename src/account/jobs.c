@@ -14,35 +14,30 @@ static const struct listing job_list = {
              "isss",
 };
 
-struct error *account_job_begin(struct account *account, const char *job, const char *command,
+struct error *account_job_begin(struct account *account, const char *job, const char *command, int64_t ago_s,
                                 int64_t *ret_row) {
     struct sql *sql = account_hold(account);
+    scoped_string char *ago = mem_printf("-%lld seconds", (long long)ago_s);
     struct error *error = sql_run(sql, "DELETE FROM job_runs WHERE created_at < datetime('now', '" KEPT "')");
     if (!error)
-        error = sql_do(sql,
-                       "INSERT INTO job_runs (job, start_ts, stdout, stderr, command) VALUES (?1, "
-                       "datetime('now'), '', '', ?2)",
-                       "ss", job, command);
+        error =
+            sql_do(sql,
+                   "INSERT INTO job_runs (job, start_ts, created_at, stdout, stderr, command) VALUES (?1, "
+                   "datetime('now', ?3), datetime('now', ?3), '', '', ?2)",
+                   "sss", job, command, ago);
     if (!error) *ret_row = sql_last_id(sql);
     account_let_go(account);
     return error;
 }
 
-struct error *account_job_started(struct account *account, int64_t row) {
+struct error *account_job_end(struct account *account, int64_t row, int64_t took_s, int exit_code,
+                              struct span output) {
+    scoped_string char *ago = mem_printf("-%lld seconds", (long long)took_s);
     struct error *error = sql_do(account_hold(account),
-                                 "UPDATE job_runs SET started_at = datetime('now'), updated_at = "
-                                 "datetime('now') WHERE id = ?1",
-                                 "i", row);
-    account_let_go(account);
-    return error;
-}
-
-struct error *account_job_end(struct account *account, int64_t row, int exit_code, struct span output) {
-    struct error *error =
-        sql_do(account_hold(account),
-               "UPDATE job_runs SET end_ts = datetime('now'), updated_at = datetime('now'), "
-               "exit_code = ?2, stdout = ?3 WHERE id = ?1",
-               "iit", row, (int64_t)exit_code, output.data ? output : SPAN(""));
+                                 "UPDATE job_runs SET started_at = datetime('now', ?4), end_ts = "
+                                 "datetime('now'), updated_at = datetime('now'), exit_code = ?2, stdout = ?3 "
+                                 "WHERE id = ?1",
+                                 "iits", row, (int64_t)exit_code, output.data ? output : SPAN(""), ago);
     account_let_go(account);
     return error;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #define DEFAULT_MODEL "Nomic-Embed-Text"
+#define AGAIN_MS 20000 /* after a failure */
 
 struct embeddings {
     struct settings_model how; /* its texts are borrowed */
@@ -13,6 +14,7 @@ struct embeddings {
     struct remote_embedder *remote;
     uint32_t input_characters; /* 0: no cut */
     char *name;                /* of what makes the vectors: those of others are worth nothing */
+    _Atomic int64_t failed_ms; /* monotonic; 0: the last call went well */
 };
 
 static struct error *find_local(struct serve *serve, struct embeddings *embeddings) {
@@ -108,16 +110,26 @@ static struct span cut(const struct embeddings *embeddings, struct span text) {
     return text;
 }
 
+/* Somebody who types must not wait for a server that is down, again and again. */
+static struct error *noted(struct embeddings *embeddings, struct error *error) {
+    embeddings->failed_ms = error ? clock_monotonic_ms() : 0;
+    return error;
+}
+
 static struct error *embed(void *owner, struct span text, float *out) {
     struct embeddings *embeddings = owner;
     text = cut(embeddings, text);
-    return embeddings->embedder ? embedder_run(embeddings->embedder, text, out)
-                                : remote_embedder_run(embeddings->remote, text, out);
+    return noted(embeddings, embeddings->embedder ? embedder_run(embeddings->embedder, text, out)
+                                                  : remote_embedder_run(embeddings->remote, text, out));
 }
 
 struct error *embeddings_ready(struct serve *serve, struct index_embedder *ret_embedder) {
     struct embeddings *embeddings = serve->embeddings;
+    int64_t failed_ms = embeddings->failed_ms;
     *ret_embedder = (struct index_embedder){.model = embeddings->name, .embed = embed, .owner = embeddings};
-    return embeddings->embedder ? embedder_dimensions(embeddings->embedder, &ret_embedder->dimensions)
-                                : remote_embedder_dimensions(embeddings->remote, &ret_embedder->dimensions);
+    if (failed_ms && clock_monotonic_ms() - failed_ms < AGAIN_MS)
+        return error_new(ERROR_UNAVAILABLE, "the model that embeds failed a moment ago");
+    return noted(embeddings, embeddings->embedder
+                                 ? embedder_dimensions(embeddings->embedder, &ret_embedder->dimensions)
+                                 : remote_embedder_dimensions(embeddings->remote, &ret_embedder->dimensions));
 }

@@ -18,6 +18,7 @@ struct finding {
     struct settings_search limits;
     char *text, *language, *except_path;
     struct source *chosen; /* one of the candidates */
+    int64_t began_us;
     struct index_hits hits;
 };
 
@@ -56,6 +57,10 @@ struct error *search_source_blocking(struct serve *serve, struct source *source,
         vector = mem_array(embedder.dimensions, sizeof *vector);
         error = embedder.embed(embedder.owner, query->text, vector);
     }
+    if (error) { /* words alone, then; whoever makes vectors tells why it has none */
+        error_free(take(error));
+        free(take(vector));
+    }
     struct index_query wanted = {
         .text = query->text,
         .language = query->language,
@@ -68,7 +73,7 @@ struct error *search_source_blocking(struct serve *serve, struct source *source,
         .to_return = limits->num_to_return,
         .to_score = limits->num_to_score,
     };
-    if (!error) error = index_search(index, &wanted, ret_hits);
+    error = index_search(index, &wanted, ret_hits);
     free(vector);
     return error;
 }
@@ -91,6 +96,10 @@ static void on_find(struct io_work *work) {
 static void on_found(struct io_work *work) {
     struct finding *finding = CONTAINER_OF(work, struct finding, work);
     struct serve *serve = finding->serve;
+    serve->search->finding--;
+    serve->search->searches++;
+    serve->search->searches_failed += work->error != NULL;
+    serve->search->searches_us += clock_monotonic_us() - finding->began_us;
     scoped_string char *url = finding->chosen ? index_url_public(finding->chosen->url) : NULL;
     struct find_answer answer = {.hits = &finding->hits,
                                  .url = url,
@@ -129,6 +138,8 @@ bool search_find(struct serve *serve, const struct find_options *options) {
     qsort(finding->candidates, finding->count, sizeof *finding->candidates, by_url);
     finding->work = (struct io_work){.work = on_find, .done = on_found};
     finding->serve = serve;
+    finding->began_us = clock_monotonic_us();
+    search->finding++;
     finding->options = *options;
     finding->limits = *options->limits;
     finding->text = span_string(options->text);

@@ -25,7 +25,7 @@ struct noting {
     struct io_work work;
     struct search *search;
     struct source *source;
-    int64_t job;
+    int64_t job, took_s;
     int exit_code;
     char *output;
     struct index_state numbers;
@@ -44,10 +44,11 @@ static void on_note(struct io_work *work) {
     struct account *account = serve->accounts->account;
     if (!noting->job) {
         scoped_string char *command = source_command(noting->source->id);
-        work->error = account_job_begin(account, "scheduler_git", command, &noting->job);
+        work->error = account_job_begin(account, "scheduler_git", command, noting->took_s, &noting->job);
     }
     if (!work->error)
-        work->error = account_job_end(account, noting->job, noting->exit_code, span_of(noting->output));
+        work->error =
+            account_job_end(account, noting->job, noting->took_s, noting->exit_code, span_of(noting->output));
 }
 
 static void on_noted(struct io_work *work) {
@@ -80,15 +81,14 @@ static void on_noted(struct io_work *work) {
 static void note(struct search *search, int exit_code, char *taken_output) {
     struct noting *noting = NEW(struct noting);
     struct source *source = search->at_work;
-    pthread_mutex_lock(&search->mutex);
     *noting = (struct noting){.work = {.work = on_note, .done = on_noted},
                               .search = search,
                               .source = source,
-                              .job = source->job,
+                              .job = search->job,
+                              .took_s = (clock_wall_ms() - source->tried_ms) / 1000,
                               .exit_code = exit_code,
                               .output = taken_output};
-    source->job = 0;
-    pthread_mutex_unlock(&search->mutex);
+    search->job = 0;
     accounts_job_began(search->serve);
     io_work_start(search->serve->loop, &noting->work);
 }
@@ -137,6 +137,8 @@ static void start_run(struct search *search, struct source *source) {
     search->at_work = source_hold(source);
     pthread_mutex_lock(&search->mutex);
     source->wanted = false;
+    search->job = source->job;
+    source->job = 0;
     source->tried_ms = clock_wall_ms();
     source->state = SOURCE_INDEXING;
     pthread_mutex_unlock(&search->mutex);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define LOOKUP_MS 500
+#define LOOKUPS_MAX 2 /* at once: who is slow must not keep all workers */
 
 struct lookup {
     struct serve *serve;
@@ -74,7 +75,7 @@ struct lookup *lookup_start(struct serve *serve, const struct lookup_options *op
                    SPAN_ARGS(request->git_url), SPAN_ARGS(request->filepath));
     const struct index_hits *known = recent_get(serve->recent, span_of(document), request->prefix);
     if (known) fill(known, options->arena, options->request);
-    if (known) return NULL;
+    if (known || serve->search->finding >= LOOKUPS_MAX) return NULL;
     struct lookup *lookup = NEW(struct lookup);
     struct find_options find = {
         .git_url = request->git_url,

@@ -26,7 +26,7 @@ struct source {
     int64_t tried_ms; /* wall clock; when the last run began */
     bool wanted;      /* a run is due */
     bool unfinished;  /* there are chunks without a vector */
-    int64_t job;      /* row of the run that somebody asked for; 0: none */
+    int64_t job;      /* row of the run that somebody asked for, and that is to come; 0: none */
 };
 
 struct search {
@@ -39,9 +39,13 @@ struct search {
     int64_t interval_ms; /* between two runs */
     /* one run at a time */
     struct source *at_work;
+    int64_t job; /* row of this run; 0: nobody asked for it */
     struct io_child *child;
     struct embedding_batch *batch;
-    uint32_t busy; /* completions and chats at work: they go first */
+    uint32_t finding; /* searches under way */
+    uint64_t searches, searches_failed;
+    int64_t searches_us; /* how long they took, summed */
+    uint32_t busy;       /* completions and chats at work: they go first */
     int64_t quiet_ms;
     struct index_language *languages;
 };

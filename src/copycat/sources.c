@@ -334,8 +334,12 @@ struct error *search_trigger(struct search *search, const char *command, int64_t
     struct source *source = id ? search_source(search, id) : NULL;
     if (!source)
         return error_new(ERROR_NOT_FOUND, "there is no such job: jobInfo.command of a repository names one");
+    pthread_mutex_lock(&search->mutex);
+    *ret_row = source->wanted ? source->job : 0; /* it waits already */
+    pthread_mutex_unlock(&search->mutex);
     struct error *error =
-        account_job_begin(search->serve->accounts->account, "scheduler_git", command, ret_row);
+        *ret_row ? NULL
+                 : account_job_begin(search->serve->accounts->account, "scheduler_git", command, 0, ret_row);
     pthread_mutex_lock(&search->mutex);
     if (!error) source->wanted = true, source->job = *ret_row;
     pthread_mutex_unlock(&search->mutex);

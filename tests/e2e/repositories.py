@@ -47,6 +47,6 @@ def make_repository(folder):
     write(folder, "README.md", "# Shop\n\nHow bills are made.\n")
     (folder / "passwd.py").symlink_to("/etc/passwd")
     with open(folder / "huge.py", "wb") as file:  # sparse here; git stores it small, and nobody may read it
-        file.truncate(300 << 20)
+        file.truncate(40 << 20)
     commit(folder)
     return folder

@@ -9,6 +9,7 @@ from searching import ADD, ALL, ASKED, EMBEDDER, EMBEDDING, LIST, LOW, RUNS, TRI
 from searching import config, found, indexed, ready, snippets
 from tabby import SMALL
 from test_threads import run
+from upstream import Upstream, events
 
 
 @pytest.fixture(scope="module")
@@ -17,10 +18,21 @@ def shop(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, shop):
+def chat():
+    """A chat model somewhere else: it says little, and remembers what it was told."""
+    made = Upstream()
+    words = {"choices": [{"index": 0, "delta": {"content": "It rounds."}}]}
+    made.says["/chat/completions"] = lambda _: events(words)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, shop, chat):
     root = tmp_path_factory.mktemp("root")
-    config(root, LOW + EMBEDDING)
-    with Accounts("--model", SMALL, "--chat-model", SMALL, root=root) as made:
+    elsewhere = f'[model.chat.http]\nkind = "openai/chat"\nmodel_name = "m"\napi_endpoint = "{chat.url}"\n'
+    config(root, LOW + EMBEDDING + elsewhere)
+    with Accounts("--model", SMALL, root=root) as made:
         made.owner = made.register()["accessToken"]
         made.token = made.me(made.owner)["authToken"]
         made.data(ADD, made.owner, n="shop", u=f"file://{shop}")
@@ -95,7 +107,7 @@ def ask(server, content, **query):
     )
 
 
-def test_an_answer_is_given_code_and_names_its_sources(server, shop):
+def test_an_answer_is_given_code_and_names_its_sources(server, shop, chat):
     question = "What does total_with_tax of class Invoice return for an amount and a rate?"
     got = ask(server, question, sourceId=server.added["sourceId"])
     kinds = [item["__typename"] for item in got]
@@ -112,7 +124,8 @@ def test_an_answer_is_given_code_and_names_its_sources(server, shop):
     )
     assert hits[0]["scores"]["embedding"] > 0.5
     asked = got[-1]["debugData"]["chatCompletionMessages"][-1]["content"]
-    assert "shop/invoice.py\n```\nclass Invoice:" in asked and asked.endswith(question)
+    assert asked.startswith("shop/invoice.py\n```\nclass Invoice:") and asked.endswith("\n\n" + question)
+    assert chat.asked[-1]["body"]["messages"][-1]["content"] == asked
     kept = server.data(
         """query($t: ID!) { threadMessages(threadId: $t) { edges { node { role codeSourceId
         attachment { code { gitUrl filepath startLine content } } } } } }""",
@@ -222,6 +235,9 @@ def test_a_job_brings_what_is_new(server, shop):
     assert "1 new or changed, 1 removed" in job["stdout"]
     stats = server.data("{ jobRunStats { success failed pending } jobs }", server.owner)
     assert stats["jobRunStats"]["success"] >= 2 and stats["jobs"] == ["scheduler_git"]
+    metrics = server.metrics()
+    assert metrics["copycat_index_repositories"] == 1 and metrics["copycat_searches_total"] > 0
+    assert metrics["copycat_index_chunks"] >= metrics["copycat_index_vectors"] > 0
     assert "no such job" in server.error(TRIGGER, server.owner, c="{}")["message"]
 
 

@@ -197,5 +197,12 @@ def test_another_server_may_embed(tmp_path, shop):
         assert embedding == {
             "remote": {"kind": "openai/embedding", "model_name": "letters", "api_endpoint": url}
         }
-    httpd.shutdown()
-    httpd.server_close()
+        find = """query($s: ID!) { codeSearch(sourceId: $s, content: "class Invoice total_with_tax") {
+            code { filepath } scores { embedding bm25 } } }"""
+        hits = server.data(find, server.owner, s="config:4WmznP")["codeSearch"]
+        assert hits[0]["code"]["filepath"] == "shop/invoice.py" and hits[0]["scores"]["embedding"] > 0.5
+        httpd.shutdown()
+        httpd.server_close()
+        for _ in range(2):  # the server is down: words alone find it, and nobody asks there again at once
+            hits = server.data(find, server.owner, s="config:4WmznP")["codeSearch"]
+            assert hits[0]["code"]["filepath"] == "shop/invoice.py" and hits[0]["scores"]["embedding"] == 0
