@@ -131,6 +131,27 @@ must_check struct error *account_repositories(struct account *account, const str
 must_check struct error *account_may_read(struct account *account, int64_t user, const char *source_id,
                                           bool *ret_may);
 
+/* The id of a repository that config.toml names, by its place there: "config:" and this. */
+void account_config_id(size_t place, char out[ACCOUNT_ID_SIZE]);
+
+/* ---- runs of jobs: id, job, createdAt, updatedAt, startedAt, finishedAt, exitCode, stdout, stderr, command
+ * ---- */
+/* ago_s: seconds since it began. */
+must_check struct error *account_job_begin(struct account *account, const char *job, const char *command,
+                                           int64_t ago_s, int64_t *ret_row);
+/* took_s: seconds, of the run itself. */
+must_check struct error *account_job_end(struct account *account, int64_t row, int64_t took_s, int exit_code,
+                                         struct span output);
+/* ids, jobs (their names): NULL: all. */
+must_check struct error *account_jobs(struct account *account, const struct account_page *page,
+                                      const json_t *ids, const json_t *jobs, json_t **ret_jobs);
+must_check struct error *account_job_last(struct account *account, const char *command,
+                                          json_t **ret_job); /* NULL: none */
+/* {success, failed, pending} */
+must_check struct error *account_job_stats(struct account *account, const json_t *jobs, json_t **ret_stats);
+/* At start: those that a server which is no more was at work on. */
+must_check struct error *account_jobs_abandon(struct account *account);
+
 /* ---- talk: threads are id, userId, isEphemeral, createdAt, updatedAt; messages id, threadId, role (USER,
  * ASSISTANT), content, codeSourceId, attachment (as stored: code, client_code, doc, code_file_list),
  * createdAt, updatedAt ---- */
@@ -150,6 +171,9 @@ must_check struct error *account_messages(struct account *account, int64_t threa
 must_check struct error *account_message_add(struct account *account, int64_t thread, const char *role,
                                              const char *content, const json_t *attachment, int64_t *ret_row);
 must_check struct error *account_message_set(struct account *account, int64_t row, const char *content);
+/* Code that an answer was given: an array, as stored. */
+must_check struct error *account_message_code_set(struct account *account, int64_t row, const char *source_id,
+                                                  const json_t *code);
 must_check struct error *account_thread_persist(struct account *account, int64_t row);
 must_check struct error *account_thread_remove(struct account *account, int64_t row);
 must_check struct error *account_message_pair_remove(struct account *account, int64_t thread,

@@ -127,6 +127,11 @@ bool hashid_number(const char *salt, struct span text, uint64_t *ret_number) {
 }
 
 #define ID_SALT "tabby-id-serializer"
+#define CONFIG_SALT "tabby-config-id-serializer"
+
+void account_config_id(size_t place, char out[ACCOUNT_ID_SIZE]) {
+    hashid_text(CONFIG_SALT, place, out);
+}
 
 void account_id(int64_t row, char out[ACCOUNT_ID_SIZE]) {
     hashid_text(ID_SALT, (uint64_t)row, out);

@@ -117,6 +117,17 @@ struct error *account_message_set(struct account *account, int64_t row, const ch
                "Message");
 }
 
+struct error *account_message_code_set(struct account *account, int64_t row, const char *source_id,
+                                       const json_t *code) {
+    scoped_json json_t *attachment = json_pack("{s:O}", "code", code);
+    scoped_string char *text = json_dumps(attachment, JSON_COMPACT);
+    struct sql *sql = account_hold(account);
+    return one(account,
+               sql_do(sql, "UPDATE thread_messages SET code_source_id = ?2, attachment = ?3 WHERE id = ?1",
+                      "iss", row, source_id, text ? text : "{}"),
+               "Message");
+}
+
 struct error *account_thread_persist(struct account *account, int64_t row) {
     struct sql *sql = account_hold(account);
     return one(account,

@@ -28,8 +28,10 @@ struct span stop_text(const struct stop *stop); /* all output so far, or up to t
 
 /* ---- request ---- */
 #define COMPLETION_SNIPPETS_MAX 64
+#define COMPLETION_FOUND_MAX 64
 struct completion_snippet {
     struct span filepath, body;
+    double score;
 };
 struct completion_request {
     json_t *root; /* the spans below point into it */
@@ -39,6 +41,9 @@ struct completion_request {
     struct completion_snippet snippets[COMPLETION_SNIPPETS_MAX];
     /* In this order in `snippets`: declarations, changed files, opened files. */
     size_t list_counts[3];
+    /* What the server found itself; borrowed. They fill what the others leave of the budget. */
+    struct completion_snippet found[COMPLETION_FOUND_MAX];
+    size_t found_count;
     struct span user;
     bool has_raw_prompt, has_debug, wants_snippets, wants_prompt, no_retrieval;
     struct span raw_prompt;
@@ -50,12 +55,16 @@ struct completion_request {
 /* INVALID_ARGUMENT: not JSON. FAILED_PRECONDITION: JSON, but not such a request (422). OUT_OF_RANGE: nothing
  * to complete (400, told with an empty body). */
 must_check struct error *completion_request_parse(struct span body, struct completion_request **ret_request);
+/* Whether snippets that the server finds itself would get into the prompt. */
+bool completion_request_wants_found(const struct completion_request *request,
+                                    const struct language *more_languages);
 void completion_request_free(struct completion_request *request);
 DEFINE_SCOPED(completion_request)
 
 /* ---- prompt ---- */
 #define PROMPT_INPUT_BYTES 1536  /* of the prompt, the template included; the rest is cut */
 #define PROMPT_SNIPPET_BYTES 768 /* of snippets, together */
+#define PROMPT_FOUND_BYTES 256   /* so many must be left for what the server finds */
 struct prompt {
     struct text whole;    /* as Tabby's contract has it: before any cutting */
     struct text prefix;   /* with the snippets before it; cut to fit */
@@ -64,7 +73,7 @@ struct prompt {
     bool suffix_first;    /* the template has {suffix} before {prefix} */
     bool has_template, crlf;
     size_t snippet_count; /* the first of them that are in */
-    const struct completion_snippet *snippets[COMPLETION_SNIPPETS_MAX];
+    const struct completion_snippet *snippets[COMPLETION_SNIPPETS_MAX + COMPLETION_FOUND_MAX];
 };
 struct window;
 struct prompt_options {

@@ -52,7 +52,8 @@ struct error *template_check(const char *template_text) {
     return error;
 }
 
-static void choose_snippets(const struct completion_request *request, struct prompt *prompt) {
+/* Returns what is left of the budget. */
+static size_t choose_snippets(const struct completion_request *request, struct prompt *prompt) {
     size_t at = 0, budget = PROMPT_SNIPPET_BYTES;
     for (size_t list = 0; list < COUNT(request->list_counts); list++) {
         size_t end = at + request->list_counts[list];
@@ -62,6 +63,25 @@ static void choose_snippets(const struct completion_request *request, struct pro
         }
         at = end;
     }
+    return budget;
+}
+
+static void add_found(const struct completion_request *request, size_t budget, struct prompt *prompt) {
+    if (budget <= PROMPT_FOUND_BYTES) return;
+    for (size_t i = 0; i < request->found_count && request->found[i].body.size <= budget; i++) {
+        prompt->snippets[prompt->snippet_count++] = &request->found[i];
+        budget -= request->found[i].body.size;
+    }
+}
+
+bool completion_request_wants_found(const struct completion_request *request,
+                                    const struct language *more_languages) {
+    struct prompt prompt = {0};
+    if (!request->has_segments || request->has_raw_prompt || request->next_edit || request->no_retrieval)
+        return false;
+    if (!language_find(request->language, more_languages)->comment) return false;
+    return request->git_url.size > 0 && span_trim(request->prefix).size > 0 &&
+           choose_snippets(request, &prompt) > PROMPT_FOUND_BYTES;
 }
 
 static void add_comment_line(struct text *out, const char *comment, struct span line) {
@@ -159,7 +179,7 @@ struct error *prompt_build(const struct completion_request *request, const struc
     struct span suffix = request->suffix.size > 0 ? request->suffix : SPAN("\n");
     text_add(&prompt->suffix, suffix);
     const struct language *language = language_find(request->language, options->languages);
-    if (!request->no_retrieval) choose_snippets(request, prompt);
+    if (!request->no_retrieval) add_found(request, choose_snippets(request, prompt), prompt);
     scoped_text struct text snippets = {0};
     add_snippets(prompt, language->comment, &snippets);
     build_whole(prompt, text_span(&snippets), request->prefix, suffix);

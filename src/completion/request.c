@@ -52,7 +52,7 @@ static struct error *read_snippets(struct completion_request *request, const jso
     size_t at = request->list_counts[0] + request->list_counts[1] + request->list_counts[2], i;
     json_array_foreach(array, i, item) {
         if (!json_is_object(item)) return wrong(field, item, "a map");
-        struct completion_snippet snippet;
+        struct completion_snippet snippet = {.score = 1};
         TRY(need_string(item, "filepath", &snippet.filepath), "%s", field);
         TRY(need_string(item, "body", &snippet.body), "%s", field);
         const json_t *score = json_object_get(item, "score");

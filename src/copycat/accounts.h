@@ -33,6 +33,7 @@ struct span accounts_bearer(struct http_exchange *exchange);
 /* ---- query.c: of a URL ---- */
 /* The decoded value of a parameter, in the exchange's arena; data NULL: not there. */
 struct span query_value(struct http_exchange *exchange, const char *name);
+struct span url_decoded(struct http_exchange *exchange, struct span text, bool plus_is_blank);
 
 /* ---- events.c ---- */
 void events_answer(struct serve *serve, struct http_exchange *exchange);
@@ -50,5 +51,7 @@ void graphql_answer(struct serve *serve, struct http_exchange *exchange);
 void subscriptions_answer(struct serve *serve, struct http_exchange *exchange);
 void subscriptions_close(struct serve *serve); /* all of them: the server ends */
 void avatar_answer(struct serve *serve, struct http_exchange *exchange);
+/* /repositories/...: files and folders of what is indexed. */
+void repositories_answer(struct serve *serve, struct http_exchange *exchange);
 /* Whatever is no route of the API. */
 void web_answer(struct serve *serve, struct http_exchange *exchange);

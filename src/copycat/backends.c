@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-static uint32_t number_of(const char *variable, uint32_t fallback) {
+uint32_t environment_number(const char *variable, uint32_t fallback) {
     uint64_t value;
     const char *text = getenv(variable);
     return text && span_to_u64(span_of(text), &value) && value <= UINT32_MAX ? (uint32_t)value : fallback;
@@ -39,7 +39,7 @@ static void choose(const struct arguments *arguments, const char *id, const char
         .source = SETTINGS_LOCAL,
         .model_id = (char *)id,
         .parallelism = arguments->parallelism,
-        .gpu_layers = strcmp(device, "cpu") == 0 ? 0 : number_of("LLAMA_CPP_N_GPU_LAYERS", 9999),
+        .gpu_layers = strcmp(device, "cpu") == 0 ? 0 : environment_number("LLAMA_CPP_N_GPU_LAYERS", 9999),
         .context_tokens = CONTEXT_TOKENS,
         .fast_attention = getenv("LLAMA_CPP_FAST_ATTENTION") != NULL,
     };
@@ -146,15 +146,15 @@ static struct engine *load(struct serve *serve, const struct backend *backend, b
                            const struct backend *chats) {
     struct engine_options options = {
         .path = backend->model->file,
-        .threads = number_of("LLAMA_CPP_N_THREADS", 0),
+        .threads = environment_number("LLAMA_CPP_N_THREADS", 0),
         .parallelism = backend->how.parallelism,
         .context_tokens = completes ? backend->how.context_tokens : 0,
         .patient_tokens = chats ? chats->how.context_tokens : 0,
         .gpu_layers = backend->how.gpu_layers,
         .flash_attention = backend->how.fast_attention,
-        .drift_tokens = number_of("COPYCAT_SUFFIX_DRIFT", 32),
-        .seam_tokens = number_of("COPYCAT_SUFFIX_SEAM", 8),
-        .repack = number_of("COPYCAT_REPACK", repack_pays()) != 0,
+        .drift_tokens = environment_number("COPYCAT_SUFFIX_DRIFT", 32),
+        .seam_tokens = environment_number("COPYCAT_SUFFIX_SEAM", 8),
+        .repack = environment_number("COPYCAT_REPACK", repack_pays()) != 0,
         .loaded = on_loaded,
         .owner = serve,
     };

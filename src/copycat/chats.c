@@ -8,6 +8,7 @@
  * sends a comment. */
 #include "accounts.h"
 #include "inside.h"
+#include "search.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,10 +26,11 @@ struct call {
     char *id;
     int64_t created_s;
     json_t *whole; /* another server's answer that is no stream */
-    bool streams, begun, gone;
+    bool streams, begun, gone, busy;
 };
 
 static void call_free(struct call *call) {
+    if (call->busy) search_busy(call->serve, -1);
     chat_request_free(call->request);
     io_timer_free(call->silence);
     json_decref(call->whole);
@@ -331,6 +333,8 @@ static void on_body(struct http_exchange *exchange, struct span body, struct err
     if (error) return refuse(call, error, true);
     struct serve *serve = call->serve;
     call->streams = wants_stream(call);
+    call->busy = true;
+    search_busy(serve, 1);
     error = serve->chat.remote ? ask_remote(call) : compute(call);
     if (error) return refuse(call, error, false);
     events_chat(serve, &call->visitor);

@@ -3,6 +3,7 @@
  * Help and version go to stdout with 0; whatever is wrong with the line goes to stderr with 2. No flag may be
  * repeated, none comes from the environment. */
 #include "inside.h"
+#include "search.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -161,6 +162,7 @@ int copycat_main(int argc, char **argv) {
         if (strcmp(about, "download") == 0) return print_help(stdout, about, download_flags), 0;
         return fputs(usage, stdout), 0;
     }
+    if (strcmp(command, "index") == 0 && argc == at + 1) return index_run(); /* for `serve` alone */
     struct arguments arguments = {.serve = strcmp(command, "serve") == 0};
     if (!arguments.serve && strcmp(command, "download") != 0)
         return wrong("unrecognized subcommand '%s'", command);

@@ -1,11 +1,12 @@
 /* POST /v1/completions.
  *
- *   body whole -> parsed -> computed -> 200. Ends otherwise: no model 501; content type 415; too long 413;
- * not JSON 400; not such a request 422; nothing to complete 400; queue full 503; too slow 408; client gone:
- * computing stops, nobody is told. A failure of the engine is 200 with an empty text, as clients of Tabby
- * know it; the log tells why. */
+ *   body whole -> parsed -> code searched for it (lookup.c) -> computed -> 200. Ends otherwise: no model 501;
+ * content type 415; too long 413; not JSON 400; not such a request 422; nothing to complete 400; queue full
+ * 503; too slow 408; client gone: computing stops, nobody is told. A failure of the engine is 200 with an
+ * empty text, as clients of Tabby know it; the log tells why. */
 #include "accounts.h"
 #include "inside.h"
+#include "lookup.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,13 +15,20 @@ struct call {
     struct serve *serve;
     struct http_exchange *exchange;
     struct completion_request *request;
+    struct lookup *lookup;         /* NULL: none, or it is done */
     struct completion *completion; /* NULL: not begun */
     struct io_timer *timer;
     struct visitor visitor;
-    bool gone, timed_out;
+    char *user;          /* whose documents are whose */
+    struct arena *arena; /* of what was looked up */
+    bool gone, timed_out, busy;
 };
 
 static void call_free(struct call *call) {
+    if (call->busy) search_busy(call->serve, -1);
+    lookup_drop(call->lookup);
+    free(call->user);
+    arena_free(call->arena);
     completion_request_free(call->request);
     io_timer_free(call->timer);
     free(call);
@@ -60,7 +68,7 @@ static void add_debug(json_t *root, const struct completion_request *request, co
                                   json_pack("{s:s%,s:s%,s:f}", "filepath", prompt->snippets[i]->filepath.data,
                                             prompt->snippets[i]->filepath.size, "body",
                                             prompt->snippets[i]->body.data, prompt->snippets[i]->body.size,
-                                            "score", 1.0));
+                                            "score", prompt->snippets[i]->score));
         json_object_set_new(debug, "snippets", snippets);
     }
     if (request->wants_prompt)
@@ -120,7 +128,9 @@ static void on_done(void *owner, struct completion_end *end) {
 static void on_timeout(void *owner) {
     struct call *call = owner;
     call->timed_out = true;
-    completion_cancel(call->completion);
+    if (call->completion) return completion_cancel(call->completion);
+    call->serve->timeouts++;
+    answer(call, 408, NULL, SPAN(""));
 }
 
 static void on_gone(struct http_exchange *exchange) {
@@ -141,6 +151,30 @@ static const char *template_of(const struct backend *backend) {
     return backend->source.takes_parts ? "{prefix}<|FIM|>{suffix}" : backend->how.prompt_template;
 }
 
+static void compute(struct call *call) {
+    struct serve *serve = call->serve;
+    const struct backend *backend = &serve->completion;
+    struct completion_options options = {
+        .engine = backend->engine,
+        .source = backend->remote ? &backend->source : NULL,
+        .window = serve->window,
+        .template_text = template_of(backend),
+        .stop_words = (const char *const *)backend->how.stop_words,
+        .max_tokens = serve->settings->completion_tokens,
+        .input_bytes = serve->settings->completion_input_bytes,
+        .languages = serve->languages,
+        .user = span_of(call->user),
+        .done = on_done,
+        .owner = call,
+    };
+    struct error *error = completion_start(&options, call->request, &call->completion);
+    if (error) refuse(call, error);
+}
+
+static void on_looked_up(void *owner) {
+    compute(owner);
+}
+
 static void on_body(struct http_exchange *exchange, struct span body, struct error *taken_error) {
     struct call *call = http_exchange_owner(exchange);
     if (taken_error) {
@@ -154,27 +188,21 @@ static void on_body(struct http_exchange *exchange, struct span body, struct err
     struct error *error = completion_request_parse(body, &call->request);
     if (error) return refuse(call, error);
     struct serve *serve = call->serve;
-    const struct backend *backend = &serve->completion;
     const struct visitor *visitor = &call->visitor;
-    scoped_string char *user =
-        mem_printf("%lld " SPAN_FORMAT, (long long)visitor->who.user, SPAN_ARGS(visitor->name));
-    struct completion_options options = {
-        .engine = backend->engine,
-        .source = backend->remote ? &backend->source : NULL,
-        .window = serve->window,
-        .template_text = template_of(backend),
-        .stop_words = (const char *const *)backend->how.stop_words,
-        .max_tokens = serve->settings->completion_tokens,
-        .input_bytes = serve->settings->completion_input_bytes,
-        .languages = serve->languages,
-        .user = span_of(user),
-        .done = on_done,
-        .owner = call,
-    };
-    error = completion_start(&options, call->request, &call->completion);
-    if (error) return refuse(call, error);
+    call->user = mem_printf("%lld " SPAN_FORMAT, (long long)visitor->who.user, SPAN_ARGS(visitor->name));
+    call->busy = true;
+    search_busy(serve, 1);
     call->timer = io_timer_new(serve->loop, on_timeout, call);
     io_timer_arm(call->timer, (int64_t)serve->settings->completion_timeout_s * 1000);
+    call->arena = arena_new();
+    struct lookup_options options = {.request = call->request,
+                                     .arena = call->arena,
+                                     .user = span_of(call->user),
+                                     .visitor = *visitor,
+                                     .done = on_looked_up,
+                                     .owner = call};
+    call->lookup = lookup_start(serve, &options);
+    if (!call->lookup) compute(call);
 }
 
 void completions_answer(struct serve *serve, struct http_exchange *exchange) {

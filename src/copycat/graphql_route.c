@@ -130,7 +130,8 @@ static void start(struct serve *serve, struct http_exchange *exchange, json_t *t
         .asker = {.account = serve->accounts->account,
                   .root = serve->places.root,
                   .models = serve->places.models,
-                  .chat_enabled = rest_has_chat(serve)},
+                  .chat_enabled = rest_has_chat(serve),
+                  .search = serve->search},
         .token = token.data ? span_string(token) : NULL,
         .request = taken_request,
     };

@@ -3,6 +3,7 @@
  * Clients read `model`, `chat_model`, `device` and `version.git_describe`; without `version` Tabby's own
  * agent crashes. */
 #include "inside.h"
+#include "search.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +46,7 @@ static json_t *models(const struct serve *serve) {
     json_t *models = json_object();
     if (is_there(&serve->completion)) json_object_set_new(models, "completion", model_of(&serve->completion));
     if (is_there(&serve->chat)) json_object_set_new(models, "chat", model_of(&serve->chat));
-    json_object_set_new(models, "embedding", json_null());
+    json_object_set_new(models, "embedding", embeddings_health(serve));
     return models;
 }
 

@@ -68,6 +68,9 @@ struct serve {
     struct settings *settings;
     struct language *languages; /* more than Tabby's table has */
     struct backend completion, chat;
+    struct embeddings *embeddings; /* search.h; NULL: none */
+    struct search *search;         /* search.h; NULL: it is off */
+    struct recent *recent;         /* recent.h */
     struct window *window;
     uint32_t loading; /* engines that have not told yet how it went */
     struct error *load_error;
@@ -93,6 +96,7 @@ must_check struct error *model_find(const struct places *places, const char *id,
                                     struct model **ret_model);
 /* COPYCAT_DEVICE_FALLBACK: *device becomes "cpu" where what it names is not there. */
 must_check struct error *device_check(const char **device);
+uint32_t environment_number(const char *variable, uint32_t fallback);
 
 /* ---- backends.c ---- */
 must_check struct error *backends_find(struct serve *serve);

@@ -1,5 +1,6 @@
 /* GET /metrics: Prometheus text. */
 #include "inside.h"
+#include "search.h"
 
 static const char *const names[ROUTES] = {
     [ROUTE_HEALTH] = "/v1/health",         [ROUTE_COMPLETIONS] = "/v1/completions",
@@ -38,6 +39,22 @@ static void add_engine(struct text *out, struct engine *engine) {
     add_seconds(out, "load_seconds", "gauge", counters.load_us);
 }
 
+static void add_search(struct text *out, struct search *search) {
+    uint64_t repositories = 0, chunks = 0, vectors = 0;
+    pthread_mutex_lock(&search->mutex);
+    LIST_EACH(node, &search->sources) {
+        const struct source *source = CONTAINER_OF(node, struct source, node);
+        repositories++, chunks += source->numbers.chunks, vectors += source->numbers.vectors;
+    }
+    pthread_mutex_unlock(&search->mutex);
+    add(out, "index_repositories", "gauge", repositories);
+    add(out, "index_chunks", "gauge", chunks);
+    add(out, "index_vectors", "gauge", vectors);
+    add(out, "searches_total", "counter", search->searches);
+    add(out, "searches_failed_total", "counter", search->searches_failed);
+    add_seconds(out, "search_seconds_total", "counter", search->searches_us);
+}
+
 void metrics_answer(struct serve *serve, struct http_exchange *exchange) {
     scoped_text struct text out = {0};
     text_add_string(&out, "# TYPE axum_http_requests_total counter\n");
@@ -49,6 +66,7 @@ void metrics_answer(struct serve *serve, struct http_exchange *exchange) {
     const struct backend *completion = &serve->completion, *chat = &serve->chat;
     if (completion->engine) add_engine(&out, completion->engine);
     if (chat->engine && !chat->shares && !completion->engine) add_engine(&out, chat->engine);
+    if (serve->search) add_search(&out, serve->search);
     add(&out, "clients_gone_total", "counter", serve->client_gone);
     add(&out, "timeouts_total", "counter", serve->timeouts);
     add(&out, "doze_signals_total", "counter", serve->doze_signals);

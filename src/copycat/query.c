@@ -1,4 +1,4 @@
-/* The part of a URL behind the question mark. */
+/* URLs: what is escaped in them, and the part behind the question mark. */
 #include "accounts.h"
 
 static int digit(char c) {
@@ -7,7 +7,7 @@ static int digit(char c) {
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-static struct span decode(struct http_exchange *exchange, struct span text) {
+struct span url_decoded(struct http_exchange *exchange, struct span text, bool plus_is_blank) {
     char *out = arena_string(http_exchange_arena(exchange), text);
     size_t size = 0;
     for (size_t i = 0; i < text.size; i++) {
@@ -18,7 +18,7 @@ static struct span decode(struct http_exchange *exchange, struct span text) {
             out[size++] = (char)(high << 4 | low);
             i += 2;
         } else {
-            out[size++] = c == '+' ? ' ' : c;
+            out[size++] = c == '+' && plus_is_blank ? ' ' : c;
         }
     }
     return (struct span){out, size};
@@ -28,7 +28,7 @@ struct span query_value(struct http_exchange *exchange, const char *name) {
     struct span rest = http_exchange_query(exchange);
     while (rest.data && rest.size > 0) {
         struct span value = span_cut(&rest, '&'), key = span_cut(&value, '=');
-        if (span_is(key, name)) return decode(exchange, value.data ? value : SPAN(""));
+        if (span_is(key, name)) return url_decoded(exchange, value.data ? value : SPAN(""), true);
     }
     return (struct span){0};
 }

@@ -9,6 +9,7 @@ struct asker {
     struct account_who who;
     const char *root, *models; /* TABBY_ROOT and where models lie */
     bool chat_enabled;
+    struct search *search; /* NULL: it is off */
 };
 
 /* ---- resolve.c ---- */
@@ -30,6 +31,14 @@ must_check struct error *argument_row(const struct graphql_call *call, const cha
 void argument_page(const struct graphql_call *call, struct account_page *ret_page);
 must_check struct error *check_page(const struct account_page *page);
 
+/* ---- resolve_code.c ---- */
+/* {"jobInfo", "index"} of a source, as the schema has them. */
+must_check struct error *code_facts(struct graphql_call *call, const char *source_id, json_t *node);
+/* Refs with their commits, of git itself; NULL where it cannot be asked. */
+json_t *code_refs(struct graphql_call *call, const char *source_id);
+/* The sources of config.toml: an array of those that search_states tells of. */
+json_t *code_configured(struct graphql_call *call);
+
 /* ---- one file a subject; each ends its table by a NULL ---- */
 extern const struct graphql_resolver resolve_sessions[], resolve_users[], resolve_settings[],
-    resolve_activity[], resolve_sources[], resolve_threads[];
+    resolve_activity[], resolve_sources[], resolve_threads[], resolve_code[];

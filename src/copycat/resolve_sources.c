@@ -1,5 +1,6 @@
 /* GraphQL: repositories by git URL, and what of them a user may ask about. */
 #include "resolve.h"
+#include "search.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -22,8 +23,7 @@ static bool is_git_url(const char *url) {
     return true;
 }
 
-/* refs as the clients want them; commits are known to whoever reads the repository, which nobody does here
- * yet. */
+/* Names that somebody wrote down, as the clients want them. */
 static json_t *references(const json_t *names) {
     json_t *array = json_array();
     size_t i;
@@ -50,30 +50,44 @@ static struct error *repositories(struct graphql_call *call, json_t **ret) {
         scoped_string char *source = source_id(node);
         json_object_set_new(node, "sourceId", json_string(source));
         json_object_set_new(node, "refs", references(json_object_get(node, "refs")));
+        TRY_PLAIN(code_facts(call, source, node));
     }
+    return NULL;
+}
+
+/* Adds it where the user may read it. */
+static struct error *add_readable(struct graphql_call *call, const char *source, const json_t *name,
+                                  const json_t *url, const json_t *refs, const char *kind, json_t *array) {
+    bool may = false;
+    TRY_PLAIN(account_may_read(asker_of(call)->account, asker_of(call)->who.user, source, &may));
+    if (!may) return NULL;
+    json_t *known = code_refs(call, source);
+    scoped_string char *told = index_url_public(json_string_value(url));
+    json_t *one = json_pack("{s:s,s:s,s:s,s:s,s:s,s:O,s:s,s:s,s:o}", "__typename", "Repository", "id", source,
+                            "sourceId", source, "sourceKind", "GIT", "sourceName", told, "name", name, "kind",
+                            kind, "gitUrl", told, "refs", known ? known : references(refs));
+    json_array_append_new(array, one);
     return NULL;
 }
 
 /* Those that the user may read. */
 static struct error *readable(struct graphql_call *call, json_t **ret) {
     const struct account_page all = {.first = -1, .last = -1};
-    scoped_json json_t *list = NULL, *array = json_array();
+    scoped_json json_t *list = NULL, *array = json_array(), *configured = NULL;
     size_t i;
-    json_t *edge;
+    json_t *edge, *one;
     TRY_PLAIN(check_claims(call));
     TRY_PLAIN(account_repositories(asker_of(call)->account, &all, &list));
     json_array_foreach(json_object_get(list, "edges"), i, edge) {
-        bool may = false;
-        json_t *node = json_object_get(edge, "node"), *url = json_object_get(node, "gitUrl");
+        json_t *node = json_object_get(edge, "node");
         scoped_string char *source = source_id(node);
-        TRY_PLAIN(account_may_read(asker_of(call)->account, asker_of(call)->who.user, source, &may));
-        if (!may) continue;
-        json_array_append_new(array,
-                              json_pack("{s:s,s:s,s:s,s:s,s:O,s:O,s:s,s:O,s:o}", "__typename", "Repository",
-                                        "id", source, "sourceId", source, "sourceKind", "GIT", "sourceName",
-                                        url, "name", json_object_get(node, "name"), "kind", "GIT", "gitUrl",
-                                        url, "refs", references(json_object_get(node, "refs"))));
+        TRY_PLAIN(add_readable(call, source, json_object_get(node, "name"), json_object_get(node, "gitUrl"),
+                               json_object_get(node, "refs"), "GIT", array));
     }
+    configured = code_configured(call);
+    json_array_foreach(configured, i, one) TRY_PLAIN(
+        add_readable(call, json_string_value(json_object_get(one, "id")), json_object_get(one, "name"),
+                     json_object_get(one, "url"), json_object_get(one, "refs"), "GIT_CONFIG", array));
     *ret = json_incref(array);
     return NULL;
 }
@@ -102,6 +116,7 @@ static struct error *add(struct graphql_call *call, json_t **ret) {
                                      json_object_get(call->arguments, "refs"), &row));
     account_id(row, id);
     *ret = json_string(id);
+    search_changed(asker_of(call)->search);
     return NULL;
 }
 
@@ -111,6 +126,7 @@ static struct error *update(struct graphql_call *call, json_t **ret) {
     TRY_PLAIN(argument_row(call, "id", &row));
     TRY_PLAIN(
         account_repository_refs_set(asker_of(call)->account, row, json_object_get(call->arguments, "refs")));
+    search_changed(asker_of(call)->search);
     *ret = json_true();
     return NULL;
 }
@@ -121,6 +137,7 @@ static struct error *remove_one(struct graphql_call *call, json_t **ret) {
     TRY_PLAIN(check_admin(call));
     TRY_PLAIN(argument_row(call, "id", &row));
     TRY_PLAIN(account_repository_remove(asker_of(call)->account, row, &removed));
+    search_changed(asker_of(call)->search);
     *ret = json_boolean(removed);
     return NULL;
 }

@@ -4,6 +4,8 @@
  * answers -> exit 0 SIGUSR1 says that we are about to sleep: the weights' pages go back to the system. */
 #include "accounts.h"
 #include "inside.h"
+#include "recent.h"
+#include "search.h"
 
 #include <malloc.h>
 #include <signal.h>
@@ -64,6 +66,7 @@ static void on_end_signal(void *owner, int signo) {
     struct serve *serve = owner;
     (void)signo;
     if (serve->server) {
+        search_stop(serve);
         subscriptions_close(serve);
         http_server_close(serve->server, on_closed);
     } else {
@@ -75,7 +78,8 @@ static void on_doze_signal(void *owner, int signo) {
     struct serve *serve = owner;
     (void)signo;
     serve->doze_signals++;
-    serve->gave_back_bytes += backends_give_back(serve);
+    serve->gave_back_bytes += backends_give_back(serve) + embeddings_give_back(serve);
+    search_give_back(serve->search);
     malloc_trim(0);
 }
 
@@ -88,6 +92,7 @@ static struct error *open_server(struct serve *serve) {
 
 static void on_loaded(struct serve *serve, struct error *error) {
     if (!error) error = open_server(serve);
+    if (!error) error = search_open(serve);
     if (error) return stop(serve, failed(error));
     bool six = strchr(serve->arguments->host, ':') != NULL;
     printf("\n  copycat, in the place of TABBY\n\n📄 Version " TABBY_VERSION
@@ -118,12 +123,14 @@ static struct error *prepare(struct serve *serve) {
     chmod(serve->places.root, 0700);
     TRY_PLAIN(accounts_open(serve));
     TRY_PLAIN(backends_find(serve));
+    TRY_PLAIN(embeddings_find(serve));
     return listen_bind(arguments->host, arguments->port, &serve->listen_fd, &serve->inherited, &serve->port);
 }
 
 int serve_run(const struct arguments *arguments) {
     struct serve serve = {.arguments = arguments, .listen_fd = -1};
     places_read(&serve.places);
+    serve.recent = recent_new();
     signal(SIGPIPE, SIG_IGN);
     scoped(io_loop) struct io_loop *loop = serve.loop = io_loop_new();
     struct error *error = prepare(&serve);
@@ -140,6 +147,9 @@ int serve_run(const struct arguments *arguments) {
         io_signal_free(serve.on_interrupt);
         io_signal_free(serve.on_doze);
     }
+    search_free(&serve);
+    embeddings_free(&serve);
+    recent_free(serve.recent);
     backends_free(&serve);
     accounts_free(&serve);
     languages_free(serve.languages);

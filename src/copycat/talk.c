@@ -1,11 +1,14 @@
 /* A thread of talk gets its answer: the subscriptions createThreadAndRun and createThreadRun.
  *
- *   noted (a worker: thread, question, empty answer) -> told: ids -> asked: the model, here or on another
+ *   noted (a worker: thread, question, empty answer) -> told: ids -> code searched, where the run asks for
+ * it -> told: hits -> asked: the model, here or on another
  * server -> deltas as they come -> kept (a worker: the answer) -> told: completed
  *
  * Ends otherwise: no chat model, no such thread, not its owner, the model fails: an error, after which what
  * had come of the answer is kept. Cancelled: nobody is told any more, and what had come is kept too. */
 #include "talk.h"
+
+#include "answer_code.h"
 
 #include <stdlib.h>
 
@@ -23,6 +26,7 @@ struct talk {
     json_t *arguments; /* the subscription's */
     json_t *messages;  /* of the thread, up to the question */
     struct text text;  /* of the answer, so far */
+    struct answer_code code;
     struct chat_request *request;
     struct chat *chat;
     struct remote_call *remote;
@@ -36,6 +40,7 @@ static void talk_free(struct talk *talk) {
     chat_request_free(talk->request);
     json_decref(talk->arguments);
     json_decref(talk->messages);
+    answer_code_done(&talk->code);
     text_done(&talk->text);
     error_free(talk->error);
     free(talk);
@@ -60,6 +65,7 @@ static void tell_id(struct talk *talk, int64_t row, const char *type) {
 static void finish(struct talk *talk) {
     struct error *error = take(talk->error);
     struct serve *serve = talk->serve;
+    search_busy(serve, -1);
     if (talk->cancelled)
         error_free(error);
     else
@@ -74,13 +80,28 @@ static void on_keep(struct io_work *work) {
     struct talk *talk = CONTAINER_OF(work, struct talk, work);
     const char *text = talk->text.data ? talk->text.data : "";
     work->error = account_message_set(talk->account, talk->answer, text);
+    if (!work->error && json_array_size(talk->code.stored) > 0)
+        work->error =
+            account_message_code_set(talk->account, talk->answer, talk->code.source_id, talk->code.stored);
+}
+
+static const json_t *run_options(const struct talk *talk) {
+    return json_object_get(json_object_get(talk->arguments, "input"), "options");
+}
+
+static json_t *debug_of(const struct talk *talk) {
+    const json_t *debug = json_object_get(run_options(talk), "debugOptions");
+    if (!json_is_true(json_object_get(debug, "returnChatCompletionRequest")) || !talk->request)
+        return json_null();
+    return json_pack("{s:O}", "chatCompletionMessages", json_object_get(talk->request->root, "messages"));
 }
 
 static void on_kept(struct io_work *work) {
     struct talk *talk = CONTAINER_OF(work, struct talk, work);
     if (!talk->error) talk->error = take(work->error);
     error_free(take(work->error));
-    if (!talk->error) tell(talk, json_pack("{s:n}", "debugData"), "ThreadAssistantMessageCompleted");
+    if (!talk->error)
+        tell(talk, json_pack("{s:o}", "debugData", debug_of(talk)), "ThreadAssistantMessageCompleted");
     finish(talk);
 }
 
@@ -122,10 +143,11 @@ static void on_remote_done(void *owner, struct error *error) {
 }
 
 /* Code that came with a message stands before it, each piece with its file's name. */
-static json_t *content_of(const json_t *message) {
+static json_t *content_of(const json_t *message, const struct answer_code *found) {
     const json_t *code = json_object_get(json_object_get(message, "attachment"), "client_code");
     scoped_text struct text whole = {0};
     size_t i;
+    if (found) answer_code_add(found, &whole);
     json_t *piece;
     json_array_foreach(code, i, piece) {
         const char *path = json_string_value(json_object_get(piece, "filepath"));
@@ -141,17 +163,18 @@ static json_t *content_of(const json_t *message) {
 
 static json_t *body_of(const struct talk *talk) {
     const struct settings *settings = talk->serve->settings;
-    const json_t *model =
-        json_object_get(json_object_get(json_object_get(talk->arguments, "input"), "options"), "modelName");
+    const json_t *model = json_object_get(run_options(talk), "modelName");
+    const json_t *edges = json_object_get(talk->messages, "edges");
     json_t *messages = json_pack("[{s:s,s:s}]", "role", "system", "content",
                                  settings->answer_system_prompt ? settings->answer_system_prompt : PERSONA);
     size_t i;
     json_t *edge;
-    json_array_foreach(json_object_get(talk->messages, "edges"), i, edge) {
+    json_array_foreach(edges, i, edge) {
         const json_t *node = json_object_get(edge, "node");
+        const struct answer_code *found = i + 1 == json_array_size(edges) ? &talk->code : NULL;
         bool asks = strcmp(json_string_value(json_object_get(node, "role")), "USER") == 0;
         json_array_append_new(messages, json_pack("{s:s,s:o}", "role", asks ? "user" : "assistant", "content",
-                                                  content_of(node)));
+                                                  content_of(node, found)));
     }
     return json_pack("{s:s,s:o,s:b,s:f}", "model", json_is_string(model) ? json_string_value(model) : "",
                      "messages", messages, "stream", true, "presence_penalty",
@@ -240,6 +263,25 @@ static void on_note(struct io_work *work) {
     work->error = note(talk);
 }
 
+static void answer(struct talk *talk) {
+    if (!talk->cancelled) talk->error = ask(talk);
+    if (talk->error || talk->cancelled) return keep(talk);
+    const struct visitor visitor = {.who = {.user = talk->user}};
+    events_chat(talk->serve, &visitor);
+}
+
+/* ---- code ---- */
+
+static void on_code(void *owner, struct find_answer *found) {
+    struct talk *talk = owner;
+    scoped(error) struct error *error = found->error;
+    scoped_string char *why = error ? error_text(error) : NULL;
+    if (why) log_warn("copycat", "an answer goes without code: %s", why);
+    answer_code_read(&talk->code, found);
+    tell(talk, json_pack("{s:O}", "hits", talk->code.hits), "ThreadAssistantMessageAttachmentsCode");
+    answer(talk);
+}
+
 static void on_noted(struct io_work *work) {
     struct talk *talk = CONTAINER_OF(work, struct talk, work);
     talk->error = take(work->error);
@@ -247,10 +289,11 @@ static void on_noted(struct io_work *work) {
     if (talk->is_new) tell_id(talk, talk->thread, "ThreadCreated");
     tell_id(talk, talk->question, "ThreadUserMessageCreated");
     tell_id(talk, talk->answer, "ThreadAssistantMessageCreated");
-    if (!talk->cancelled) talk->error = ask(talk);
-    if (talk->error || talk->cancelled) return keep(talk);
-    const struct visitor visitor = {.who = {.user = talk->user}};
-    events_chat(talk->serve, &visitor);
+    if (!talk->cancelled && answer_code_find(talk->serve, run_options(talk), talk->user, on_code, talk))
+        tell(talk, json_pack("{s:b,s:b}", "snippet", true, "fileList", false),
+             "ThreadAssistantMessageReadingCode");
+    else
+        answer(talk);
 }
 
 /* ---- the door ---- */
@@ -267,6 +310,7 @@ struct talk *talk_start(struct serve *serve, const struct talk_options *options)
         .work = {.work = on_note, .done = on_noted},
     };
     accounts_job_began(serve);
+    search_busy(serve, 1);
     io_work_start(serve->loop, &talk->work);
     return talk;
 }

@@ -105,6 +105,8 @@ void web_answer(struct serve *serve, struct http_exchange *exchange) {
         return subscriptions_answer(serve, exchange);
     if (span_starts(path, "/avatar/") && serve->accounts->schema && is_reading(exchange))
         return avatar_answer(serve, exchange);
+    if (span_starts(path, "/repositories/") && serve->accounts->schema && is_reading(exchange))
+        return repositories_answer(serve, exchange);
     if (span_starts(path, prefix)) {
         struct span name = {path.data + sizeof prefix - 1, path.size - (sizeof prefix - 1)};
         const struct embedded *file = file_named(name);

@@ -236,6 +236,11 @@ static void on_llama_log(enum ggml_log_level level, const char *text, void *unus
     if (line.size) log_error("llama", SPAN_FORMAT, SPAN_ARGS(line));
 }
 
+void llama_begin(void) {
+    llama_log_set(on_llama_log, NULL);
+    llama_backend_init();
+}
+
 struct engine *engine_new(struct io_loop *loop, const struct engine_options *options) {
     struct engine *engine = NEW(struct engine);
     engine->loop = loop;
@@ -262,8 +267,7 @@ struct engine *engine_new(struct io_loop *loop, const struct engine_options *opt
     pthread_mutex_init(&engine->mutex, NULL);
     pthread_cond_init(&engine->wake, NULL);
     engine->post = io_post_new(loop, on_news, engine);
-    llama_log_set(on_llama_log, NULL);
-    llama_backend_init();
+    llama_begin();
     pthread_create(&engine->thread, NULL, compute, engine);
     return engine;
 }

@@ -104,6 +104,9 @@ struct engine {
     int64_t urgent_us; /* when the last job that was not patient was at work */
 };
 
+/* engine.c: libllama, its log through ours. As often as one likes. */
+void llama_begin(void);
+
 /* vocab.c */
 enum { MARK_END = 1, MARK_BANNED = 2, MARK_SPELLED = 4 /* control by kind, but told as text */ };
 void vocab_read(struct engine *engine);
@@ -130,6 +133,9 @@ llama_token sample_draw(const llama_token_data *candidates, uint32_t count,
 /* choose.c: the next token of a job; `logits` are changed. -1: its grammar allows none. */
 llama_token choose_token(struct engine *engine, struct engine_job *job, float *logits);
 must_check struct error *choose_prepare(struct engine *engine, struct engine_job *job); /* on the thread */
+
+/* maps.c: of a model file and its further parts */
+uint64_t maps_give_back(const char *first);
 
 /* threads.c: around each step */
 void threads_begin(struct engine *engine);

@@ -150,3 +150,19 @@ const struct gguf_facts *engine_facts(const struct engine *engine); /* after `lo
 /* Gives the pages of the mapped weights back to the system; they come again as they are touched. Returns the
  * bytes given back. */
 uint64_t engine_give_back(struct engine *engine);
+
+/* ---- embedder: texts to vectors ---- */
+struct embedder_options {
+    const char *path;        /* of the (first) GGUF file; copied */
+    uint32_t threads;        /* 0: half of the CPUs */
+    uint32_t gpu_layers;     /* at most */
+    uint32_t context_tokens; /* of one text; 0: 2048. What is longer loses its end */
+};
+struct embedder;
+/* Loads nothing yet: the first call does. These calls block, and may come from any thread. */
+struct embedder *embedder_new(const struct embedder_options *options);
+void embedder_free(struct embedder *embedder); /* no call may be under way */
+must_check struct error *embedder_dimensions(struct embedder *embedder, uint32_t *ret_dimensions);
+/* `out` has room for so many numbers. INVALID_ARGUMENT: the file is no model that embeds. */
+must_check struct error *embedder_run(struct embedder *embedder, struct span text, float *out);
+uint64_t embedder_give_back(struct embedder *embedder); /* as engine_give_back */

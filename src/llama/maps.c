@@ -33,11 +33,15 @@ static uint64_t give_back_file(const char *path) {
     return given;
 }
 
-uint64_t engine_give_back(struct engine *engine) {
+uint64_t maps_give_back(const char *first) {
     uint64_t given = 0;
     for (uint32_t part = 1;; part++) {
-        scoped_string char *path = gguf_part(engine->path, part);
+        scoped_string char *path = gguf_part(first, part);
         if (!path) return given;
         given += give_back_file(path);
     }
+}
+
+uint64_t engine_give_back(struct engine *engine) {
+    return maps_give_back(engine->path);
 }

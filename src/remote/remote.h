@@ -45,6 +45,18 @@ struct remote_chat {
 struct remote_call *remote_chat_start(struct remote *remote, const struct remote_chat *ask);
 void remote_cancel(struct remote_call *call); /* done still comes, with CANCELLED */
 
+/* ---- vectors of texts: these block, on any thread; `loop` of the options is not used ---- */
+struct remote_embedder;
+must_check struct error *remote_embedder_new(const struct remote_options *options,
+                                             struct remote_embedder **ret_embedder);
+void remote_embedder_free(struct remote_embedder *embedder); /* no call may be under way */
+/* Asks the server when it is called for the first time. */
+must_check struct error *remote_embedder_dimensions(struct remote_embedder *embedder,
+                                                    uint32_t *ret_dimensions);
+must_check struct error *remote_embedder_run(struct remote_embedder *embedder, struct span text, float *out);
+/* The numbers in a server's answer, whatever it wraps them in; borrowed. NULL: there are none. */
+json_t *remote_vector_in(json_t *root);
+
 /* ---- streams, for tests: lines of a server's answer ---- */
 enum remote_shape { REMOTE_LLAMA, REMOTE_OLLAMA, REMOTE_FIM, REMOTE_TEXT, REMOTE_CHAT };
 /* The JSON that a line of the stream holds, and whether it says that the stream ends; NULL: none (a comment,

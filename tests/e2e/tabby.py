@@ -47,6 +47,7 @@ class Tabby:
             shutil.rmtree(self.made, ignore_errors=True)
 
     def start(self):
+        self.output = b""
         log = tempfile.TemporaryFile()
         self.log = log
         where = [] if "--host" in self.arguments else ["--host", "127.0.0.1"]

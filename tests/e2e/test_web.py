@@ -6,6 +6,7 @@ import re
 import pytest
 from accounts import PASSWORD
 from browser import By, Keys, Page, browser, browser_new, page, signed_in, webdriver  # noqa: F401
+from repositories import make_repository
 
 # ---- in and out ----
 
@@ -185,14 +186,22 @@ def test_activity_by_day_and_language(signed_in):
     page.wait(lambda: any("in 7 days" in name for _, name in page.names()), "seven days")
 
 
-def test_repositories_are_added_and_removed(signed_in):
+def test_repositories_are_added_indexed_and_removed(signed_in, tmp_path):
     page = signed_in
-    page.press("Repositories").heading("Repositories").sees("does not search in the code")
+    make_repository(tmp_path / "shop")
+    page.press("Repositories").heading("Repositories").sees("None yet").sees("only what is committed counts")
     page.fill(Name="x", Git_URL="no url").press("Add").sees("Invalid repository name").sees("Invalid Git URL")
-    page.fill(Name="catnap", Git_URL="https://example.org/catnap.git", Branches="main, next").press(
-        "Add"
-    ).sees("main, next")
-    page.press("Remove catnap").sees("None yet")
+    page.fill(Name="shop", Git_URL=f"file://{tmp_path}/shop").press("Add").said("shop is added")
+    page.sees("the default branch").sees("Ready").sees("32 files, ")
+    assert page.field("Name").get_attribute("value") == "", "ready for the next one"
+    page.fill(Name="away", Git_URL="http://127.0.0.1:1/away.git", Branches="main, next").press("Add")
+    page.sees("main, next").sees("Failed: http://127.0.0.1:1/away.git: fetch")
+    page.press("Update shop").said("shop is brought up to date")
+    names = page.names()
+    assert ("button", "Remove shop") in names and ("columnheader", "Index") in names
+    page.press("Remove shop").said("shop is removed")
+    page.press("Remove away").sees("None yet")
+    assert page.complaints() == []
 
 
 def test_name_password_and_settings(signed_in):
@@ -245,13 +254,11 @@ def test_text_can_be_read_by_day_and_by_night(signed_in, scheme):
     signed_in.browser.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     )
-    colours = signed_in.browser.execute_script(
-        """
+    colours = signed_in.browser.execute_script("""
         const of = (selector, name) => getComputedStyle(document.querySelector(selector))[name];
         const ground = of('body', 'backgroundColor'), card = of('.card', 'backgroundColor');
         return [[of('body', 'color'), ground],
-            ...['h2', '.hint', 'nav a[aria-current]', 'a'].map((s) => [of(s, 'color'), card])]"""
-    )
+            ...['h2', '.hint', 'nav a[aria-current]', 'a'].map((s) => [of(s, 'color'), card])]""")
     signed_in.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     grounds = {luminance(ground) < 0.2 for _, ground in colours}
     assert grounds == {scheme == "dark"}

@@ -7,6 +7,8 @@ import threading
 import pytest
 from accounts import Accounts
 from browser import Page, browser, page  # noqa: F401
+from repositories import make_repository
+from searching import ADD, repositories
 from tabby import SMALL
 
 EDITOR = (pathlib.Path(__file__).parent / "editor.html").read_text()
@@ -164,6 +166,25 @@ def test_a_question_about_the_selected_code_is_answered(talker):
     talker.fill(**{"Your question": "Count from one to one thousand in words."}).press("Send")
     cut_short(talker)
     assert len(called(talker, "store")["messages"]) == 4
+    assert talker.complaints() == []
+
+
+def test_code_of_the_repository_that_is_open_goes_with_a_question(talker, tmp_path):
+    make_repository(tmp_path / "shop")
+    owner = talker.server.sign_in()["accessToken"]
+    talker.server.data(ADD, owner, n="shop", u=f"file://{tmp_path}/shop")
+    talker.wait(lambda: repositories(talker.server, owner)[0]["index"]["state"] == "READY", "an index")
+    talker.browser.execute_script("window.repositories = [{ url: 'git@example.org:me/shop.git' }]")
+    call(talker, "init", {"fetcherOptions": {"authorization": talker.token}})
+    talker.browser.switch_to.frame(0)
+    chosen = "return document.querySelector('#repository option:checked')?.textContent"
+    talker.wait(lambda: talker.browser.execute_script(chosen) == "shop", "the repository that is open")
+    talker.fill(**{"Your question": "What does total_with_tax of Invoice do?"}).press("Send")
+    talker.sees("With shop/invoice.py")
+    cut_short(talker)
+    question = talker.wait(lambda: called(talker, "store"), "the conversation kept")["messages"][0]
+    assert question["content"].startswith("shop/invoice.py\n```\nclass Invoice:")
+    assert question["content"].endswith("```\n\nWhat does total_with_tax of Invoice do?")
     assert talker.complaints() == []
 
 

@@ -34,6 +34,37 @@ function showContext() {
     } }, "×"))), ...(state.active ? [h("span", { class: "chip" }, `${nameOf(state.active)} (selected) `)] : [])]);
 }
 
+// ---- code that is looked up for a question ----
+
+const SOURCES_MAX = 4;
+async function query(text, variables) {
+  const response = await fetch("/graphql", { method: "POST", headers: headers(), body: JSON.stringify({ query: text, variables }) });
+  const { data, errors } = await response.json();
+  if (errors?.length) throw new Error(errors[0].message);
+  return data;
+}
+
+// What can be chosen; the repository that is open in the editor is.
+async function offerRepositories() {
+  const list = (await query("{ repositoryList { sourceId name gitUrl } }").catch(() => null))?.repositoryList ?? [];
+  const last = (url) => String(url ?? "").replace(/\.git$/, "").split(/[/:]/).pop();
+  const open = await editor?.call("readWorkspaceGitRepositories").catch(() => null);
+  const names = new Set((Array.isArray(open) ? open : []).map(({ url }) => last(url)));
+  $("repository").replaceChildren(h("option", { value: "" }, "no repository"),
+    ...list.map((one) => h("option", { value: one.sourceId, selected: names.has(last(one.gitUrl)) }, one.name)));
+  $("where").hidden = list.length === 0;
+}
+
+async function lookUp(text) {
+  const sourceId = $("repository").value;
+  if (!sourceId) return [];
+  const found = await query(`query($s: ID!, $c: String!) { codeSearch(sourceId: $s, content: $c) {
+    code { filepath startLine content } } }`, { s: sourceId, c: text });
+  return found.codeSearch.slice(0, SOURCES_MAX).map(({ code }) => code);
+}
+
+const placeOf = ({ filepath, startLine }) => (startLine ? `${filepath}:${startLine}` : filepath);
+
 // ---- showing ----
 
 // Fenced code apart, `code` in lines; everything else as it is written.
@@ -49,7 +80,8 @@ function rich(text) {
 }
 
 function element(message) {
-  const body = h("div", {}, rich(message.shown ?? message.content));
+  const body = h("div", {}, rich(message.shown ?? message.content),
+    message.sources?.length && h("p", { class: "quiet small" }, `With ${message.sources.join(", ")}`));
   const whole = h("div", { class: `message ${message.role}` }, h("p", { class: "by" }, message.role === "user" ? "You" : "copycat"), body);
   message.body = body;
   return whole;
@@ -92,7 +124,12 @@ const explain = (status) => ({ 401: "The token is not valid. Please connect the 
 async function send(text) {
   if (state.running) return;
   const contexts = [...state.context, ...(state.active && textOf(state.active) ? [state.active] : [])];
-  const question = { role: "user", shown: text, content: contexts.length ? `${contexts.map(quote).join("\n\n")}\n\n${text}` : text };
+  state.running = new AbortController();
+  working(true);
+  const found = await lookUp(text).catch((error) => { say(error.message); return []; });
+  const quotes = [...found.map((code) => `${code.filepath}\n\`\`\`\n${code.content}\n\`\`\``), ...contexts.map(quote)];
+  const question = { role: "user", shown: text, content: [...quotes, text].join("\n\n"),
+    ...(found.length ? { sources: found.map(placeOf) } : {}) };
   const answer = { role: "assistant", content: "" };
   state.context = [];
   showContext();
@@ -100,8 +137,6 @@ async function send(text) {
   state.messages.push(question);
   $("messages").append(element(question), element(answer));
   $("main").scrollTop = $("main").scrollHeight;
-  state.running = new AbortController();
-  working(true);
   try {
     const response = await fetch("/v1/chat/completions", { method: "POST", headers: headers(), signal: state.running.signal,
       body: JSON.stringify({ model: "", stream: true, messages: state.messages.map(({ role, content }) => ({ role, content })) }) });
@@ -120,7 +155,7 @@ async function send(text) {
   }
   state.running = null;
   working(false);
-  editor?.call("storeSessionState", { messages: state.messages.map(({ role, content, shown }) => ({ role, content, shown })) });
+  editor?.call("storeSessionState", { messages: state.messages.map(({ body, ...kept }) => kept) });
 }
 
 function renewChat() {
@@ -139,6 +174,8 @@ async function ready() {
   const health = await response.json();
   if (!health.chat_model && !health.models?.chat) return trouble(explain(501));
   $("text").disabled = $("send").disabled = false;
+  const offered = offerRepositories();
+  if (!state.pending.length) await offered; // who asks by a button of the editor does not wait for it
   for (const command of state.pending.splice(0)) await send(command);
 }
 

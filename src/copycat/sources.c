@@ -1,0 +1,430 @@
+/* The repositories that are searched: those of config.toml and those that somebody added, as a list that
+ * follows the database.
+ *
+ *   changed -> a worker reads the table, and the state of each index -> the loop merges: new ones are due,
+ * those that are gone are dropped with their files
+ * The list is changed on the loop only, under the mutex; others read it under the mutex. */
+#include "search.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#define HOUR_MS 3600000
+#define TICK_MS 30000
+
+/* ---- one ---- */
+
+static void strings_free(char **strings) {
+    for (size_t i = 0; strings && strings[i]; i++) free(strings[i]);
+    free(strings);
+}
+
+static void source_free(struct source *source) {
+    index_free(source->index);
+    index_free(source->old_index);
+    if (source->gone) { /* nobody uses it any more */
+        index_remove(source->database);
+        error_free(tree_remove(source->mirror));
+    }
+    free(source->id), free(source->name), free(source->url), free(source->database), free(source->mirror);
+    free(source->failure);
+    strings_free(source->refs);
+    free(source);
+}
+
+struct source *source_hold(struct source *source) {
+    pthread_mutex_lock(&source->search->mutex);
+    source->references++;
+    pthread_mutex_unlock(&source->search->mutex);
+    return source;
+}
+
+void source_drop(struct source *source) {
+    if (!source) return;
+    struct search *search = source->search;
+    pthread_mutex_lock(&search->mutex);
+    bool last = --source->references == 0;
+    pthread_mutex_unlock(&search->mutex);
+    if (last) source_free(source);
+}
+
+struct index_repository source_repository(const struct source *source) {
+    return (struct index_repository){
+        .url = source->url, .refs = (const char *const *)source->refs, .mirror = source->mirror};
+}
+
+struct error *source_index(struct source *source, struct index **ret_index) {
+    struct search *search = source->search;
+    struct error *error = NULL;
+    struct stat file = {0};
+    pthread_mutex_lock(&search->mutex);
+    if (source->index && (stat(source->database, &file) != 0 || file.st_ino != source->inode)) {
+        /* It was broken, and made again. Others may be at work with the old one. */
+        index_free(source->old_index);
+        source->old_index = take(source->index);
+    }
+    if (!source->index) error = index_open(source->database, &source->index);
+    if (!error && stat(source->database, &file) == 0) source->inode = file.st_ino;
+    *ret_index = source->index;
+    pthread_mutex_unlock(&search->mutex);
+    return error;
+}
+
+/* Where its files lie: named by its id and its URL, since config.toml counts its repositories anew when one
+ * is taken out. */
+static struct source *source_new(struct search *search, const char *id, const char *name, const char *url) {
+    struct source *source = NEW(struct source);
+    char sum[SHA256_HEX_SIZE];
+    const char *root = search->serve->places.root, *short_id = strchr(id, ':');
+    sha256_of(span_of(url), sum);
+    scoped_string char *directory = settings_repository_directory(url);
+    source->search = search;
+    source->references = 1;
+    source->id = mem_string(id);
+    source->name = mem_string(name);
+    source->url = mem_string(url);
+    source->database =
+        mem_printf("%s/index/%.*s-%s-%.8s.sqlite", root, (int)(short_id - id), id, short_id + 1, sum);
+    source->mirror = mem_printf("%s/repositories/%s.git", root, directory);
+    list_init(&source->node);
+    return source;
+}
+
+/* ---- reading the list: on a worker ---- */
+
+struct listing {
+    struct io_work work;
+    struct search *search;
+    struct list sources; /* made anew */
+    bool complete;
+};
+
+static char **refs_of(const json_t *names) {
+    if (json_array_size(names) == 0) return NULL;
+    char **refs = mem_array(json_array_size(names) + 1, sizeof *refs);
+    size_t i, count = 0;
+    json_t *name;
+    json_array_foreach(names, i, name) if (json_is_string(name)) refs[count++] =
+        mem_string(json_string_value(name));
+    return refs;
+}
+
+static void add_configured(struct listing *listing) {
+    const struct settings *settings = listing->search->serve->settings;
+    for (size_t i = 0; i < settings->repository_count; i++) {
+        const struct settings_repository *one = &settings->repositories[i];
+        char id[ACCOUNT_ID_SIZE];
+        account_config_id(i, id);
+        scoped_string char *whole = mem_printf("config:%s", id);
+        scoped_string char *name = span_string(index_url_name(span_of(one->git_url)));
+        struct source *source = source_new(listing->search, whole, name, one->git_url);
+        size_t count = 0;
+        while (one->refs && one->refs[count]) count++;
+        if (count > 0) source->refs = mem_array(count + 1, sizeof *source->refs);
+        for (size_t r = 0; r < count; r++) source->refs[r] = mem_string(one->refs[r]);
+        source->from_config = true;
+        list_append(&listing->sources, &source->node);
+    }
+}
+
+static struct error *add_listed(struct listing *listing) {
+    const struct account_page all = {.first = -1, .last = -1};
+    scoped_json json_t *repositories = NULL;
+    size_t i;
+    json_t *edge;
+    TRY_PLAIN(account_repositories(listing->search->serve->accounts->account, &all, &repositories));
+    json_array_foreach(json_object_get(repositories, "edges"), i, edge) {
+        const json_t *node = json_object_get(edge, "node");
+        scoped_string char *id = mem_printf("git:%s", json_string_value(json_object_get(node, "id")));
+        struct source *source =
+            source_new(listing->search, id, json_string_value(json_object_get(node, "name")),
+                       json_string_value(json_object_get(node, "gitUrl")));
+        source->refs = refs_of(json_object_get(node, "refs"));
+        list_append(&listing->sources, &source->node);
+    }
+    return NULL;
+}
+
+static void read_numbers(struct source *source) {
+    struct index *index = NULL;
+    struct error *error = index_open(source->database, &index);
+    if (!error) error = index_state(index, &source->numbers);
+    index_free(index);
+    error_free(error); /* there is none yet */
+}
+
+static void on_list(struct io_work *work) {
+    struct listing *listing = CONTAINER_OF(work, struct listing, work);
+    add_configured(listing);
+    if (listing->search->serve->accounts->schema) work->error = add_listed(listing);
+    listing->complete = !work->error;
+    LIST_EACH(node, &listing->sources) read_numbers(CONTAINER_OF(node, struct source, node));
+}
+
+/* ---- merging: on the loop ---- */
+
+static struct source *same_in(const struct list *sources, const struct source *wanted) {
+    LIST_EACH(node, sources) {
+        struct source *source = CONTAINER_OF(node, struct source, node);
+        if (strcmp(source->id, wanted->id) == 0 && strcmp(source->url, wanted->url) == 0) return source;
+    }
+    return NULL;
+}
+
+static bool same_refs(char **a, char **b) {
+    size_t i = 0;
+    for (; a && b && a[i] && b[i]; i++)
+        if (strcmp(a[i], b[i]) != 0) return false;
+    return !(a && a[i]) && !(b && b[i]);
+}
+
+static void forget_gone(struct search *search, const struct list *listed) {
+    LIST_EACH_SAFE(node, next, &search->sources) {
+        struct source *source = CONTAINER_OF(node, struct source, node);
+        if (same_in(listed, source)) continue;
+        pthread_mutex_lock(&search->mutex);
+        list_remove(&source->node);
+        source->gone = true;
+        pthread_mutex_unlock(&search->mutex);
+        if (search->at_work == source) indexing_cancel(search);
+        source_drop(source);
+    }
+}
+
+static void take_in(struct search *search, struct source *source) {
+    struct source *known = same_in(&search->sources, source);
+    pthread_mutex_lock(&search->mutex);
+    if (known) {
+        if (!same_refs(known->refs, source->refs)) {
+            char **refs = known->refs;
+            known->refs = source->refs;
+            source->refs = refs;
+            known->wanted = true;
+        }
+    } else {
+        source->wanted = clock_wall_ms() - source->numbers.updated_ms >= search->interval_ms;
+        source->unfinished = source->numbers.vectors < source->numbers.chunks;
+        source->state = source->wanted ? SOURCE_WAITING : SOURCE_READY;
+        list_append(&search->sources, &source->node);
+    }
+    pthread_mutex_unlock(&search->mutex);
+    if (known) source_drop(source);
+}
+
+/* Indexes and mirrors that no repository of the list has: of one that was taken out while nobody looked. */
+static void sweep(struct search *search, const char *folder, const char *ending) {
+    scoped_string char *path = path_join(search->serve->places.root, folder);
+    DIR *directory = opendir(path);
+    for (struct dirent *entry; directory && (entry = readdir(directory));) {
+        bool used = !span_ends(span_of(entry->d_name), ending);
+        scoped_string char *whole = path_join(path, entry->d_name);
+        LIST_EACH(node, &search->sources) {
+            const struct source *source = CONTAINER_OF(node, struct source, node);
+            used |= strcmp(whole, source->database) == 0 || strcmp(whole, source->mirror) == 0;
+        }
+        if (!used && strcmp(ending, ".sqlite") == 0) index_remove(whole);
+        if (!used && strcmp(ending, ".git") == 0) error_free(tree_remove(whole));
+    }
+    if (directory) closedir(directory);
+}
+
+static void start_listing(struct search *search);
+
+static void on_listed(struct io_work *work) {
+    struct listing *listing = CONTAINER_OF(work, struct listing, work);
+    struct search *search = listing->search;
+    scoped_string char *why = work->error ? error_text(work->error) : NULL;
+    if (why) log_error("copycat", "the list of repositories cannot be read: %s", why);
+    error_free(take(work->error));
+    if (listing->complete) forget_gone(search, &listing->sources);
+    LIST_EACH_SAFE(node, next, &listing->sources) {
+        struct source *source = CONTAINER_OF(node, struct source, node);
+        list_remove(&source->node);
+        if (listing->complete)
+            take_in(search, source);
+        else
+            source_drop(source);
+    }
+    if (listing->complete) sweep(search, "index", ".sqlite"), sweep(search, "repositories", ".git");
+    free(listing);
+    search->listing = false;
+    bool again = search->list_again;
+    search->list_again = false;
+    if (again) start_listing(search);
+    indexing_next(search);
+    accounts_job_ended(search->serve);
+}
+
+static void start_listing(struct search *search) {
+    if (search->listing) {
+        search->list_again = true;
+        return;
+    }
+    if (!search->timer) return; /* it ends */
+    struct listing *listing = NEW(struct listing);
+    listing->work = (struct io_work){.work = on_list, .done = on_listed};
+    listing->search = search;
+    list_init(&listing->sources);
+    search->listing = true;
+    accounts_job_began(search->serve);
+    io_work_start(search->serve->loop, &listing->work);
+}
+
+static void on_changed(void *owner) {
+    start_listing(owner);
+}
+
+void search_changed(struct search *search) {
+    if (search) io_post_send(search->changed);
+}
+
+/* ---- what others ask ---- */
+
+struct source *search_source(struct search *search, const char *id) {
+    struct source *found = NULL;
+    if (!search) return NULL;
+    pthread_mutex_lock(&search->mutex);
+    LIST_EACH(node, &search->sources) {
+        struct source *source = CONTAINER_OF(node, struct source, node);
+        if (strcmp(source->id, id) == 0) found = source;
+    }
+    if (found) found->references++;
+    pthread_mutex_unlock(&search->mutex);
+    return found;
+}
+
+static json_t *state_of(const struct source *source) {
+    static const char *const names[] = {"WAITING", "INDEXING", "EMBEDDING", "READY", "FAILED"};
+    char time[CLOCK_TEXT_SIZE];
+    clock_text(source->numbers.updated_ms, time);
+    json_t *refs = json_array();
+    for (size_t i = 0; source->refs && source->refs[i]; i++)
+        json_array_append_new(refs, json_string(source->refs[i]));
+    return json_pack(
+        "{s:s,s:s,s:s,s:o,s:b,s:s,s:s?,s:I,s:I,s:I,s:o,s:s}", "id", source->id, "name", source->name, "url",
+        source->url, "refs", refs, "config", source->from_config, "state", names[source->state], "failure",
+        source->failure, "files", (json_int_t)source->numbers.files, "chunks",
+        (json_int_t)source->numbers.chunks, "vectors", (json_int_t)source->numbers.vectors, "updatedAt",
+        source->numbers.updated_ms ? json_string(time) : json_null(), "commit", source->numbers.commit);
+}
+
+json_t *search_states(struct search *search) {
+    json_t *states = json_array();
+    if (!search) return states;
+    pthread_mutex_lock(&search->mutex);
+    LIST_EACH(node, &search->sources) {
+        json_t *one = state_of(CONTAINER_OF(node, struct source, node));
+        if (one) json_array_append_new(states, one);
+    }
+    pthread_mutex_unlock(&search->mutex);
+    return states;
+}
+
+char *source_command(const char *id) {
+    scoped_json json_t *command = json_pack("{s:{s:s}}", "SchedulerGitRepository", "source_id", id);
+    return json_dumps(command, JSON_COMPACT);
+}
+
+struct error *search_trigger(struct search *search, const char *command, int64_t *ret_row) {
+    json_error_t where;
+    scoped_json json_t *root = json_loads(command, 0, &where);
+    const char *id =
+        json_string_value(json_object_get(json_object_get(root, "SchedulerGitRepository"), "source_id"));
+    struct source *source = id ? search_source(search, id) : NULL;
+    if (!source)
+        return error_new(ERROR_NOT_FOUND, "there is no such job: jobInfo.command of a repository names one");
+    pthread_mutex_lock(&search->mutex);
+    *ret_row = source->wanted ? source->job : 0; /* it waits already */
+    pthread_mutex_unlock(&search->mutex);
+    struct error *error =
+        *ret_row ? NULL
+                 : account_job_begin(search->serve->accounts->account, "scheduler_git", command, 0, ret_row);
+    pthread_mutex_lock(&search->mutex);
+    if (!error) source->wanted = true, source->job = *ret_row;
+    pthread_mutex_unlock(&search->mutex);
+    source_drop(source);
+    if (!error) io_post_send(search->changed);
+    return error;
+}
+
+/* ---- life ---- */
+
+static void on_tick(void *owner) {
+    struct search *search = owner;
+    int64_t now_ms = clock_wall_ms();
+    io_timer_arm(search->timer, search->interval_ms < TICK_MS ? search->interval_ms : TICK_MS);
+    LIST_EACH(node, &search->sources) {
+        struct source *source = CONTAINER_OF(node, struct source, node);
+        int64_t last_ms =
+            source->numbers.updated_ms > source->tried_ms ? source->numbers.updated_ms : source->tried_ms;
+        if (now_ms - last_ms >= search->interval_ms) source->wanted = true;
+    }
+    indexing_next(search); /* which may want the next tick sooner */
+}
+
+static int64_t interval_ms(void) {
+    uint64_t seconds;
+    const char *text = getenv("COPYCAT_INDEX_SECONDS");
+    return text && span_to_u64(span_of(text), &seconds) && seconds > 0 && seconds < 1u << 30
+               ? (int64_t)seconds * 1000
+               : HOUR_MS;
+}
+
+/* More languages, by the first of each one's names. */
+static struct index_language *languages_of(const struct settings *settings) {
+    struct index_language *languages = mem_array(settings->language_count + 1, sizeof *languages);
+    for (size_t i = 0; i < settings->language_count; i++)
+        languages[i] = (struct index_language){settings->languages[i].languages[0],
+                                               (const char *const *)settings->languages[i].extensions};
+    return languages;
+}
+
+struct error *search_open(struct serve *serve) {
+    const char *enabled = getenv("TABBY_EMBEDDING_ENABLED");
+    if (enabled && strcmp(enabled, "yes") != 0) return NULL; /* all of it is off, as the user says */
+    scoped_string char *indexes = path_join(serve->places.root, "index");
+    scoped_string char *mirrors = path_join(serve->places.root, "repositories");
+    TRY_PLAIN(dir_make(indexes, 0700));
+    TRY_PLAIN(dir_make(mirrors, 0700));
+    struct search *search = serve->search = NEW(struct search);
+    search->serve = serve;
+    search->interval_ms = interval_ms();
+    search->languages = languages_of(serve->settings);
+    pthread_mutex_init(&search->mutex, NULL);
+    list_init(&search->sources);
+    if (serve->accounts->schema) TRY_PLAIN(account_jobs_abandon(serve->accounts->account));
+    search->changed = io_post_new(serve->loop, on_changed, search);
+    io_post_unref(search->changed);
+    search->timer = io_timer_new(serve->loop, on_tick, search);
+    io_timer_arm(search->timer, search->interval_ms < TICK_MS ? search->interval_ms : TICK_MS);
+    start_listing(search);
+    return NULL;
+}
+
+void search_stop(struct serve *serve) {
+    struct search *search = serve->search;
+    if (!search) return;
+    io_timer_free(take(search->timer));
+    indexing_cancel(search);
+}
+
+void search_give_back(struct search *search) {
+    if (!search) return;
+    LIST_EACH(node, &search->sources) {
+        struct source *source = CONTAINER_OF(node, struct source, node);
+        if (source->index) index_forget(source->index);
+    }
+}
+
+void search_free(struct serve *serve) {
+    struct search *search = serve->search;
+    if (!search) return;
+    search_stop(serve);
+    io_post_free(search->changed);
+    LIST_EACH_SAFE(node, next, &search->sources) source_drop(CONTAINER_OF(node, struct source, node));
+    pthread_mutex_destroy(&search->mutex);
+    free(search->languages);
+    free(search);
+    serve->search = NULL;
+}

@@ -1,0 +1,128 @@
+/* Texts cut into chunks: whole lines, up to 512 characters, parted where a person would part them.
+ *
+ * A cut falls before the line that is indented least in the second half of what fits, an empty line before it
+ * counts in its favour: this finds the ends of functions and paragraphs in any language without knowing its
+ * grammar. */
+#include "inside.h"
+
+#include <ctype.h>
+
+#define LINE_MAX_BYTES 300
+#define LINE_MEAN_MAX_BYTES 150
+#define LINES_MAX 100000
+#define ALPHANUMERIC_MIN 0.25
+#define DIGITS_MAX 0.5
+
+static bool is_tail(char c) {
+    return ((unsigned char)c & 0xc0) == 0x80;
+}
+
+/* The size of the code point there; 0: that is no UTF-8. */
+static size_t point(struct span rest) {
+    unsigned char c = (unsigned char)rest.data[0];
+    size_t size = c < 0x80                ? 1
+                  : c >= 0xc2 && c < 0xe0 ? 2
+                  : (c & 0xf0) == 0xe0    ? 3
+                  : c >= 0xf0 && c < 0xf5 ? 4
+                                          : 0;
+    if (size == 0 || size > rest.size) return 0;
+    for (size_t i = 1; i < size; i++)
+        if (!is_tail(rest.data[i])) return 0;
+    unsigned char next = size > 1 ? (unsigned char)rest.data[1] : 0;
+    if ((c == 0xe0 && next < 0xa0) || (c == 0xed && next > 0x9f)) return 0;
+    if ((c == 0xf0 && next < 0x90) || (c == 0xf4 && next > 0x8f)) return 0;
+    return size;
+}
+
+bool index_is_code(struct span content) {
+    size_t lines = 0, line = 0, longest = 0, alphanumeric = 0, digits = 0;
+    if (content.size == 0) return false;
+    for (size_t i = 0, size; i < content.size; i += size) {
+        size = point((struct span){content.data + i, content.size - i});
+        char c = content.data[i];
+        if (size == 0 || c == 0) return false;
+        line = c == '\n' ? 0 : line + size;
+        lines += c == '\n';
+        if (line > longest) longest = line;
+        bool digit = c >= '0' && c <= '9';
+        digits += digit;
+        alphanumeric += digit || size > 1 || isalpha((unsigned char)c);
+    }
+    lines += line > 0;
+    double bytes = (double)content.size;
+    return longest <= LINE_MAX_BYTES && lines <= LINES_MAX &&
+           bytes / (double)(lines ? lines : 1) <= LINE_MEAN_MAX_BYTES &&
+           (double)alphanumeric / bytes >= ALPHANUMERIC_MIN && (double)digits / bytes <= DIGITS_MAX;
+}
+
+struct line {
+    size_t size, characters; /* with its end */
+    bool blank;
+    size_t indent;
+};
+
+static struct line line_at(struct span content, size_t at) {
+    struct line line = {.blank = true};
+    for (size_t i = at; i < content.size; i++) {
+        char c = content.data[i];
+        line.size++;
+        if (!is_tail(c)) line.characters++;
+        if (c == '\n') break;
+        if (line.blank && (c == ' ' || c == '\t')) line.indent += c == '\t' ? 4 : 1;
+        if (!isspace((unsigned char)c)) line.blank = false;
+    }
+    return line;
+}
+
+/* A single line that is too long: as much of it as fits. */
+static size_t cut_line(struct span content, size_t at) {
+    size_t characters = 0;
+    for (size_t i = at; i < content.size; i++)
+        if (!is_tail(content.data[i]) && ++characters > INDEX_CHUNK_CHARACTERS) return i - at;
+    return content.size - at;
+}
+
+/* How many bytes from `at` on make the next chunk. */
+static size_t chunk_size(struct span content, size_t at) {
+    size_t end = at, characters = 0, best = 0;
+    long best_cost = 0;
+    bool after_blank = false;
+    while (end < content.size) {
+        struct line line = line_at(content, end);
+        bool half = characters * 2 >= INDEX_CHUNK_CHARACTERS;
+        long cost = 2 * (long)line.indent - (after_blank ? 5 : 0);
+        if (half && !line.blank && (best == 0 || cost <= best_cost)) best = end - at, best_cost = cost;
+        if (characters + line.characters > INDEX_CHUNK_CHARACTERS) {
+            if (end == at) return cut_line(content, at);
+            return best ? best : end - at;
+        }
+        characters += line.characters;
+        after_blank = line.blank;
+        end += line.size;
+    }
+    return end - at;
+}
+
+static uint32_t lines_in(struct span text) {
+    uint32_t lines = 0;
+    for (size_t i = 0; i < text.size; i++) lines += text.data[i] == '\n';
+    return lines;
+}
+
+bool index_next_piece(struct span content, struct index_cut *cut, struct index_piece *ret_piece) {
+    if (cut->line == 0) cut->line = 1;
+    while (cut->at < content.size) { /* blank lines between chunks belong to none */
+        struct line line = line_at(content, cut->at);
+        if (!line.blank) break;
+        cut->line += content.data[cut->at + line.size - 1] == '\n';
+        cut->at += line.size;
+    }
+    if (cut->at >= content.size) return false;
+    struct span piece = {content.data + cut->at, chunk_size(content, cut->at)};
+    cut->at += piece.size;
+    ret_piece->line = cut->line;
+    cut->line += lines_in(piece);
+    while (piece.size > 0 && isspace((unsigned char)piece.data[piece.size - 1])) piece.size--;
+    ret_piece->text = piece;
+    return true;
+}
