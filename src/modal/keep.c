@@ -10,7 +10,7 @@
 
 #define KEPT_S 86400
 #define FIRST_MS 600000
-#define EVERY_MS 21600000
+#define EVERY_MS 3600000
 
 static void add_stream(struct text *names, const struct stream *stream) {
     LIST_EACH(node, &stream->chunks) {

@@ -4,7 +4,7 @@
  *   BlobCreate -> PUT /part/ID/NUMBER/SIZE/SIGNATURE (each) -> POST /whole/ID/COUNT/DIGEST/SIGNATURE -> blob
  * Parts lie as files below DIR/ID until they are put together, each removed as it has been read, and the
  * whole is held against its SHA-256. What a killed daemon or a client that left leaves there is removed: at
- * the start, and where nobody has written to it for a day. */
+ * the start, and where nobody has written to it for hours; of a disk that is full it goes at once. */
 #include "inside.h"
 
 #include <dirent.h>
@@ -17,7 +17,7 @@
 
 #define PART_BYTES (INT64_C(64) << 20)
 #define PARTS_MAX 10000
-#define STALE_S 86400
+#define STALE_S 21600
 #define MD5_BYTES 16
 #define PIECE_BYTES (1 << 20)
 
@@ -30,7 +30,8 @@ static char *directory_of(const struct modal *modal, const char *id) {
 struct part {
     struct http_exchange *exchange;
     int fd;
-    int64_t left; /* that it may still have */
+    int64_t left;    /* that it may still have */
+    char *directory; /* of its upload */
     EVP_MD_CTX *md5;
     struct error *error;
 };
@@ -39,6 +40,7 @@ static void part_free(struct part *part) {
     if (part->fd >= 0) close(part->fd);
     EVP_MD_CTX_free(part->md5);
     error_free(part->error);
+    free(part->directory);
     free(part);
 }
 
@@ -65,11 +67,26 @@ static void on_part_data(struct http_exchange *exchange, struct span bytes) {
     if (!part->error) part->error = part_write(part, bytes);
 }
 
+/* The parts that are here would keep a full disk full. A file in their place tells it to those that come yet.
+ */
+static void give_up(const char *directory) {
+    error_free(tree_remove(directory));
+    error_free(file_replace(directory, SPAN(""), 0600));
+}
+
+static struct error *part_error(int number, const char *path) {
+    if (number == ENOTDIR)
+        return error_new(ERROR_RESOURCE_EXHAUSTED, "the disk is full; the upload was given up");
+    if (number == ENOENT) return error_new(ERROR_FAILED_PRECONDITION, "a part of the blob was never sent");
+    return error_errno(number, "%s", path);
+}
+
 static void on_part_end(struct http_exchange *exchange, struct error *error) {
     struct part *part = http_exchange_owner(exchange);
     http_exchange_on_gone(exchange, NULL);
     if (!error) error = take(part->error);
     if (error) {
+        if (error->code == ERROR_RESOURCE_EXHAUSTED) give_up(part->directory);
         http_respond_error(exchange, error);
     } else {
         unsigned char sum[EVP_MAX_MD_SIZE];
@@ -78,6 +95,7 @@ static void on_part_end(struct http_exchange *exchange, struct error *error) {
         for (size_t i = 0; i < MD5_BYTES; i++) snprintf(tag + 1 + 2 * i, 4, "%02x\"", sum[i]);
         const char *const fields[] = {"ETag", tag, "Content-Type", "text/plain", NULL};
         http_respond(exchange, 200, fields, SPAN("taken"));
+        utimensat(AT_FDCWD, part->directory, NULL, 0);
     }
     part_free(part);
 }
@@ -88,12 +106,12 @@ static void put_part(struct modal *modal, struct http_exchange *exchange, const 
     scoped_string char *path = mem_printf("%s/%llu", directory, (unsigned long long)number);
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0) {
-        http_respond_error(exchange,
-                           errno == ENOENT ? no_object("upload", id) : error_errno(errno, "%s", path));
+        http_respond_error(exchange, errno == ENOENT ? no_object("upload", id) : part_error(errno, path));
         return;
     }
     struct part *part = NEW(struct part);
     *part = (struct part){.exchange = exchange, .fd = fd, .left = size, .md5 = EVP_MD_CTX_new()};
+    part->directory = take(directory);
     EVP_DigestInit_ex(part->md5, EVP_md5(), NULL);
     http_exchange_owner_set(exchange, part);
     http_exchange_on_gone(exchange, on_part_gone);
@@ -121,7 +139,7 @@ static void whole_free(struct whole *whole) {
 static struct error *add_part(struct store_blob_writer *writer, const char *path, EVP_MD_CTX *sums,
                               char *buffer) {
     scoped_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return error_new(ERROR_FAILED_PRECONDITION, "a part of the blob was never sent");
+    if (fd < 0) return part_error(errno, path);
     EVP_MD_CTX *md5 = EVP_MD_CTX_new();
     EVP_DigestInit_ex(md5, EVP_md5(), NULL);
     struct error *error = NULL;

@@ -78,6 +78,8 @@ def test_a_disk_that_fills(small, tmp_path):
             file.write(os.urandom(1 << 20))
     assert full(client.run("volume", "put", volume, "big", check=False))
     assert listed(client, volume) == []
+    left = [p for p in (small.catnap.state / "modal/uploads").rglob("*") if p.is_file() and p.stat().st_size]
+    assert not left, "what came of it holds no room"
 
     assert full(client.run(client.write(FILL, "fill.py", APP=app, MB=SIZE_MB), python=True, check=False))
     client.run("volume", "rm", volume, "/grown", check=None)
