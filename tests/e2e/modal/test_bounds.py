@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 
+from .client import Client
 from .test_volume import listed
 
 # Calls by their names, asked as no client would; each answer's status by what it was called.
@@ -166,7 +167,8 @@ def main():
 """
 
 
-def test_nothing_leads_out_of_a_volume_or_a_mount(client, house, tmp_path):
+def test_nothing_leads_out_of_a_volume_or_a_mount(house, tmp_path):
+    client = Client("1.6.4", house, tmp_path)
     outside, name = tmp_path / "outside", client.name("v")
     outside.mkdir()
     (outside / "secret").write_text("not yours")

@@ -13,7 +13,7 @@ import pytest
 import websockets
 from conftest import wait_for
 
-from .client import PATIENCE_S, labels
+from .client import PATIENCE_S, VERSIONS, labels
 
 ONE = """
 import asyncio
@@ -129,7 +129,8 @@ def test_a_websocket_both_ways(one, house):
     asyncio.run(talk())
 
 
-def test_200_mb_up_and_down(one, house):
+@pytest.mark.parametrize("version", VERSIONS[-1:])
+def test_200_mb_up_and_down(one, house, version):
     _, label = one
     assert house.get(label).status == 200
     whole = hashlib.sha256()
