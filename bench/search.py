@@ -96,7 +96,7 @@ def grep_ms(folder, query):
 def main():
     with tempfile.TemporaryDirectory() as directory:
         folder, database = pathlib.Path(directory) / "repository", pathlib.Path(directory) / "index.sqlite"
-        texts = make_repository(folder, CHUNKS * 330)
+        texts = make_repository(folder, CHUNKS * 422)
         first = update(folder, database)
         while first["chunks"] < CHUNKS * 0.98:
             say(f"search: {first['chunks']} chunks: a larger repository is made")

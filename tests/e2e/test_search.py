@@ -1,6 +1,8 @@
 """Code search as editors, scripts and people see it: repositories that git itself made, and a real model that
 embeds."""
 
+import signal
+
 import pytest
 from accounts import Accounts, bearer
 from conftest import wait_for
@@ -78,6 +80,14 @@ def test_what_a_completion_does_not_get(server):
         "debug_options": {"return_snippets": True, "disable_retrieval_augmented_code_completion": True},
     }
     assert server.post("/v1/completions", body, bearer(server.token)).json()["debug_data"]["snippets"] == []
+
+
+def test_after_a_doze_the_search_goes_on(server):
+    found(server, "x/shop", token=server.token)
+    server.process.send_signal(signal.SIGUSR1)
+    wait_for("the doze", lambda: server.metrics()["copycat_doze_signals_total"] == 1)
+    got = found(server, "x/shop", token=server.token, filepath="shop/after_the_doze.py")
+    assert got[0]["filepath"] == "shop/invoice.py"
 
 
 def test_health_names_the_model_that_embeds(server):

@@ -323,6 +323,39 @@ static void test_killed_at_any_moment_it_goes_on(void **state) {
     index_hits_done(&hits);
 }
 
+/* So many chunks that words which stand everywhere are not looked for, but weighed. */
+static void test_common_words_among_many_chunks(void **state) {
+    const struct fixture *fixture = *state;
+    for (int f = 0; f < 40; f++) {
+        char name[32];
+        scoped_text struct text body = {0};
+        snprintf(name, sizeof name, "m/%d.py", f);
+        for (int i = 0; i < 110; i++) {
+            text_printf(&body, "def step_%d_%d(self, request):\n", f, i);
+            for (int k = 0; k < 9; k++)
+                text_printf(&body, "    request.value = self.count(request.value, %d)\n", k);
+            text_add_string(&body, f == 7 && i == 50 ? "    return self.ledger_of(request)\n\n"
+                                                     : "    return self\n\n");
+        }
+        write_file(fixture, name, body.data);
+    }
+    commit(fixture);
+    assert_true(update(fixture, NULL).chunks > 4000);
+    struct index_query query = query_of("def step(self, request):\n    value = self.count(request.value)\n"
+                                        "    return self.ledger_of(request) or alpha or beta");
+    query.min_bm25 = 6;
+    struct index_hits hits = search(fixture, &query);
+    assert_int_equal(hits.count, 1);
+    assert_string_equal(hits.hits[0].path, "m/7.py");
+    assert_true(strstr(hits.hits[0].body, "ledger_of") != NULL);
+    index_hits_done(&hits);
+    query = query_of("def request self return count value");
+    query.min_bm25 = -1;
+    hits = search(fixture, &query);
+    assert_true(hits.count > 0); /* nothing but common words: then they are looked for */
+    index_hits_done(&hits);
+}
+
 static void test_reading_finding_and_grepping(void **state) {
     const struct fixture *fixture = *state;
     scoped(repository) struct repository *repository = NULL;
@@ -396,6 +429,7 @@ int main(void) {
         WITH_REPOSITORY(test_vectors_and_words_are_fused),
         WITH_REPOSITORY(test_a_broken_index_is_made_again),
         WITH_REPOSITORY(test_killed_at_any_moment_it_goes_on),
+        WITH_REPOSITORY(test_common_words_among_many_chunks),
         WITH_REPOSITORY(test_reading_finding_and_grepping),
         WITH_REPOSITORY(test_a_mirror_follows_its_origin),
     };
