@@ -32,6 +32,7 @@ static void add_engine(struct text *out, struct engine *engine) {
     add(out, "jobs_queued", "gauge", counters.queued);
     add(out, "jobs_working", "gauge", counters.working);
     add(out, "threads", "gauge", counters.threads);
+    add(out, "documents_restored", "gauge", counters.restored);
     add(out, "repacked", "gauge", counters.repacked);
     add_seconds(out, "queued_seconds_total", "counter", counters.queued_us);
     add_seconds(out, "prompt_seconds_total", "counter", counters.prompt_us);

@@ -53,6 +53,8 @@ struct engine_options {
     bool flash_attention; /* demanded; else libllama decides */
     bool repack; /* weights rewritten for speed: quicker prompts, slower start, memory that can't be given
                     back */
+    const char *keep;    /* directory for the caches of documents between two processes, copied; NULL: none */
+    uint64_t keep_bytes; /* of its files, together */
     void (*loaded)(void *owner,
                    struct error *error); /* on the loop, once; error is owned by it. NULL: start jobs */
     void *owner;
@@ -138,6 +140,7 @@ struct engine_counters {
     uint32_t threads;                          /* that compute, now */
     bool repacked;                             /* the weights were rewritten */
     int64_t load_us;
+    uint64_t restored; /* documents that an earlier process had kept */
 };
 /* After `loaded`: the model itself, for what only reads it (its vocabulary, its templates). */
 struct llama_model;

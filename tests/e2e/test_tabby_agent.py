@@ -1,6 +1,6 @@
 """Tabby's own agent (npm, 1.5.0: the newest that the registry has), unmodified, against a server with
-accounts: what every editor's plugin runs. By LSP, and by the lines of JSON that its Vim plugin speaks, in which
-completions are also asked for by hand and what became of them is told."""
+accounts: what every editor's plugin runs. By LSP, and by the lines of JSON that its Vim plugin speaks, in
+which completions are also asked for by hand and what became of them is told."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def server():
 
 
 class Agent:
-    """The agent as a process, told of the server by its own file as a user does it. What it says is queued."""
+    """The agent as a process, told of the server by its own file as a user does it. What it says waits."""
 
     def __init__(self, home, server, *flags, token=None):
         made = subprocess.run(
