@@ -39,7 +39,6 @@ def test_what_does_not_fit_is_computed_anew(tmp_path):
     for damaged in (data[:middle], data[:-1], flipped, b""):
         file.write_bytes(damaged)
         assert started(tmp_path, "x =") == (0, 0)
-        assert not file.exists()
     file.write_bytes(data)
     assert started(tmp_path, "x =")[0] == 1
     file.write_bytes(data)
