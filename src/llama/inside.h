@@ -101,6 +101,7 @@ struct engine {
     struct slot *slots;
     uint32_t slot_count;
     struct llama_batch batch;
+    bool shifted; /* cells were moved, and no step has turned their keys yet */
     struct threads threads;
     int64_t urgent_us; /* when the last job that was not patient was at work */
 };

@@ -4,7 +4,8 @@
  * (its size, time and samples of its content), the library and how both compute, and ends with a sum of all
  * of it: what does not fit, is cut or damaged is removed and computed anew.
  *
- *   magic, key, count of tokens, tokens, libllama's own state of one sequence, sha256 of all that (hex) */
+ *   magic, key, counts, tokens of the head and of the movable pieces, libllama's own state of one sequence,
+ * sha256 of all that (hex) */
 #include "inside.h"
 
 #include <dlfcn.h>
@@ -22,9 +23,9 @@
 struct head {
     char magic[8];
     char key[SHA256_HEX_SIZE + 7];
-    uint64_t tokens;
+    uint32_t tokens, movable, movable_head, movable_same;
 };
-static const char magic[8] = "catkept1";
+static const char magic[8] = "catkept2";
 
 static char *file_of(const struct engine *engine, uint32_t number) {
     char name[32];
@@ -79,19 +80,29 @@ static bool key_of(const struct engine *engine, char key[SHA256_HEX_SIZE]) {
 
 static uint64_t save_slot(struct engine *engine, const struct slot *slot, const char *key, uint32_t number,
                           uint64_t room) {
-    llama_memory_seq_rm(llama_get_memory(engine->context), slot->trunk, (llama_pos)slot->held.count, -1);
-    size_t state = llama_state_seq_get_size(engine->context, slot->trunk);
     struct head head = {.tokens = slot->held.count};
-    size_t tokens = slot->held.count * sizeof(llama_token), total = sizeof head + tokens + state + SUM_SIZE;
+    if (!engine->shifted && !slot->job && slot->branch_head == slot->held.count &&
+        slot->movable_at == slot->held.count) {
+        head.movable = slot->movable.count;
+        head.movable_head = slot->movable_head;
+        head.movable_same = slot->movable_same;
+    }
+    llama_seq_id sequence = head.movable ? slot->branch : slot->trunk;
+    llama_pos end = (llama_pos)(head.tokens + head.movable);
+    llama_memory_seq_rm(llama_get_memory(engine->context), sequence, end, -1);
+    size_t state = llama_state_seq_get_size(engine->context, sequence);
+    size_t held = head.tokens * sizeof(llama_token), movable = head.movable * sizeof(llama_token),
+           total = sizeof head + held + movable + state + SUM_SIZE;
     if (total > room) return 0;
     memcpy(head.magic, magic, sizeof magic);
     memcpy(head.key, key, SUM_SIZE);
     char *data = malloc(total);
     if (!data) return 0;
     memcpy(data, &head, sizeof head);
-    memcpy(data + sizeof head, slot->held.data, tokens);
-    size_t at = sizeof head + tokens;
-    at += llama_state_seq_get_data(engine->context, (uint8_t *)data + at, state, slot->trunk);
+    memcpy(data + sizeof head, slot->held.data, held);
+    if (movable) memcpy(data + sizeof head + held, slot->movable.data, movable);
+    size_t at = sizeof head + held + movable;
+    at += llama_state_seq_get_data(engine->context, (uint8_t *)data + at, state, sequence);
     char sum[SHA256_HEX_SIZE];
     sha256_of((struct span){data, at}, sum);
     memcpy(data + at, sum, SUM_SIZE);
@@ -139,19 +150,29 @@ static bool restore(struct engine *engine, struct slot *slot, const char *key, s
     memcpy(&head, file.data, sizeof head);
     size_t rest = file.size - sizeof head - SUM_SIZE;
     if (memcmp(head.magic, magic, sizeof magic) != 0 || memcmp(head.key, key, SUM_SIZE) != 0) return false;
-    if (head.tokens == 0 || head.tokens >= llama_n_ctx(engine->context)) return false;
-    size_t tokens = head.tokens * sizeof(llama_token);
+    uint32_t most = llama_n_ctx(engine->context);
+    if (head.tokens == 0 || head.tokens >= most || head.movable >= most - head.tokens) return false;
+    size_t tokens = (head.tokens + head.movable) * sizeof(llama_token);
     char sum[SHA256_HEX_SIZE];
     sha256_of((struct span){file.data, file.size - SUM_SIZE}, sum);
     if (tokens >= rest || memcmp(sum, file.data + file.size - SUM_SIZE, SUM_SIZE) != 0) return false;
+    llama_seq_id sequence = head.movable ? slot->branch : slot->trunk;
     const uint8_t *state = (const uint8_t *)file.data + sizeof head + tokens;
-    if (llama_state_seq_set_data(engine->context, state, rest - tokens, slot->trunk) == 0) {
+    if (llama_state_seq_set_data(engine->context, state, rest - tokens, sequence) == 0) {
         slot_forget(engine, slot);
         return false;
     }
-    llama_token *copy = mem_array(head.tokens, sizeof *copy);
+    llama_token *copy = mem_array(head.tokens + head.movable, sizeof *copy);
     memcpy(copy, file.data + sizeof head, tokens);
-    tokens_add(&slot->held, copy, (uint32_t)head.tokens);
+    tokens_add(&slot->held, copy, head.tokens);
+    if (head.movable) {
+        tokens_add(&slot->movable, copy + head.tokens, head.movable);
+        slot->branch_head = slot->movable_at = head.tokens;
+        slot->movable_head = head.movable_head;
+        slot->movable_same = head.movable_same;
+        llama_memory_seq_cp(llama_get_memory(engine->context), slot->branch, slot->trunk, 0,
+                            (llama_pos)head.tokens);
+    }
     free(copy);
     return true;
 }
