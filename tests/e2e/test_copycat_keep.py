@@ -13,6 +13,8 @@ def started(root, text=TEXT, model=SMALL, **more):
     with Tabby("--model", model, root=root, **more) as tabby:
         tabby.text(text)
         found = tabby.metrics()
+        assert found['copycat_first_token_seconds_bucket{le="+Inf"}'] == 1  # Prometheus' form
+        assert found["copycat_job_seconds_count"] == 1
         return found["copycat_documents_restored"], found["copycat_prompt_tokens_reused_total"]
 
 
