@@ -6,11 +6,13 @@ peer is asked by /infill with its prompt cache on, 64 tokens at most and the sam
 
   CATNAP_BENCH_ROUNDS   rounds of what is repeated (default 3)
   CATNAP_BENCH_LINES    cut-out lines of the quality figure (default 24)
-  COPYCAT_BENCH_ONLY    some of: asleep,start,keystroke,typists,cancel,memory,decode,quality
+  COPYCAT_BENCH_ONLY    some of: asleep,start,keystroke,typists,cancel,memory,decode,kept,quality
 """
 
 import concurrent.futures
 import os
+import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -361,6 +363,38 @@ def quality():
     )
 
 
+def kept():
+    """A document over an end: the first completion after the start, against the prefill that it saves."""
+    root = pathlib.Path(tempfile.mkdtemp(prefix="copycat-bench-"))
+    saved, paid = [], []
+    try:
+        for place in places(ROUNDS, seed=5):
+            spent = []
+            for _ in range(2):
+                server = Ours(root=root)
+                before = server.tabby.metrics()["copycat_prompt_seconds_total"]
+                ask(server, place, place.long_prefix())
+                spent.append((server.tabby.metrics()["copycat_prompt_seconds_total"] - before) * 1000)
+                server.stop()
+            saved.append(spent[0])
+            paid.append(spent[1])
+            say(f"copycat: kept: prompt {spent[0]:.0f} ms, after an end {spent[1]:.0f} ms")
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    ratios = [a / b for a, b in zip(paid, saved)]
+    figure(
+        "copycat",
+        "kept document, first prompt after an end",
+        median(paid),
+        "ms",
+        "prefill",
+        median(saved),
+        ratios,
+        "<= 0.1x",
+        median(ratios) <= 0.1,
+    )
+
+
 PARTS = {
     "asleep": asleep,
     "start": start,
@@ -369,6 +403,7 @@ PARTS = {
     "cancel": cancel,
     "memory": memory,
     "decode": decode,
+    "kept": kept,
     "quality": quality,
 }
 

@@ -36,6 +36,12 @@ class Place:
     def prefix(self, column=None):
         return self.before + self.text[: self.column if column is None else column]
 
+    def long_prefix(self):
+        """As much before the cursor as the server takes."""
+        text = pathlib.Path(self.path).read_text()
+        at = text.index(self.before + self.text) + len(self.before) + self.column
+        return text[max(0, at - 4096) : at]
+
     @property
     def rest(self):
         return self.text[self.column :]
@@ -73,9 +79,9 @@ def places(count, seed=1):
 class Ours:
     name = "copycat"
 
-    def __init__(self, *more, env=None):
+    def __init__(self, *more, env=None, root=None):
         env = {"LLAMA_CPP_N_THREADS": os.cpu_count(), **(env or {})}
-        self.tabby = Tabby("--model", REAL, *more, extra_env=env)
+        self.tabby = Tabby("--model", REAL, *more, extra_env=env, root=root)
         (self.tabby.root / "config.toml").write_text("[server]\ncompletion_timeout = 600\n")  # a busy machine
         self.tabby.start()
         self.port, self.pid = self.tabby.port, self.tabby.process.pid

@@ -144,7 +144,10 @@ static void on_loaded(void *owner, struct error *error) {
 
 static struct engine *load(struct serve *serve, const struct backend *backend, bool completes,
                            const struct backend *chats) {
+    scoped_string char *keep = path_join(serve->places.root, completes ? "kept/completion" : "kept/chat");
     struct engine_options options = {
+        .keep = keep,
+        .keep_bytes = (uint64_t)environment_number("COPYCAT_KEEP_MB", KEEP_MB) << 20,
         .path = backend->model->file,
         .threads = environment_number("LLAMA_CPP_N_THREADS", 0),
         .parallelism = backend->how.parallelism,

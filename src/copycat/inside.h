@@ -12,6 +12,7 @@
 #define BODY_BYTES_MAX (2u << 20)
 #define CHAT_BODY_BYTES_MAX (8u << 20)
 #define CONTEXT_TOKENS 4096 /* Tabby's default, of each kind of request */
+#define KEEP_MB 256         /* of caches of documents, on disk while nothing runs */
 #define EXIT_USAGE 2        /* the command line is wrong */
 #define EXIT_FAILED 101     /* Tabby's own status for whatever fails at start */
 

@@ -17,6 +17,19 @@ static void add_seconds(struct text *out, const char *name, const char *type, in
     text_printf(out, "# TYPE copycat_%s %s\ncopycat_%s %.6f\n", name, type, name, (double)us / 1e6);
 }
 
+static void add_times(struct text *out, const char *name, const struct engine_times *times) {
+    static const int64_t bounds[] = ENGINE_BOUNDS_US;
+    uint64_t count = 0;
+    text_printf(out, "# TYPE copycat_%s_seconds histogram\n", name);
+    for (size_t i = 0; i < ENGINE_BOUNDS; i++)
+        text_printf(out, "copycat_%s_seconds_bucket{le=\"%g\"} %llu\n", name, (double)bounds[i] / 1e6,
+                    (unsigned long long)(count += times->counts[i]));
+    count += times->counts[ENGINE_BOUNDS];
+    text_printf(out, "copycat_%s_seconds_bucket{le=\"+Inf\"} %llu\n", name, (unsigned long long)count);
+    text_printf(out, "copycat_%s_seconds_sum %.6f\ncopycat_%s_seconds_count %llu\n", name,
+                (double)times->sum_us / 1e6, name, (unsigned long long)count);
+}
+
 static void add_engine(struct text *out, struct engine *engine) {
     struct engine_counters counters;
     engine_counters(engine, &counters);
@@ -32,10 +45,13 @@ static void add_engine(struct text *out, struct engine *engine) {
     add(out, "jobs_queued", "gauge", counters.queued);
     add(out, "jobs_working", "gauge", counters.working);
     add(out, "threads", "gauge", counters.threads);
+    add(out, "documents_restored", "gauge", counters.restored);
     add(out, "repacked", "gauge", counters.repacked);
     add_seconds(out, "queued_seconds_total", "counter", counters.queued_us);
     add_seconds(out, "prompt_seconds_total", "counter", counters.prompt_us);
     add_seconds(out, "generate_seconds_total", "counter", counters.generate_us);
+    add_times(out, "first_token", &counters.first_token);
+    add_times(out, "job", &counters.whole);
     add_seconds(out, "load_seconds", "gauge", counters.load_us);
 }
 

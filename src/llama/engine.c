@@ -129,6 +129,7 @@ static void *compute(void *data) {
     engine->counters.load_us = clock_monotonic_us() - began_us;
     io_post_send(engine->post);
     pthread_mutex_unlock(&engine->mutex);
+    if (!error) keep_restore(engine);
     while (!error && !atomic_load(&engine->stopping)) {
         while (admit(engine, false)) continue;
         while (admit(engine, true)) continue;
@@ -139,6 +140,7 @@ static void *compute(void *data) {
         pthread_mutex_unlock(&engine->mutex);
         if (works) step(engine);
     }
+    if (!error) keep_save(engine);
     return NULL;
 }
 
@@ -247,6 +249,8 @@ struct engine *engine_new(struct io_loop *loop, const struct engine_options *opt
     engine->options = *options;
     engine->path = mem_string(options->path);
     engine->options.path = engine->path;
+    if (options->keep && options->keep_bytes) engine->keep = mem_string(options->keep);
+    engine->options.keep = engine->keep;
     if (!engine->options.threads) engine->options.threads = cpus();
     if (!engine->options.context_tokens && !engine->options.patient_tokens)
         engine->options.context_tokens = 4096;
@@ -302,6 +306,7 @@ void engine_free(struct engine *engine) {
     for (size_t i = 0; engine->controls && engine->controls[i]; i++) free(engine->controls[i]);
     free(engine->controls);
     free(engine->path);
+    free(engine->keep);
     free(engine);
 }
 

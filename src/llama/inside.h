@@ -77,6 +77,7 @@ struct engine {
     struct io_post *post;
     struct engine_options options;
     char *path;
+    char *keep; /* NULL: nothing is kept */
     struct gguf_facts facts;
     pthread_t thread;
     bool started;
@@ -100,6 +101,7 @@ struct engine {
     struct slot *slots;
     uint32_t slot_count;
     struct llama_batch batch;
+    bool shifted; /* cells were moved, and no step has turned their keys yet */
     struct threads threads;
     int64_t urgent_us; /* when the last job that was not patient was at work */
 };
@@ -153,6 +155,10 @@ void slot_forget(struct engine *engine, struct slot *slot);
 bool slot_forget_oldest(struct engine *engine);             /* of those that don't work */
 void slot_branch(struct engine *engine, struct slot *slot); /* the head is complete: make the branch */
 void slot_release(struct engine *engine, struct slot *slot);
+
+/* keep.c: on the thread */
+void keep_save(struct engine *engine);
+void keep_restore(struct engine *engine);
 
 /* step.c */
 void step(struct engine *engine);

@@ -59,6 +59,14 @@ void job_free(struct engine_job *job) {
     free(job);
 }
 
+static void note(struct engine_times *times, int64_t took_us) {
+    static const int64_t bounds[] = ENGINE_BOUNDS_US;
+    uint32_t i = 0;
+    while (i < ENGINE_BOUNDS && took_us > bounds[i]) i++;
+    times->counts[i]++;
+    times->sum_us += took_us;
+}
+
 void job_end(struct engine *engine, struct engine_job *job, struct error *taken_error) {
     int64_t now_us = clock_monotonic_us();
     job->phase = JOB_ENDED;
@@ -81,6 +89,9 @@ void job_end(struct engine *engine, struct engine_job *job, struct error *taken_
         counters->queued_us += job->result.queued_us;
         counters->prompt_us += job->result.prompt_us;
         counters->generate_us += job->result.generate_us;
+        int64_t first_us = job->result.queued_us + job->result.prompt_us;
+        if (!taken_error) note(&counters->first_token, first_us);
+        if (!taken_error) note(&counters->whole, first_us + job->result.generate_us);
     }
     pthread_mutex_unlock(&engine->mutex);
     io_post_send(engine->post);

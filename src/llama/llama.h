@@ -53,6 +53,8 @@ struct engine_options {
     bool flash_attention; /* demanded; else libllama decides */
     bool repack; /* weights rewritten for speed: quicker prompts, slower start, memory that can't be given
                     back */
+    const char *keep;    /* directory for the caches of documents between two processes, copied; NULL: none */
+    uint64_t keep_bytes; /* of its files, together */
     void (*loaded)(void *owner,
                    struct error *error); /* on the loop, once; error is owned by it. NULL: start jobs */
     void *owner;
@@ -127,6 +129,14 @@ must_check struct error *engine_job_start(struct engine *engine, const struct en
  */
 void engine_job_cancel(struct engine_job *job);
 
+/* How long jobs took that were not given up: counts by upper bounds, the last without one. */
+#define ENGINE_BOUNDS_US \
+    { 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000, 30000000 }
+#define ENGINE_BOUNDS 11
+struct engine_times {
+    uint64_t counts[ENGINE_BOUNDS + 1];
+    int64_t sum_us;
+};
 /* Since the start. */
 struct engine_counters {
     uint64_t jobs, cancelled, failed;
@@ -137,7 +147,9 @@ struct engine_counters {
     uint32_t queued, working;                  /* now */
     uint32_t threads;                          /* that compute, now */
     bool repacked;                             /* the weights were rewritten */
+    struct engine_times first_token, whole;    /* from the queue on */
     int64_t load_us;
+    uint64_t restored; /* documents that an earlier process had kept */
 };
 /* After `loaded`: the model itself, for what only reads it (its vocabulary, its templates). */
 struct llama_model;

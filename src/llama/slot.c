@@ -119,7 +119,10 @@ void slot_branch(struct engine *engine, struct slot *slot) {
     llama_pos head = (llama_pos)job->head.count, at = (llama_pos)slot->movable_at;
     if (slot->moved) {
         llama_pos end = at + (llama_pos)slot->movable.count;
-        if (head != at) llama_memory_seq_add(memory(engine), slot->branch, at, end, head - at);
+        if (head != at) {
+            llama_memory_seq_add(memory(engine), slot->branch, at, end, head - at);
+            engine->shifted = true;
+        }
         slot->tail_done = slot->movable.count;
     } else {
         slot->movable_head = slot->movable_same = job->head.count;

@@ -251,5 +251,6 @@ void step(struct engine *engine) {
         fail_all(engine, parts, count, code);
         return;
     }
+    engine->shifted = false;
     for (uint32_t i = 0; i < count; i++) advance(engine, &parts[i]);
 }
