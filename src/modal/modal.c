@@ -26,7 +26,8 @@ static void make_maps(struct modal *modal) {
         &modal->mounts,       &modal->secrets,      &modal->image_keys,  &modal->mount_names,
         &modal->secret_names, &modal->calls,        &modal->inputs,      &modal->core_functions,
         &modal->reply_of,     &modal->dicts,        &modal->dict_names,  &modal->queues,
-        &modal->queue_names,  &modal->publications};
+        &modal->queue_names,  &modal->publications,  &modal->router_methods,
+        &modal->execs,        &modal->sandboxes};
     for (size_t i = 0; i < COUNT(maps); i++) *maps[i] = map_new();
 }
 
@@ -54,7 +55,9 @@ struct modal *modal_new(const struct modal_options *options) {
     list_init(&modal->replies);
     list_init(&modal->runtime_jobs);
     modal->tasks = table_new();
+    list_init(&modal->tunnels);
     service_methods(modal->methods);
+    service_router_methods(modal->router_methods);
     environment_restore(modal, ENVIRONMENT_DEFAULT, SPAN("en-main"));
     modal->server = grpc_server_new(
         &(struct grpc_server_options){.loop = modal->loop, .on_call = on_call, .owner = modal});
@@ -118,6 +121,9 @@ void modal_free(struct modal *modal) {
     blobs_keep_end(modal);
     blob_server_free(modal);
     end_calls(modal);
+    tunnels_free(modal);
+    sandboxes_free(modal);
+    execs_free(modal);
     tasks_free(modal);
     grpc_server_free(modal->server);
     void *value;
@@ -131,7 +137,7 @@ void modal_free(struct modal *modal) {
     queues_free(modal);
     ports_free(modal);
     replies_free(modal);
-    struct map *const maps[] = {modal->methods, modal->apps,  modal->deployed, modal->functions,
+    struct map *const maps[] = {modal->methods, modal->router_methods, modal->apps,  modal->deployed, modal->functions,
                                 modal->classes, modal->calls, modal->inputs,   modal->core_functions};
     for (size_t i = 0; i < COUNT(maps); i++) map_free(maps[i]);
     char *const strings[] = {modal->state_dir, modal->run_dir, modal->logs_dir, modal->user,

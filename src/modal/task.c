@@ -47,6 +47,7 @@ static struct task *task_new(struct modal *modal, uint64_t container, struct fun
 static void task_free(struct task *task) {
     struct modal *modal = task->modal;
     table_remove(modal->tasks, task->container);
+    tunnels_close(modal, task->container, 0);
     grpc_server_unlisten(modal->server, task, true);
     if (task->blobs_inside) http_server_unlisten(modal->blobs, task);
     error_free(tree_remove(task->directory));
