@@ -105,11 +105,11 @@ static json_t *ps_function(struct api *api, struct pool_function *function) {
 /* Told as a function of its app: its name is the sandbox's, and it has this one container. */
 static json_t *ps_guest(const struct pool_guest_view *view) {
     const char *state = nap_state_name(view->ready ? NAP_AWAKE : NAP_STARTING);
-    json_t *container = json_pack("{s:s, s:s, s:i, s:I, s:i}", "id", view->id, "state", state, "pid", view->pid,
-                                  "memory_bytes", (json_int_t)view->memory_bytes, "working", 1);
+    json_t *container = json_pack("{s:s, s:s, s:i, s:I, s:i}", "id", view->id, "state", state, "pid",
+                                  view->pid, "memory_bytes", (json_int_t)view->memory_bytes, "working", 1);
     json_t *json = json_pack("{s:s, s:s, s:[], s:i, s:i, s:n, s:[o], s:I}", "function", view->name, "state",
-                             state, "urls", "waiting", 0, "working", 1, "last_wake_ms", "containers", container,
-                             "memory_bytes", (json_int_t)view->memory_bytes);
+                             state, "urls", "waiting", 0, "working", 1, "last_wake_ms", "containers",
+                             container, "memory_bytes", (json_int_t)view->memory_bytes);
     json_object_update_new(json, json_pack("{s:s, s:i, s:i, s:i, s:b}", "kind", "sandbox", "max_inputs", 1,
                                            "max_containers", 1, "port", 0, "stopped", 0));
     return json;

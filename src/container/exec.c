@@ -22,7 +22,7 @@
 enum { IN, OUT, ERR, STATUS, PIPES, SAID_MAX = 4096 };
 
 struct container_exec {
-    struct list node; /* in container->execs */
+    struct list node;            /* in container->execs */
     struct container *container; /* NULL: it is gone */
     struct container_exec_options options;
     char *name; /* of its files in the box */
@@ -144,7 +144,8 @@ static void go_on(struct container_exec *exec) {
     look(exec);
     if (!exec->started && ended && exec->status_ended) {
         scoped_string char *words = last_words(exec);
-        tell_started(exec, error_new(ERROR_FAILED_PRECONDITION, "the command could not be started: %s", words));
+        tell_started(exec,
+                     error_new(ERROR_FAILED_PRECONDITION, "the command could not be started: %s", words));
         return;
     }
     if (exec->started && ended) exec->options.exited(exec->options.owner, exec->code);

@@ -1,9 +1,9 @@
 /* fs: what clients do with a container's files, done inside of it by its own user.
  *
  *   catnap-init fs VERB PATH deep|flat SECONDS KINDS
- * ReadFile to stdout, WriteFile from stdin, ListFiles, Stat, MakeDirectory, Remove, and Watch (fswatch.c). What
- * is told is JSON; what went wrong is one object on stderr, whose kinds are those of Modal's client
- * (its _utils/sandbox_fs_utils.py). */
+ * ReadFile to stdout, WriteFile from stdin, ListFiles, Stat, MakeDirectory, Remove, and Watch (fswatch.c).
+ * What is told is JSON; what went wrong is one object on stderr, whose kinds are those of Modal's client (its
+ * _utils/sandbox_fs_utils.py). */
 #include "init.h"
 
 #include <dirent.h>
@@ -136,8 +136,10 @@ static void tell_entry(const char *path, const char *name, const struct stat *at
     printf(",\"path\":");
     fs_json(stdout, path);
     printf(",\"type\":\"%s\",\"size\":%lld,\"mode\":%u,\"permissions\":\"%s\"",
-           directory ? "directory" : link ? "symlink" : "file", (long long)at->st_size, at->st_mode & 07777,
-           bits);
+           directory ? "directory"
+           : link    ? "symlink"
+                     : "file",
+           (long long)at->st_size, at->st_mode & 07777, bits);
     printf(",\"modified_time\":%lld.%09ld", (long long)at->st_mtim.tv_sec, at->st_mtim.tv_nsec);
     tell_name("owner", user ? user->pw_name : NULL, at->st_uid);
     while (groups && (group = fgetgrent(groups)) && group->gr_gid != at->st_gid) {

@@ -13,10 +13,11 @@
 #include <unistd.h>
 
 enum { WATCHES_MAX = 8192, WALK_FILES = 32 };
-#define ALL (IN_ACCESS | IN_CREATE | IN_MODIFY | IN_ATTRIB | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE | IN_DELETE_SELF)
+#define ALL \
+    (IN_ACCESS | IN_CREATE | IN_MODIFY | IN_ATTRIB | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE | IN_DELETE_SELF)
 
-static int watcher = -1;            /* nftw's callback takes no argument of ours */
-static char *watched[WATCHES_MAX];  /* by watch descriptor */
+static int watcher = -1;           /* nftw's callback takes no argument of ours */
+static char *watched[WATCHES_MAX]; /* by watch descriptor */
 
 static int add(const char *path) {
     int number = inotify_add_watch(watcher, path, ALL);
@@ -51,8 +52,10 @@ static bool wanted(const char *kinds, const char *kind) {
 
 static void tell(const struct inotify_event *event, bool deep, const char *kinds) {
     char path[PATH_MAX];
-    if (event->wd < 0 || event->wd >= WATCHES_MAX || !watched[event->wd] || (event->mask & IN_IGNORED)) return;
-    snprintf(path, sizeof path, "%s%s%s", watched[event->wd], event->len ? "/" : "", event->len ? event->name : "");
+    if (event->wd < 0 || event->wd >= WATCHES_MAX || !watched[event->wd] || (event->mask & IN_IGNORED))
+        return;
+    snprintf(path, sizeof path, "%s%s%s", watched[event->wd], event->len ? "/" : "",
+             event->len ? event->name : "");
     if (deep && (event->mask & (IN_CREATE | IN_MOVED_TO)) && (event->mask & IN_ISDIR))
         (void)nftw(path, add_each, WALK_FILES, FTW_PHYS);
     const char *kind = kind_of(event->mask);

@@ -64,7 +64,8 @@ static int make_namespaces(struct launch *launch) {
         return complain("new namespaces: %s", strerror(errno));
     /* What the host unmounts later must go here too, or it could not be ejected. */
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL)) return complain("own mounts: %s", strerror(errno));
-    if (launch->hide && launch_hide(launch->hide)) return complain("hide %s: %s", launch->hide, strerror(errno));
+    if (launch->hide && launch_hide(launch->hide))
+        return complain("hide %s: %s", launch->hide, strerror(errno));
     launch_protect(launch->runtime);
     if (loopback_up()) return complain("loopback: %s", strerror(errno));
     return 0;

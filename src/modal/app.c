@@ -6,6 +6,8 @@
  * and when the last is gone its logs say so. */
 #include "inside.h"
 
+#include "sandbox.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 

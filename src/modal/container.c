@@ -5,6 +5,8 @@
  * says that the container is ready. */
 #include "inside.h"
 
+#include "sandbox.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 

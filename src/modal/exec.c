@@ -2,7 +2,7 @@
  *
  * One object a command, for both clients' calls (router.c, exec_old.c) and for what a sandbox runs first. It
  * is kept for KEPT_MS after its end, so that who asks late still gets output and code. */
-#include "inside.h"
+#include "sandbox.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,8 +191,7 @@ struct error *exec_env(struct rpc *rpc, char **secret_ids, size_t secret_count, 
     for (size_t at = 0; at < terminal.size; at += strlen(terminal.data + at) + 1)
         env[count++] = arena_text(rpc_arena(rpc), terminal.data + at);
     for (size_t i = 0; i < scratch->env_count; i++)
-        env[count++] =
-            arena_printf(rpc_arena(rpc), "%s=%s", scratch->env[i].name, scratch->env[i].value);
+        env[count++] = arena_printf(rpc_arena(rpc), "%s=%s", scratch->env[i].name, scratch->env[i].value);
     *ret_env = env;
     return NULL;
 }

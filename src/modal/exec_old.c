@@ -2,7 +2,7 @@
  *
  * What is no UTF-8 can't be in a message's text and is shown as U+FFFD. Both outputs come as one, so that a
  * reader that breaks off goes on by one number. */
-#include "inside.h"
+#include "sandbox.h"
 
 #include <stdlib.h>
 
@@ -10,7 +10,11 @@
 static int character(struct span bytes) {
     static const unsigned char least[] = {0, 0, 0x80, 0x08, 0x10};
     const unsigned char *c = (const unsigned char *)bytes.data;
-    int size = c[0] < 0x80 ? 1 : (c[0] & 0xe0) == 0xc0 ? 2 : (c[0] & 0xf0) == 0xe0 ? 3 : (c[0] & 0xf8) == 0xf0 ? 4 : -1;
+    int size = c[0] < 0x80             ? 1
+               : (c[0] & 0xe0) == 0xc0 ? 2
+               : (c[0] & 0xf0) == 0xe0 ? 3
+               : (c[0] & 0xf8) == 0xf0 ? 4
+                                       : -1;
     if (size == 1) return c[0] ? 1 : -1;
     if (size < 0) return -1;
     for (int i = 1; i < size; i++) {
@@ -19,8 +23,7 @@ static int character(struct span bytes) {
     }
     unsigned second = c[1] & 0x3fu;
     if (size == 2) return c[0] < 0xc2 ? -1 : 2;
-    if (size == 3)
-        return (c[0] == 0xe0 && second < 0x20) || (c[0] == 0xed && second >= 0x20) ? -1 : 3;
+    if (size == 3) return (c[0] == 0xe0 && second < 0x20) || (c[0] == 0xed && second >= 0x20) ? -1 : 3;
     return (c[0] == 0xf0 && second < least[4]) || c[0] > 0xf4 || (c[0] == 0xf4 && second >= 0x10) ? -1 : 4;
 }
 
@@ -76,21 +79,22 @@ static struct error *begin(struct rpc *rpc, const Modal__ContainerExecRequest *r
     const char **argv = arena_alloc(rpc_arena(rpc), (request->n_command + 1) * sizeof *argv);
     for (size_t i = 0; i < request->n_command; i++) argv[i] = request->command[i];
     scoped_string char *id = random_id("ex");
-    return exec_new(rpc->modal,
-                    &(struct exec_wish){.id = id,
-                                        .task_id = request->task_id,
-                                        .container = container,
-                                        .argv = argv,
-                                        .env = env,
-                                        .workdir = request->workdir && *request->workdir ? request->workdir : NULL,
-                                        .terminal = pty != NULL,
-                                        .rows = pty ? (uint16_t)pty->winsz_rows : 0,
-                                        .columns = pty ? (uint16_t)pty->winsz_cols : 0,
-                                        .stderr_to_stdout = true,
-                                        .timeout_s = request->timeout_secs,
-                                        .answer_start = answer_start,
-                                        .answer_wait = answer_wait},
-                    ret);
+    return exec_new(
+        rpc->modal,
+        &(struct exec_wish){.id = id,
+                            .task_id = request->task_id,
+                            .container = container,
+                            .argv = argv,
+                            .env = env,
+                            .workdir = request->workdir && *request->workdir ? request->workdir : NULL,
+                            .terminal = pty != NULL,
+                            .rows = pty ? (uint16_t)pty->winsz_rows : 0,
+                            .columns = pty ? (uint16_t)pty->winsz_cols : 0,
+                            .stderr_to_stdout = true,
+                            .timeout_s = request->timeout_secs,
+                            .answer_start = answer_start,
+                            .answer_wait = answer_wait},
+        ret);
 }
 
 static void container_exec(struct rpc *rpc, const void *message) {

@@ -2,7 +2,9 @@
 #include "modal.h"
 
 #include "inside.h"
+
 #include "runtime.h"
+#include "sandbox.h"
 #include "service.h"
 
 #include <stdlib.h>
@@ -21,13 +23,13 @@ static void on_call(void *owner, struct grpc_call *call) {
 
 static void make_maps(struct modal *modal) {
     struct map **const maps[] = {
-        &modal->methods,      &modal->environments, &modal->image_names, &modal->apps,
-        &modal->deployed,     &modal->functions,    &modal->classes,     &modal->images,
-        &modal->mounts,       &modal->secrets,      &modal->image_keys,  &modal->mount_names,
-        &modal->secret_names, &modal->calls,        &modal->inputs,      &modal->core_functions,
-        &modal->reply_of,     &modal->dicts,        &modal->dict_names,  &modal->queues,
-        &modal->queue_names,  &modal->publications,  &modal->router_methods,
-        &modal->execs,        &modal->sandboxes};
+        &modal->methods,      &modal->environments, &modal->image_names,    &modal->apps,
+        &modal->deployed,     &modal->functions,    &modal->classes,        &modal->images,
+        &modal->mounts,       &modal->secrets,      &modal->image_keys,     &modal->mount_names,
+        &modal->secret_names, &modal->calls,        &modal->inputs,         &modal->core_functions,
+        &modal->reply_of,     &modal->dicts,        &modal->dict_names,     &modal->queues,
+        &modal->queue_names,  &modal->publications, &modal->router_methods, &modal->execs,
+        &modal->sandboxes};
     for (size_t i = 0; i < COUNT(maps); i++) *maps[i] = map_new();
 }
 
@@ -137,8 +139,9 @@ void modal_free(struct modal *modal) {
     queues_free(modal);
     ports_free(modal);
     replies_free(modal);
-    struct map *const maps[] = {modal->methods, modal->router_methods, modal->apps,  modal->deployed, modal->functions,
-                                modal->classes, modal->calls, modal->inputs,   modal->core_functions};
+    struct map *const maps[] = {modal->methods,  modal->router_methods, modal->apps,
+                                modal->deployed, modal->functions,      modal->classes,
+                                modal->calls,    modal->inputs,         modal->core_functions};
     for (size_t i = 0; i < COUNT(maps); i++) map_free(maps[i]);
     char *const strings[] = {modal->state_dir, modal->run_dir, modal->logs_dir, modal->user,
                              modal->gateway,   modal->domain,  modal->pythons};

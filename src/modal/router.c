@@ -1,7 +1,7 @@
 /* router: TaskCommandRouter, the service that newer clients run commands by: they make an exec's id, read its
  * output by offset and write its input likewise. Calls come with a token for one container
  * (router_token.c). */
-#include "inside.h"
+#include "sandbox.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,8 +45,8 @@ static void sandbox_access(struct rpc *rpc, const void *message) {
 
 static bool same_task(struct rpc *rpc, const char *task_id) {
     if (task_id && strcmp(task_id, rpc->router_task) == 0) return true;
-    rpc_fail(rpc, error_new(ERROR_PERMISSION_DENIED, "this token is for the container %s only",
-                            rpc->router_task));
+    rpc_fail(rpc,
+             error_new(ERROR_PERMISSION_DENIED, "this token is for the container %s only", rpc->router_task));
     return false;
 }
 
@@ -76,7 +76,8 @@ static void answer_wait(struct rpc *rpc, struct exec *exec) {
     rpc_answer(rpc, &answer);
 }
 
-/* The client's file calls name a program of Modal's and tell it in JSON what to do; catnap-init is it here. */
+/* The client's file calls name a program of Modal's and tell it in JSON what to do; catnap-init is it here.
+ */
 static const char *const *command_of(struct rpc *rpc, char **words, size_t count) {
     struct arena *arena = rpc_arena(rpc);
     const char **argv = arena_alloc(arena, (count + 12) * sizeof *argv);
@@ -92,11 +93,11 @@ static const char *const *command_of(struct rpc *rpc, char **words, size_t count
     size_t used = 0;
     argv[used++] = "/.catnap/init", argv[used++] = "fs", argv[used++] = arena_text(arena, verb);
     argv[used++] = arena_text(arena, path ? path : "");
-    bool deep = json_is_true(json_object_get(what, "recursive")) ||
-                json_is_true(json_object_get(what, "parents"));
+    bool deep =
+        json_is_true(json_object_get(what, "recursive")) || json_is_true(json_object_get(what, "parents"));
     argv[used++] = deep ? "deep" : "flat";
-    argv[used++] = arena_printf(arena, "%lld",
-                                (long long)json_integer_value(json_object_get(what, "timeout_secs")));
+    argv[used++] =
+        arena_printf(arena, "%lld", (long long)json_integer_value(json_object_get(what, "timeout_secs")));
     scoped_text struct text kinds = {0};
     for (size_t i = 0; i < json_array_size(filter); i++)
         text_printf(&kinds, "%s,", json_string_value(json_array_get(filter, i)));
@@ -107,8 +108,7 @@ static const char *const *command_of(struct rpc *rpc, char **words, size_t count
 static struct error *begin(struct rpc *rpc, const Modal__TaskExecStartRequest *request, struct exec **ret) {
     uint64_t container;
     TRY_PLAIN(router_target(rpc, request->task_id, &container));
-    if (request->n_command_args == 0)
-        return error_new(ERROR_INVALID_ARGUMENT, "there is no command to run");
+    if (request->n_command_args == 0) return error_new(ERROR_INVALID_ARGUMENT, "there is no command to run");
     if (request->container_id && *request->container_id)
         return error_new(ERROR_UNIMPLEMENTED, "catnap does not have sidecars of sandboxes");
     if (request->workdir && *request->workdir && request->workdir[0] != '/')
@@ -124,25 +124,24 @@ static struct error *begin(struct rpc *rpc, const Modal__TaskExecStartRequest *r
     for (size_t i = 0; i < request->n_env; i++)
         all[count++] = arena_printf(rpc_arena(rpc), "%s=%s", request->env[i]->key ? request->env[i]->key : "",
                                     request->env[i]->value ? request->env[i]->value : "");
-    return exec_new(
-        rpc->modal,
-        &(struct exec_wish){
-            .id = key_of(rpc, request->exec_id),
-            .task_id = request->task_id,
-            .container = container,
-            .argv = command_of(rpc, request->command_args, request->n_command_args),
-            .env = all,
-            .workdir = request->workdir && *request->workdir ? request->workdir : NULL,
-            .terminal = pty != NULL,
-            .rows = pty ? (uint16_t)pty->winsz_rows : 0,
-            .columns = pty ? (uint16_t)pty->winsz_cols : 0,
-            .stderr_to_stdout =
-                request->stderr_config == MODAL__TASK_EXEC_STDERR_CONFIG__TASK_EXEC_STDERR_CONFIG_STDOUT,
-            .timeout_s = request->timeout_secs,
-            .answer_start = answer_start,
-            .answer_wait = answer_wait,
-        },
-        ret);
+    return exec_new(rpc->modal,
+                    &(struct exec_wish){
+                        .id = key_of(rpc, request->exec_id),
+                        .task_id = request->task_id,
+                        .container = container,
+                        .argv = command_of(rpc, request->command_args, request->n_command_args),
+                        .env = all,
+                        .workdir = request->workdir && *request->workdir ? request->workdir : NULL,
+                        .terminal = pty != NULL,
+                        .rows = pty ? (uint16_t)pty->winsz_rows : 0,
+                        .columns = pty ? (uint16_t)pty->winsz_cols : 0,
+                        .stderr_to_stdout = request->stderr_config ==
+                                            MODAL__TASK_EXEC_STDERR_CONFIG__TASK_EXEC_STDERR_CONFIG_STDOUT,
+                        .timeout_s = request->timeout_secs,
+                        .answer_start = answer_start,
+                        .answer_wait = answer_wait,
+                    },
+                    ret);
 }
 
 static void discard(struct stdio *stdio) {
@@ -209,9 +208,8 @@ static void exec_read(struct rpc *rpc, const void *message) {
     const Modal__TaskExecStdioReadRequest *request = message;
     struct exec *exec = asked(rpc, request->task_id, request->exec_id);
     if (!exec) return;
-    bool err =
-        request->file_descriptor ==
-        MODAL__TASK_EXEC_STDIO_FILE_DESCRIPTOR__TASK_EXEC_STDIO_FILE_DESCRIPTOR_STDERR;
+    bool err = request->file_descriptor ==
+               MODAL__TASK_EXEC_STDIO_FILE_DESCRIPTOR__TASK_EXEC_STDIO_FILE_DESCRIPTOR_STDERR;
     read_from(rpc, err ? &exec->err : &exec->out, request->offset, send_exec);
 }
 
@@ -262,8 +260,8 @@ static void sandbox_write(struct rpc *rpc, const void *message) {
         return;
     }
     struct error *error = room(sandbox_stdin(sandbox));
-    answer_written(rpc, error ? error
-                              : stdin_write(sandbox_stdin(sandbox), request->offset, bytes, request->eof));
+    answer_written(rpc,
+                   error ? error : stdin_write(sandbox_stdin(sandbox), request->offset, bytes, request->eof));
 }
 
 static void exec_stdin_status(struct rpc *rpc, const void *message) {
@@ -339,16 +337,17 @@ static void on_part(struct grpc_call *call, struct span message) {
     Modal__TaskExecStdinWriteStreamRequest *part = modal__task_exec_stdin_write_stream_request__unpack(
         NULL, message.size, (const uint8_t *)message.data);
     bool end = false;
-    struct error *error = part ? take_message(inflow, part, &end)
-                               : error_new(ERROR_INVALID_ARGUMENT, "the part of the input is no valid message");
+    struct error *error =
+        part ? take_message(inflow, part, &end)
+             : error_new(ERROR_INVALID_ARGUMENT, "the part of the input is no valid message");
     if (part) modal__task_exec_stdin_write_stream_request__free_unpacked(part, NULL);
     if (error || end) inflow_end(inflow, error);
 }
 
 static void on_parts_end(struct grpc_call *call, struct error *error) {
     struct rpc *rpc = grpc_call_owner(call);
-    inflow_end(rpc->owner, error ? error
-                                 : error_new(ERROR_INVALID_ARGUMENT, "the input ended without its end"));
+    inflow_end(rpc->owner,
+               error ? error : error_new(ERROR_INVALID_ARGUMENT, "the input ended without its end"));
 }
 
 static void on_inflow_gone(struct grpc_call *call) {

@@ -3,7 +3,7 @@
  * A client that is known asks for access to one container and gets a token for that one: signed with a key of
  * this life of the daemon, good for an hour. The other service (router.c) takes nothing else. A container may
  * reach containers of its own app only. */
-#include "inside.h"
+#include "sandbox.h"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -90,8 +90,8 @@ static bool is_loopback(struct span host) {
 /* The client asks there what it asked here. It takes plain HTTP for this machine only. */
 struct error *router_url(struct rpc *rpc, const char **ret_url) {
     struct span authority = grpc_call_authority(rpc->call), host = authority;
-    bool secure = grpc_call_secure(rpc->call) ||
-                  span_is(grpc_call_metadata(rpc->call, "x-forwarded-proto"), "https");
+    bool secure =
+        grpc_call_secure(rpc->call) || span_is(grpc_call_metadata(rpc->call, "x-forwarded-proto"), "https");
     for (size_t i = host.size; i > 0 && host.data[i - 1] != ']'; i--)
         if (host.data[i - 1] == ':') {
             host.size = i - 1;
@@ -102,7 +102,7 @@ struct error *router_url(struct rpc *rpc, const char **ret_url) {
             ERROR_FAILED_PRECONDITION,
             "Modal's client runs commands over https only, or on this machine as http://localhost: put a "
             "proxy with TLS (that sets X-Forwarded-Proto) before catnap, or forward the port by ssh");
-    *ret_url = arena_printf(rpc_arena(rpc), "%s://" SPAN_FORMAT, secure ? "https" : "http",
-                            SPAN_ARGS(authority));
+    *ret_url =
+        arena_printf(rpc_arena(rpc), "%s://" SPAN_FORMAT, secure ? "https" : "http", SPAN_ARGS(authority));
     return NULL;
 }

@@ -6,6 +6,8 @@
  * that. */
 #include "inside.h"
 
+#include "sandbox.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -270,12 +272,12 @@ static bool is_router(const struct rpc *rpc) {
 
 /* Its token is for one container, and says so. */
 static struct error *router_may_ask(struct rpc *rpc) {
-    scoped_string char *task =
-        router_token_task(rpc->modal, grpc_call_metadata(rpc->call, "authorization"));
+    scoped_string char *task = router_token_task(rpc->modal, grpc_call_metadata(rpc->call, "authorization"));
     if (!task)
-        return error_new(ERROR_UNAUTHENTICATED,
-                         "this token for a container is not good, or not any more: with a restart of catnap commands and "
-                         "sandboxes end");
+        return error_new(
+            ERROR_UNAUTHENTICATED,
+            "this token for a container is not good, or not any more: with a restart of catnap commands and "
+            "sandboxes end");
     rpc->router_task = arena_text(rpc_arena(rpc), task);
     return NULL;
 }

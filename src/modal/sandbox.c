@@ -4,7 +4,7 @@
  *     '--a start fails: told to who asked--> gone           ending --container and command are gone--> ended
  * The container's own program does nothing; the command comes by exec.c, so that its bytes reach readers as
  * they are. It ends with the daemon. An ended one is known for KEPT_MS, with its output. */
-#include "inside.h"
+#include "sandbox.h"
 
 #include "logs.h"
 
@@ -63,15 +63,18 @@ void sandboxes_free(struct modal *modal) {
 
 static void log_lines(struct sandbox *sandbox, struct text *lines, bool err, bool all) {
     const char *end = lines->data ? memrchr(lines->data, '\n', lines->size) : NULL;
-    size_t size = all ? lines->size : end ? (size_t)(end - lines->data) + 1 : lines->size > 16384 ? lines->size : 0;
+    size_t size = all                   ? lines->size
+                  : end                 ? (size_t)(end - lines->data) + 1
+                  : lines->size > 16384 ? lines->size
+                                        : 0;
     if (size == 0 || sandbox->logged > LOG_BYTES_MAX) {
         if (sandbox->logged > LOG_BYTES_MAX) text_clear(lines);
         return;
     }
     char container[24];
     snprintf(container, sizeof container, "%s", sandbox->task_id + 3);
-    logs_add(sandbox->modal->logs_dir, sandbox->core->app, sandbox->core->name, container, err ? "err" : "out",
-             (struct span){lines->data, size});
+    logs_add(sandbox->modal->logs_dir, sandbox->core->app, sandbox->core->name, container,
+             err ? "err" : "out", (struct span){lines->data, size});
     text_remove_front(lines, size);
     sandbox->logged += size;
     if (sandbox->logged > LOG_BYTES_MAX)
@@ -111,8 +114,8 @@ static void on_forgotten(void *owner) {
 }
 
 static void fail_creation(struct sandbox *sandbox, struct error *taken_error) {
-    struct rpc *rpc = list_empty(&sandbox->creators) ? NULL
-                                                     : CONTAINER_OF(sandbox->creators.next, struct rpc, node);
+    struct rpc *rpc =
+        list_empty(&sandbox->creators) ? NULL : CONTAINER_OF(sandbox->creators.next, struct rpc, node);
     if (rpc)
         rpc_fail(rpc, taken_error);
     else
@@ -123,17 +126,18 @@ static void settle(struct sandbox *sandbox) {
     if (sandbox->number || sandbox->status || (sandbox->main && !sandbox->main->exited)) return;
     sandbox->finished_at = now_s();
     sandbox->code = sandbox->main ? sandbox->main->code : -1;
-    sandbox->status = sandbox->timed_out            ? STATUS(TIMEOUT)
-                      : sandbox->terminated         ? STATUS(TERMINATED)
-                      : !sandbox->main              ? STATUS(INIT_FAILURE)
-                      : sandbox->code == 0          ? STATUS(SUCCESS)
-                                                    : STATUS(FAILURE);
+    sandbox->status = sandbox->timed_out    ? STATUS(TIMEOUT)
+                      : sandbox->terminated ? STATUS(TERMINATED)
+                      : !sandbox->main      ? STATUS(INIT_FAILURE)
+                      : sandbox->code == 0  ? STATUS(SUCCESS)
+                                            : STATUS(FAILURE);
     for (int err = 0; err < 2; err++) log_lines(sandbox, &sandbox->lines[err], err, true);
     while (!list_empty(&sandbox->waiters)) answer_wait(CONTAINER_OF(sandbox->waiters.next, struct rpc, node));
     rpc_held_end(&sandbox->ready_waiters, ERROR_FAILED_PRECONDITION, "the sandbox ended before it was ready");
     if (!list_empty(&sandbox->creators))
-        fail_creation(sandbox, error_new(ERROR_FAILED_PRECONDITION, "the sandbox ended before it was there: %s",
-                                         sandbox->exception ? sandbox->exception : "it was ended"));
+        fail_creation(sandbox,
+                      error_new(ERROR_FAILED_PRECONDITION, "the sandbox ended before it was there: %s",
+                                sandbox->exception ? sandbox->exception : "it was ended"));
     io_timer_arm(sandbox->forget, KEPT_MS);
     if (sandbox->app) app_tasks_gone(sandbox->app);
 }
@@ -199,7 +203,8 @@ static void tell_ready(struct rpc *rpc) {
 
 static void probe_again(struct sandbox *sandbox) {
     int64_t pause_ms = sandbox->definition->readiness_probe->interval_ms;
-    if (!sandbox->stopping) io_timer_arm(sandbox->probe, pause_ms > PROBE_LEAST_MS ? pause_ms : PROBE_LEAST_MS);
+    if (!sandbox->stopping)
+        io_timer_arm(sandbox->probe, pause_ms > PROBE_LEAST_MS ? pause_ms : PROBE_LEAST_MS);
 }
 
 static void became_ready(struct sandbox *sandbox) {

@@ -1,6 +1,6 @@
 /* sandbox_calls: what clients ask of sandboxes. Both generations of calls ("V2" and without) mean the same
  * here, so that a sandbox that one client made is another's too. */
-#include "inside.h"
+#include "sandbox.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +21,8 @@ static struct sandbox *asked(struct rpc *rpc, const char *id) {
 
 /* ---- create ---- */
 
-static void fill_tunnels(struct rpc *rpc, const struct sandbox *sandbox, Modal__TunnelData ***ret, size_t *ret_count) {
+static void fill_tunnels(struct rpc *rpc, const struct sandbox *sandbox, Modal__TunnelData ***ret,
+                         size_t *ret_count) {
     struct arena *arena = rpc_arena(rpc);
     const Modal__PortSpecs *ports = sandbox->definition->open_ports;
     size_t count = ports ? ports->n_ports : 0;
@@ -109,8 +110,8 @@ static void create_v1(struct rpc *rpc, const void *message) {
     if (!request->definition)
         rpc_fail(rpc, error_new(ERROR_INVALID_ARGUMENT, "the sandbox has no definition"));
     else
-        sandbox_make(rpc, app, request->definition, wire_field(rpc->message, 2), request->tags, request->n_tags,
-                     NULL, 0, created_v1);
+        sandbox_make(rpc, app, request->definition, wire_field(rpc->message, 2), request->tags,
+                     request->n_tags, NULL, 0, created_v1);
 }
 
 static void create_v2(struct rpc *rpc, const void *message) {
@@ -329,7 +330,8 @@ static void from_name(struct rpc *rpc, const void *message) {
         if (!best || !sandbox->status || sandbox->created_at > best->created_at) best = sandbox;
     }
     if (!best) {
-        rpc_fail(rpc, error_new(ERROR_NOT_FOUND, "the app '%.60s' has no running sandbox '%.60s'", app, name));
+        rpc_fail(rpc,
+                 error_new(ERROR_NOT_FOUND, "the app '%.60s' has no running sandbox '%.60s'", app, name));
         return;
     }
     if (!asked(rpc, best->id)) return;

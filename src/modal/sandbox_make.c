@@ -1,6 +1,6 @@
 /* sandbox_make: from what a client says a sandbox is to a container's description. What is not there is told
  * before anything is made. */
-#include "inside.h"
+#include "sandbox.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +12,8 @@ static struct error *refuse(const Modal__Sandbox *definition, struct span bytes)
     static const uint32_t buckets[] = {12, 14};
     for (size_t i = 0; i < COUNT(buckets); i++)
         if (wire_field(bytes, buckets[i]).data)
-            return error_new(ERROR_UNIMPLEMENTED, "catnap does not have CloudBucketMount: a Volume keeps files");
+            return error_new(ERROR_UNIMPLEMENTED,
+                             "catnap does not have CloudBucketMount: a Volume keeps files");
     if (wire_field(bytes, 9).data)
         return error_new(ERROR_UNIMPLEMENTED, "catnap does not have NetworkFileSystem: a Volume keeps files");
     if (definition->proxy_id && *definition->proxy_id)
@@ -20,8 +21,9 @@ static struct error *refuse(const Modal__Sandbox *definition, struct span bytes)
     const Modal__NetworkAccess *access = definition->network_access;
     if (access && access->network_access_type ==
                       MODAL__NETWORK_ACCESS_NETWORK_ACCESS_TYPE__NetworkAccessNetworkAccessType_ALLOWLIST)
-        return error_new(ERROR_UNIMPLEMENTED,
-                         "catnap does not have lists of what a sandbox may reach: block_network=True cuts it off");
+        return error_new(
+            ERROR_UNIMPLEMENTED,
+            "catnap does not have lists of what a sandbox may reach: block_network=True cuts it off");
     if (definition->experimental_outbound_policy || definition->outbound_policy)
         return error_new(ERROR_UNIMPLEMENTED, "catnap does not have outbound policies");
     if (definition->n_inbound_cidr_allowlist > 0)
@@ -73,11 +75,12 @@ static struct error *fill(struct rpc *rpc, struct sandbox *sandbox, Modal__Secre
     definition_gpu_or_none(core, modal);
     if (core->gpu) TRY_PLAIN(node_gpu_check(core->gpu));
     const char *const *unused;
-    TRY_PLAIN(exec_env(rpc, definition->secret_ids, definition->n_secret_ids, sources, source_count, NULL, core,
-                       &unused));
+    TRY_PLAIN(exec_env(rpc, definition->secret_ids, definition->n_secret_ids, sources, source_count, NULL,
+                       core, &unused));
     const Modal__StringMap *map = definition->environment_variables;
     for (size_t i = 0; map && i < map->n_contents; i++)
-        definition_env_set(core, map->contents[i]->key, map->contents[i]->value ? map->contents[i]->value : "");
+        definition_env_set(core, map->contents[i]->key,
+                           map->contents[i]->value ? map->contents[i]->value : "");
     definition_env_set(core, "MODAL_SANDBOX_ID", sandbox->id);
     definition_env_set(core, "MODAL_IMAGE_ID", definition->image_id ? definition->image_id : "");
     definition_env_set(core, "MODAL_ENVIRONMENT", sandbox->app->environment);

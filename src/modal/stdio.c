@@ -4,7 +4,7 @@
  * reads, an exec's command waits once AHEAD bytes are here (a pipe's own manner); a sandbox's output drops
  * what is oldest instead. What was read is kept for another BEHIND bytes. Input is written as fast as the
  * command takes it. */
-#include "inside.h"
+#include "sandbox.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -30,7 +30,9 @@ void stdio_done(struct stdio *stdio) {
 
 static void forget(struct stdio *stdio) {
     size_t most = stdio->drops ? AHEAD_BYTES : BEHIND_BYTES;
-    uint64_t behind = stdio->drops ? stdio->kept.size : stdio->sent > stdio->base ? stdio->sent - stdio->base : 0;
+    uint64_t behind = stdio->drops                ? stdio->kept.size
+                      : stdio->sent > stdio->base ? stdio->sent - stdio->base
+                                                  : 0;
     if (behind <= most + BEHIND_BYTES) return; /* in large steps: each moves what stays */
     size_t gone = (size_t)behind - most;
     text_remove_front(&stdio->kept, gone);
@@ -165,8 +167,7 @@ static void on_writable(void *owner, unsigned events) {
 void stdin_open(struct stdin_pipe *in, struct modal *modal, int taken_fd, bool terminal) {
     in->fd = taken_fd;
     in->terminal = terminal;
-    if (taken_fd >= 0)
-        error_free(io_watch_new(modal->loop, taken_fd, 0, on_writable, in, &in->watch));
+    if (taken_fd >= 0) error_free(io_watch_new(modal->loop, taken_fd, 0, on_writable, in, &in->watch));
     flush(in);
 }
 
@@ -175,8 +176,8 @@ struct error *stdin_write(struct stdin_pipe *in, uint64_t offset, struct span by
         return error_new(ERROR_INVALID_ARGUMENT, "input from byte %llu on, but only %llu came before",
                          (unsigned long long)offset, (unsigned long long)in->taken);
     uint64_t again = in->taken - offset; /* of a call that was repeated */
-    struct span fresh = again < bytes.size ? (struct span){bytes.data + again, bytes.size - (size_t)again}
-                                           : (struct span){0};
+    struct span fresh =
+        again < bytes.size ? (struct span){bytes.data + again, bytes.size - (size_t)again} : (struct span){0};
     if (fresh.size > 0 && (in->broken || in->eof))
         return error_new(ERROR_FAILED_PRECONDITION, "the command's input is closed");
     text_add(&in->waits, fresh);

@@ -4,6 +4,8 @@
  * and its arguments. The socket is opened before the container is made, so that its first word finds us. */
 #include "inside.h"
 
+#include "sandbox.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

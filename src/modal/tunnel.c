@@ -1,6 +1,6 @@
 /* tunnel: a port of a container at a port of this machine, at the gateway's address. Bytes as they are, both
  * ways; who speaks TLS speaks it with the program inside. */
-#include "inside.h"
+#include "sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -146,7 +146,8 @@ void tunnels_free(struct modal *modal) {
     while (!list_empty(&modal->tunnels)) tunnel_free(CONTAINER_OF(modal->tunnels.next, struct tunnel, node));
 }
 
-/* Where the gateway listens, as who asks reaches it: on every address it is the one that this call came by. */
+/* Where the gateway listens, as who asks reaches it: on every address it is the one that this call came by.
+ */
 const char *tunnel_host(struct rpc *rpc) {
     const char *gateway = rpc->modal->gateway ? rpc->modal->gateway : "", *colon = strrchr(gateway, ':');
     struct span host = {gateway, colon ? (size_t)(colon - gateway) : strlen(gateway)};
@@ -164,11 +165,12 @@ const char *tunnel_host(struct rpc *rpc) {
 static void start(struct rpc *rpc, const void *message) {
     const Modal__TunnelStartRequest *request = message;
     uint16_t outside = 0;
-    struct error *error = request->port == 0 || request->port > 65535
-                              ? error_new(ERROR_INVALID_ARGUMENT, "%u is no port", request->port)
-                          : tunnel_of(rpc->modal, rpc->task->container, (uint16_t)request->port)
-                              ? error_new(ERROR_ALREADY_EXISTS, "port %u is forwarded already", request->port)
-                              : tunnel_open(rpc->modal, rpc->task->container, (uint16_t)request->port, &outside);
+    struct error *error =
+        request->port == 0 || request->port > 65535
+            ? error_new(ERROR_INVALID_ARGUMENT, "%u is no port", request->port)
+        : tunnel_of(rpc->modal, rpc->task->container, (uint16_t)request->port)
+            ? error_new(ERROR_ALREADY_EXISTS, "port %u is forwarded already", request->port)
+            : tunnel_open(rpc->modal, rpc->task->container, (uint16_t)request->port, &outside);
     if (error) {
         rpc_fail(rpc, error);
         return;

@@ -20,7 +20,7 @@ struct node {
     struct image_runner steps_runner;
     struct list steps;
     uint64_t first_step; /* of this life of the daemon; lone containers have such numbers too */
-    uint64_t next_step; /* the number of the next step's container */
+    uint64_t next_step;  /* the number of the next step's container */
 };
 
 /* ---- lone.c ---- */

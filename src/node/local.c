@@ -267,7 +267,8 @@ void node_freeze(struct node *node, uint64_t container) {
     scoped(error) struct error *error = container_freeze(local->container);
     if (!error) return;
     scoped_string char *text = error_text(error);
-    log_write(error->code == ERROR_ABORTED ? LOG_DEBUG : LOG_WARN, "node", "container %llu can't doze: %s", (unsigned long long)container, text);
+    log_write(error->code == ERROR_ABORTED ? LOG_DEBUG : LOG_WARN, "node", "container %llu can't doze: %s",
+              (unsigned long long)container, text);
     node->events.freeze_failed(node->owner, container);
 }
 

@@ -117,7 +117,8 @@ struct node_lone_end {
 };
 struct node_lone_events {
     void (*ready)(void *owner, uint64_t container);
-    void (*exited)(void *owner, uint64_t container, const struct node_lone_end *end); /* once, in every case */
+    void (*exited)(void *owner, uint64_t container,
+                   const struct node_lone_end *end); /* once, in every case */
 };
 /* Its program does nothing (commands come by node_exec); `function` says all else. The number is one that nap
  * does not have. Failures come through `exited`. Those of an earlier daemon are ended at adoption. */
