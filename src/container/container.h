@@ -117,6 +117,8 @@ uint64_t container_number(const struct container *container);
 int container_pid(const struct container *container); /* of its catnap-init, here; 0: none (yet) */
 uint64_t
 container_memory_bytes(const struct container *container); /* charged to its cgroup now; 0: not known */
+/* Where its overlay writes; owned. NULL: it has none that lies on the disk. */
+char *container_upper(const struct container *container);
 const char *
 container_stage(const struct container *container); /* "mounting", "creating", "starting": static text */
 

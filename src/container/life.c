@@ -297,6 +297,11 @@ uint64_t container_memory_bytes(const struct container *container) {
     return container->slot ? cgroup_memory_bytes(&container->host->groups, container->slot->name) : 0;
 }
 
+char *container_upper(const struct container *container) {
+    if (!container->slot || container->layer_count == 0 || !container->function->writable_rootfs) return NULL;
+    return container->upper ? path_join(container->upper, "u") : slot_file(container->slot, "upper/u");
+}
+
 const char *container_stage(const struct container *container) {
     static const char *const stages[] = {
         "waiting for a place", "creating", "created", "starting", "ready", "ending", "gone"};

@@ -105,7 +105,7 @@ struct modal {
     struct map *methods;                            /* name -> const struct rpc_method */
     struct map *environments;                       /* name -> struct environment */
     struct map *router_methods, *execs, *sandboxes; /* of the other service; id; id */
-    struct list tunnels;
+    struct list tunnels, snapshots;
     struct map *apps;                                            /* id */
     struct map *deployed;                                        /* "ENVIRONMENT/NAME" -> struct app */
     struct map *functions, *classes, *images, *mounts, *secrets; /* id */

@@ -57,7 +57,7 @@ struct modal *modal_new(const struct modal_options *options) {
     list_init(&modal->replies);
     list_init(&modal->runtime_jobs);
     modal->tasks = table_new();
-    list_init(&modal->tunnels);
+    list_init(&modal->tunnels), list_init(&modal->snapshots);
     service_methods(modal->methods);
     service_router_methods(modal->router_methods);
     environment_restore(modal, ENVIRONMENT_DEFAULT, SPAN("en-main"));
@@ -111,6 +111,7 @@ void modal_close(struct modal *modal) {
     runtime_free(modal);
     builds_cancel(modal);
     buildruns_cancel(modal);
+    snapshots_cancel(modal);
     void *value;
     for (size_t i = 0; map_next(modal->apps, &i, NULL, &value);) logs_streams_end(value);
     for (size_t i = 0; map_next(modal->functions, &i, NULL, &value);)

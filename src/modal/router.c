@@ -410,6 +410,7 @@ const struct rpc_method router_methods[] = {
     {"SandboxStdinWriteV2", &modal__sandbox_stdin_write_v2_request__descriptor, sandbox_write, 0},
     {"SandboxWaitUntilReady", &modal__sandbox_wait_until_ready_tcr_request__descriptor, wait_until_ready, 0},
     {"TaskReloadVolumes", &modal__task_reload_volumes_request__descriptor, reload_volumes, 0},
+    {"TaskSnapshotFilesystem", &modal__task_snapshot_filesystem_request__descriptor, snapshot_filesystem, 0},
     {0},
 };
 

@@ -149,6 +149,10 @@ void sandboxes_free(struct modal *modal);
 void sandbox_result(const struct sandbox *sandbox, Modal__GenericResult *out);
 extern const struct rpc_method sandbox_methods[];
 
+/* ---- snapshot.c ---- */
+void snapshot_filesystem(struct rpc *rpc, const void *message); /* TaskSnapshotFilesystem */
+void snapshots_cancel(struct modal *modal);
+
 /* ---- tunnel.c: ports of containers at ports of this machine ---- */
 must_check struct error *tunnel_open(struct modal *modal, uint64_t container, uint16_t port,
                                      uint16_t *ret_outside);

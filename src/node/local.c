@@ -325,6 +325,10 @@ uint64_t node_memory_bytes(const struct node *node, uint64_t container) {
     struct local *local = local_find(node, container);
     return local && local->container ? container_memory_bytes(local->container) : 0;
 }
+char *node_upper(const struct node *node, uint64_t container) {
+    struct local *local = local_find(node, container);
+    return local && local->container ? container_upper(local->container) : NULL;
+}
 const char *node_stage(const struct node *node, uint64_t container) {
     struct local *local = local_find(node, container);
     return local && local->container ? container_stage(local->container) : NULL;

@@ -85,6 +85,7 @@ must_check struct error *node_connect(struct node *node, uint64_t container, uin
 must_check struct error *node_listen(struct node *node, uint64_t container, uint16_t port, int *ret_fd);
 int node_pid(const struct node *node, uint64_t container);
 uint64_t node_memory_bytes(const struct node *node, uint64_t container);
+char *node_upper(const struct node *node, uint64_t container); /* what it wrote; owned. NULL: not kept */
 const char *node_stage(const struct node *node,
                        uint64_t container); /* static text; NULL: no such container */
 

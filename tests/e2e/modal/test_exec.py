@@ -102,13 +102,38 @@ def reach(task):
         return str(error)
 
 
+@app.function()
+def serve(queue):
+    import http.server
+
+    class Hello(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"from inside")
+
+    server = http.server.HTTPServer(("127.0.0.1", 8000), Hello)
+    with modal.forward(8000, unencrypted=True) as tunnel:
+        queue.put(tunnel.tcp_socket)
+        server.handle_request()
+
+
 @app.local_entrypoint()
 def main(task: str):
+    import urllib.request
+
+    with modal.Queue.ephemeral() as queue:
+        call = serve.spawn(queue)
+        host, port = queue.get(timeout=60)
+        tell(urllib.request.urlopen(f"http://{host}:{port}/").read().decode())
+        call.get()
     tell(reach.remote(task))
 """
 
 
-def test_no_container_reaches_into_another_app(client, container):
+def test_a_door_to_the_outside_and_none_to_another_app(client, container):
     client.write(STRANGER, APP=client.name("stranger"))
     client.run("run", "app.py", "--task", container, timeout=PATIENCE_S)
-    assert f"no container '{container}'" in client.told()[-1]
+    opened, reached = client.told()[-2:]
+    assert opened == "from inside"
+    assert f"no container '{container}'" in reached
