@@ -129,6 +129,23 @@ def test_commands_files_and_ports(house, tmp_path):
     assert told[13] == "tunnel 200"
 
 
+SNAPSHOT = HEAD + """
+made["image"] = image.run_commands("echo base > /base; mkdir /gone")
+sb = Sandbox.create(**made)
+sb.exec("sh", "-c", "echo new > /new; rmdir /gone").wait()
+made["image"] = sb.snapshot_filesystem()
+sb.terminate()
+sb = Sandbox.create("sh", "-c", "cat /base /new; ls -d /gone", **made)
+tell(sb.stdout.read().split(), ended(sb) > 0)
+"""
+
+
+def test_a_snapshot_of_its_files(house, tmp_path):
+    client = Client(VERSIONS[1], house, tmp_path)
+    client.script(SNAPSHOT, APP=client.name("snapshot"))
+    assert client.told() == ["['base', 'new'] True"]
+
+
 TOKENS = HEAD + """
 import asyncio
 import os
