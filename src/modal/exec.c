@@ -31,7 +31,6 @@ void exec_free(struct exec *exec) {
 void execs_free(struct modal *modal) {
     void *value;
     for (size_t i = 0; map_next(modal->execs, &i, NULL, &value); i = 0) exec_free(value);
-    map_free(modal->execs);
 }
 
 /* ---- its end ---- */

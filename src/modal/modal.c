@@ -140,9 +140,9 @@ void modal_free(struct modal *modal) {
     queues_free(modal);
     ports_free(modal);
     replies_free(modal);
-    struct map *const maps[] = {modal->methods,  modal->router_methods, modal->apps,
-                                modal->deployed, modal->functions,      modal->classes,
-                                modal->calls,    modal->inputs,         modal->core_functions};
+    struct map *const maps[] = {modal->methods, modal->execs,    modal->sandboxes,     modal->router_methods,
+                                modal->apps,    modal->deployed, modal->functions,     modal->classes,
+                                modal->calls,   modal->inputs,   modal->core_functions};
     for (size_t i = 0; i < COUNT(maps); i++) map_free(maps[i]);
     char *const strings[] = {modal->state_dir, modal->run_dir, modal->logs_dir, modal->user,
                              modal->gateway,   modal->domain,  modal->pythons};

@@ -56,7 +56,6 @@ void sandbox_forget(struct sandbox *sandbox) {
 void sandboxes_free(struct modal *modal) {
     void *value;
     for (size_t i = 0; map_next(modal->sandboxes, &i, NULL, &value); i = 0) sandbox_forget(value);
-    map_free(modal->sandboxes);
 }
 
 /* ---- its log ---- */
