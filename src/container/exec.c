@@ -85,6 +85,37 @@ void container_exec_kill(struct container_exec *exec) {
     }
 }
 
+/* ---- the terminal ---- */
+
+static int receive_terminal(int listener) {
+    char byte[256];
+    union {
+        struct cmsghdr align;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec bytes = {byte, sizeof byte};
+    struct msghdr message = {
+        .msg_iov = &bytes, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    scoped_fd int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    int terminal = -1;
+    if (fd < 0 || recvmsg(fd, &message, MSG_CMSG_CLOEXEC) <= 0) return -1;
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    if (head && head->cmsg_type == SCM_RIGHTS) memcpy(&terminal, CMSG_DATA(head), sizeof terminal);
+    return terminal;
+}
+
+static void take_terminal(struct container_exec *exec) {
+    if (exec->console_fd < 0 || exec->ours[OUT] >= 0) return;
+    int terminal = receive_terminal(exec->console_fd);
+    if (terminal < 0) return;
+    io_watch_free(take(exec->console_watch));
+    const struct winsize size = {.ws_row = exec->options.rows, .ws_col = exec->options.columns};
+    if (size.ws_row && size.ws_col) (void)ioctl(terminal, TIOCSWINSZ, &size);
+    (void)fcntl(terminal, F_SETFL, O_NONBLOCK);
+    exec->ours[OUT] = terminal;
+    exec->ours[IN] = fcntl(terminal, F_DUPFD_CLOEXEC, 3);
+}
+
 /* ---- how it came to run, or not ---- */
 
 static char *last_words(struct container_exec *exec) {
@@ -166,41 +197,16 @@ static void on_end(void *owner, struct io_child_end *end) {
     scoped(error) struct error *failed = take(end->error);
     remove_files(exec);
     if (exec->status_watch) read_status(exec);
+    take_terminal(exec); /* of a command that was quicker than we are */
     if (failed) exec->status_ended = true;
     go_on(exec);
-}
-
-/* ---- the terminal ---- */
-
-static int receive_terminal(int listener) {
-    char byte[256];
-    union {
-        struct cmsghdr align;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct iovec bytes = {byte, sizeof byte};
-    struct msghdr message = {
-        .msg_iov = &bytes, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-    scoped_fd int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    int terminal = -1;
-    if (fd < 0 || recvmsg(fd, &message, MSG_CMSG_CLOEXEC) <= 0) return -1;
-    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-    if (head && head->cmsg_type == SCM_RIGHTS) memcpy(&terminal, CMSG_DATA(head), sizeof terminal);
-    return terminal;
 }
 
 static void on_console(void *owner, unsigned events) {
     struct container_exec *exec = owner;
     (void)events;
-    int terminal = receive_terminal(exec->console_fd);
-    if (terminal < 0) return;
-    io_watch_free(take(exec->console_watch));
-    const struct winsize size = {.ws_row = exec->options.rows, .ws_col = exec->options.columns};
-    if (size.ws_row && size.ws_col) (void)ioctl(terminal, TIOCSWINSZ, &size);
-    (void)fcntl(terminal, F_SETFL, O_NONBLOCK);
-    exec->ours[OUT] = terminal;
-    exec->ours[IN] = fcntl(terminal, F_DUPFD_CLOEXEC, 3);
-    look(exec);
+    take_terminal(exec);
+    go_on(exec);
 }
 
 /* The path may be longer than an address can be: it is named by the directory's descriptor. */
