@@ -87,19 +87,24 @@ app = modal.App("$APP", image=image)
 
 @app.function()
 def reach(task):
+    import asyncio
+    import os
+
+    from grpclib.client import Channel
     from modal_proto import api_pb2
+    from modal_proto.api_grpc import ModalClientStub
 
     async def ask():
-        client = await modal.client._Client.from_env()
-        stub = client.stub if OLD else client._stub
-        await stub.ContainerExec(api_pb2.ContainerExecRequest(task_id=task, command=["true"]))
+        channel = Channel(path=os.environ["MODAL_SERVER_URL"].removeprefix("unix://"))
+        request = api_pb2.ContainerExecRequest(task_id=task, command=["true"])
+        try:
+            await ModalClientStub(channel).ContainerExec(request, timeout=30)
+        except Exception as error:
+            return str(error)
+        finally:
+            channel.close()
 
-    import asyncio
-
-    try:
-        asyncio.run(ask())
-    except Exception as error:
-        return str(error)
+    return asyncio.run(ask())
 
 
 @app.function()
@@ -125,7 +130,7 @@ def main(task: str):
     with modal.Queue.ephemeral() as queue:
         call = serve.spawn(queue)
         host, port = queue.get(timeout=60)
-        tell(urllib.request.urlopen(f"http://{host}:{port}/").read().decode())
+        tell(urllib.request.urlopen(f"http://{host}:{port}/", timeout=60).read().decode())
         call.get()
     tell(reach.remote(task))
 """

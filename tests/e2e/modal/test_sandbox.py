@@ -107,7 +107,7 @@ web = Sandbox.create(
 web.wait_until_ready()
 import urllib.request
 host, port = web.tunnels()[8000].tcp_socket
-tell("tunnel", urllib.request.urlopen(f"http://{host}:{port}/").status)
+tell("tunnel", urllib.request.urlopen(f"http://{host}:{port}/", timeout=60).status)
 web.terminate()
 """
 
