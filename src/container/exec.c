@@ -337,6 +337,10 @@ struct error *container_exec(struct container *container, const struct container
                              struct container_exec **ret_exec) {
     if (container->life < LIFE_STARTING || container->life >= LIFE_ENDING || container->kill_wanted)
         return error_new(ERROR_FAILED_PRECONDITION, "the container is not running");
+    /* The others hand a terminal over only when they leave the command alone, and its end with it. */
+    if (options->terminal && container->host->kind != RUNTIME_CRUN)
+        return error_new(ERROR_UNIMPLEMENTED, "a terminal in a container needs the runtime crun; this is %s",
+                         container->host->runtime);
     struct container_exec *exec = NEW(struct container_exec);
     exec->container = container;
     exec->options = *options;

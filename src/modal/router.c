@@ -153,7 +153,7 @@ static void exec_start(struct rpc *rpc, const void *message) {
     if (!same_task(rpc, request->task_id)) return;
     struct exec *exec = exec_of(rpc->modal, key_of(rpc, request->exec_id)); /* asked again */
     struct error *error = exec ? NULL : begin(rpc, request, &exec);
-    if (!error && exec->failure) error = error_copy(exec->failure);
+    if (!error && exec && exec->failure) error = error_copy(exec->failure);
     if (error) {
         rpc_fail(rpc, error);
         return;

@@ -31,7 +31,7 @@ static void sign(const struct modal *modal, struct span body, char hex[SHA256_HE
 
 /* Its task and its end stand in the payload; what was signed is the payload as it was written. */
 char *router_token(const struct modal *modal, const char *task_id) {
-    long long until_s = (long long)(clock_wall_ms() / 1000 + GOOD_S);
+    long long until_s = clock_wall_ms() / 1000 + GOOD_S;
     scoped_string char *payload = mem_printf("{\"exp\":%lld,\"task\":\"%s\"}", until_s, task_id);
     scoped_string char *body = base64url(span_of(payload));
     char hex[SHA256_HEX_SIZE];
