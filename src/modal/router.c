@@ -153,8 +153,8 @@ static void exec_start(struct rpc *rpc, const void *message) {
     if (!same_task(rpc, request->task_id)) return;
     struct exec *exec = exec_of(rpc->modal, key_of(rpc, request->exec_id)); /* asked again */
     struct error *error = exec ? NULL : begin(rpc, request, &exec);
-    if (!error && exec && exec->failure) error = error_copy(exec->failure);
-    if (error) {
+    if (!error && exec) error = error_copy(exec->failure);
+    if (error || !exec) {
         rpc_fail(rpc, error);
         return;
     }
