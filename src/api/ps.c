@@ -102,6 +102,31 @@ static json_t *ps_function(struct api *api, struct pool_function *function) {
     return json;
 }
 
+/* Told as a function of its app: its name is the sandbox's, and it has this one container. */
+static json_t *ps_guest(const struct pool_guest_view *view) {
+    const char *state = nap_state_name(view->ready ? NAP_AWAKE : NAP_STARTING);
+    json_t *container = json_pack("{s:s, s:s, s:i, s:I, s:i}", "id", view->id, "state", state, "pid",
+                                  view->pid, "memory_bytes", (json_int_t)view->memory_bytes, "working", 1);
+    json_t *json = json_pack("{s:s, s:s, s:[], s:i, s:i, s:n, s:[o], s:I}", "function", view->name, "state",
+                             state, "urls", "waiting", 0, "working", 1, "last_wake_ms", "containers",
+                             container, "memory_bytes", (json_int_t)view->memory_bytes);
+    json_object_update_new(json, json_pack("{s:s, s:i, s:i, s:i, s:b}", "kind", "sandbox", "max_inputs", 1,
+                                           "max_containers", 1, "port", 0, "stopped", 0));
+    return json;
+}
+
+static void add_guests(struct api *api, const char *only, json_t *apps) {
+    struct pool_guest_view view;
+    for (size_t i = 0; pool_guest_next(api->pool, &i, &view);) {
+        json_t *app = NULL, *each;
+        if (only && strcmp(only, view.app) != 0) continue;
+        for (size_t a = 0; !app && (each = json_array_get(apps, a)); a++)
+            if (strcmp(json_string_value(json_object_get(each, "app")), view.app) == 0) app = each;
+        if (!app) json_array_append_new(apps, app = json_pack("{s:s, s:[]}", "app", view.app, "functions"));
+        json_array_append_new(json_object_get(app, "functions"), ps_guest(&view));
+    }
+}
+
 static json_t *ps_where(struct api *api, const char *only) {
     json_t *apps = json_array(), *functions = NULL;
     const char *current = "";
@@ -116,6 +141,7 @@ static json_t *ps_where(struct api *api, const char *only) {
         }
         json_array_append_new(functions, ps_function(api, function));
     }
+    add_guests(api, only, apps);
     return apps;
 }
 
@@ -133,5 +159,8 @@ bool app_known(struct api *api, const char *app) {
     struct pool_function *function;
     for (size_t i = 0; (function = pool_function_next(api->pool, &i));)
         if (strcmp(pool_function_spec(function)->app, app) == 0) return true;
+    struct pool_guest_view guest;
+    for (size_t i = 0; pool_guest_next(api->pool, &i, &guest);)
+        if (strcmp(guest.app, app) == 0) return true;
     return false;
 }

@@ -90,10 +90,35 @@ void container_kill(struct container *container); /* all its processes, also a f
 must_check struct error *container_connect(struct container *container, uint16_t port, int *ret_fd);
 /* The other way round: a socket of ours that listens on the loopback of the container's network namespace. */
 must_check struct error *container_listen(struct container *container, uint16_t port, int *ret_fd);
+
+/* ---- exec: a command in a container that runs ---- */
+struct container_exec;
+struct container_exec_options { /* argv, env and workdir: borrowed for the call */
+    const char *const *argv;
+    const char *const *env; /* NAME=VALUE, beside the container's own; NULL: none */
+    const char *workdir;    /* NULL: the container's own */
+    bool terminal;
+    uint16_t rows, columns; /* of the terminal; 0: not known */
+    bool stderr_to_stdout;
+    /* It runs, or why not: NOT_FOUND where there is no such command. Once; with an error `exited` does not
+     * come, and it may be freed in the call. All are taken; of a terminal `err_fd` is of no use. */
+    void (*started)(void *owner, struct error *error, int in_fd, int out_fd, int err_fd);
+    void (*exited)(void *owner, int exit_code); /* 128 + N: by signal N */
+    void *owner;
+};
+/* A frozen container is thawed, and stays so for as long as a command runs in it. */
+must_check struct error *container_exec(struct container *container,
+                                        const struct container_exec_options *options,
+                                        struct container_exec **ret_exec);
+void container_exec_kill(struct container_exec *exec); /* what it began in its session's group too */
+void container_exec_free(struct container_exec *exec); /* kills; nobody is told */
+
 uint64_t container_number(const struct container *container);
 int container_pid(const struct container *container); /* of its catnap-init, here; 0: none (yet) */
 uint64_t
 container_memory_bytes(const struct container *container); /* charged to its cgroup now; 0: not known */
+/* Where its overlay writes; owned. NULL: it has none that lies on the disk. */
+char *container_upper(const struct container *container);
 const char *
 container_stage(const struct container *container); /* "mounting", "creating", "starting": static text */
 

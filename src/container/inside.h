@@ -135,6 +135,8 @@ struct container {
     struct container_mount *mounts;
     size_t mount_count;
     struct slot *slot;
+    struct list execs;
+    uint64_t exec_count;
     bool plain_env, start, was_ready, frozen, freed, kill_wanted;
     int64_t started_wall_ms;
     int pid, pidfd, netns_fd, ready_fd;
@@ -157,6 +159,9 @@ void life_fail(struct container *container, struct error *taken_error);
 must_check struct error *life_watch(struct container *container); /* pid known: pidfd, netns, fifo */
 void life_tell_ready(struct container *container);
 void life_free(struct container *container);
+
+/* ---- exec.c ---- */
+void exec_container_gone(struct container *container);
 
 /* ---- end.c ---- */
 void end_begin(struct container *container);

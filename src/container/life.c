@@ -31,6 +31,7 @@ struct container *life_found(struct container_host *host, const struct container
     container->timer = io_timer_new(host->loop, on_timer, container);
     container->end.exit_code = -1;
     list_init(&container->node);
+    list_init(&container->execs);
     host->references++;
     return container;
 }
@@ -69,6 +70,7 @@ struct container *container_create(struct container_host *host, const struct con
 void life_free(struct container *container) {
     struct container_host *host = container->host;
     list_remove(&container->node);
+    exec_container_gone(container);
     io_watch_free(container->pid_watch), io_watch_free(container->ready_watch);
     io_timer_free(container->timer);
     io_child_free(container->helper);
@@ -293,6 +295,11 @@ void container_owner_set(struct container *container, void *owner) {
 
 uint64_t container_memory_bytes(const struct container *container) {
     return container->slot ? cgroup_memory_bytes(&container->host->groups, container->slot->name) : 0;
+}
+
+char *container_upper(const struct container *container) {
+    if (!container->slot || container->layer_count == 0 || !container->function->writable_rootfs) return NULL;
+    return container->upper ? path_join(container->upper, "u") : slot_file(container->slot, "upper/u");
 }
 
 const char *container_stage(const struct container *container) {

@@ -18,6 +18,8 @@ static void send_signal(const struct container *container, int signo) {
 struct error *container_freeze(struct container *container) {
     if (!alive(container))
         return error_new(ERROR_FAILED_PRECONDITION, "container %s is not running", container->id);
+    if (!list_empty(&container->execs))
+        return error_new(ERROR_ABORTED, "a command runs in container %s", container->id);
     const struct cgroup_host *groups = &container->host->groups;
     if (!container->function->doze_signal || !cgroup_can_freeze(groups)) {
         struct error *failed = cgroup_freeze(groups, container->slot->name, true);

@@ -77,7 +77,7 @@ static bool look_up_group(const char *wanted, gid_t *ret_gid) {
     return found;
 }
 
-static bool become(const struct run_options *options) {
+bool app_become(const struct run_options *options) {
     const char *user = options->user ? options->user : "0";
     struct identity who = {.home = "/tmp"};
     if (strcmp(user, "0") == 0 || strcmp(user, "root") == 0) snprintf(who.home, sizeof who.home, "/root");
@@ -156,7 +156,7 @@ static void child(const struct run_options *options, int socket_fd, struct pipes
     /* 3 is the log directory's until here; all but the socket close at exec by themselves. */
     if (socket_fd >= 0 && dup2(socket_fd, 3) < 0) die(pipes->failed[1], STEP_DESCRIPTORS);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    if (!become(options)) die(pipes->failed[1], STEP_USER);
+    if (!app_become(options)) die(pipes->failed[1], STEP_USER);
     if (filter_install() < 0) die(pipes->failed[1], STEP_FILTER);
     int listener = options->ready_by == READY_BY_PORT && options->port ? filter_watch_listen() : -1;
     if (listener >= 0) {

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 enum {
@@ -30,6 +31,14 @@ struct run_options {
 
 int run_main(int argc, char **argv);
 int launch_main(int argc, char **argv);
+int enter_main(int argc, char **argv);
+int exec_main(int argc, char **argv);
+int fs_main(int argc, char **argv);
+
+/* ---- fs.c, fswatch.c ---- */
+void fs_json(FILE *out, const char *text);
+int fs_failed(int reason); /* tells why, and gives the program's end */
+int fs_watch(const char *path, bool deep, int64_t seconds, const char *kinds);
 
 /* ---- app.c: the child ---- */
 enum step { STEP_RUN, STEP_USER, STEP_FILTER, STEP_DESCRIPTORS };
@@ -45,6 +54,14 @@ struct app {
 };
 /* `socket_fd`: handed over as fd 3 with LISTEN_FDS; -1: none. Returns 0 or -1 with errno. */
 int app_start(const struct run_options *options, int socket_fd, struct app *ret_app);
+
+/* The container's own users; HOME follows. False: errno says why. */
+bool app_become(const struct run_options *options);
+
+/* ---- launch.c: what a command that comes later needs as well ---- */
+int launch_enter_cgroup(const char *directory);
+int launch_hide(const char *path);
+void launch_protect(const char *program);
 
 /* ---- filter.c: seccomp ---- */
 int filter_install(void);        /* the allow list; 0 or -1 with errno */

@@ -36,7 +36,7 @@ struct job {
     char *argv[ARGUMENTS_MAX + 1];
 };
 
-static int enter_cgroup(const char *directory) {
+int launch_enter_cgroup(const char *directory) {
     char path[4096];
     snprintf(path, sizeof path, "%s/cgroup.procs", directory);
     if (write_file(AT_FDCWD, path, "0", 0)) return complain("enter %s: %s", directory, strerror(errno));
@@ -45,14 +45,14 @@ static int enter_cgroup(const char *directory) {
 
 /* crun does not start where it sees both cgroup versions; nobody but itself loses sight of this one. In a
  * user namespace what was mounted outside can't be unmounted, but covered. */
-static int hide(const char *path) {
+int launch_hide(const char *path) {
     if (umount2(path, MNT_DETACH) == 0) return 0;
     return mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k");
 }
 
 /* A runtime must not be written to by what it runs, so it makes a copy of itself, or a read-only mount, and
  * starts again from there; unless it finds itself on such a mount. This one is made while nobody waits. */
-static void protect(const char *program) {
+void launch_protect(const char *program) {
     struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY};
     if (mount(program, program, NULL, MS_BIND, NULL)) return; /* then it protects itself */
     (void)mount_setattr(AT_FDCWD, program, 0, &read_only, sizeof read_only);
@@ -64,8 +64,9 @@ static int make_namespaces(struct launch *launch) {
         return complain("new namespaces: %s", strerror(errno));
     /* What the host unmounts later must go here too, or it could not be ejected. */
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL)) return complain("own mounts: %s", strerror(errno));
-    if (launch->hide && hide(launch->hide)) return complain("hide %s: %s", launch->hide, strerror(errno));
-    protect(launch->runtime);
+    if (launch->hide && launch_hide(launch->hide))
+        return complain("hide %s: %s", launch->hide, strerror(errno));
+    launch_protect(launch->runtime);
     if (loopback_up()) return complain("loopback: %s", strerror(errno));
     return 0;
 }
@@ -159,7 +160,7 @@ int launch_main(int argc, char **argv) {
     if (to_fd("/dev/null", O_RDWR, 0) || to_fd(log, O_WRONLY | O_CREAT | O_APPEND, 1) || dup2(1, 2) < 0)
         return 125;
     for (int i = 5; i < argc; i++)
-        if (enter_cgroup(argv[i])) return 125;
+        if (launch_enter_cgroup(argv[i])) return 125;
     if (make_namespaces(&launch) || rootfs_host(launch.box, launch.init)) return 125;
     if (send(SOCKET_FD, "ready", 5, MSG_NOSIGNAL) != 5) return 0;
     ssize_t size = recv(SOCKET_FD, text, sizeof text - 1, 0);

@@ -2,6 +2,10 @@
  *
  *   catnap-init run ...     PID 1 of a container (run.c)
  *   catnap-init launch ...  made ahead, becomes the OCI runtime (launch.c)
+ *   catnap-init enter ...   a command that comes later, on its way into a container (exec.c)
+ *   catnap-init exec ...    the same, inside
+ *   catnap-init fs ...      files of a container, for clients (fs.c)
+ *   catnap-init pause       waits to be ended: PID 1's command where commands come by `exec`
  *   catnap-init poke FILE WORD...   writes words to a file, one write each: cgroup files whose writes block
  *   catnap-init detach PIDFILE LOG PROGRAM ARGUMENT...   a program that outlives who asked for it; ends well
  * when the program writes to its descriptor 3, else with what it said
@@ -81,6 +85,10 @@ static int detach(const char *pid_file, const char *log, char **argv) {
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "run") == 0) return run_main(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "launch") == 0) return launch_main(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "enter") == 0) return enter_main(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "exec") == 0) return exec_main(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "fs") == 0) return fs_main(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "pause") == 0) return pause();
     if (argc > 3 && strcmp(argv[1], "poke") == 0) return poke(argv[2], argv + 3);
     if (argc > 4 && strcmp(argv[1], "detach") == 0) return detach(argv[2], argv[3], argv + 4);
     complain("catnap-init: PID 1 of catnap's containers; not for use by hand");

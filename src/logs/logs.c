@@ -154,6 +154,23 @@ void logs_say(const char *dir, const char *app, const char *function, const char
     if (fd >= 0) (void)!write(fd, line, strlen(line)); /* a full disk: the log says less */
 }
 
+void logs_add(const char *dir, const char *app, const char *function, const char *container,
+              const char *stream, struct span lines) {
+    scoped_string char *path = mem_printf("%s/%s/%s/%s.log", dir, app, function, container);
+    char stamp[CLOCK_TEXT_SIZE];
+    scoped_text struct text all = {0};
+    clock_text(clock_wall_ms(), stamp);
+    while (lines.data && lines.size > 0) {
+        struct span line = span_cut(&lines, '\n');
+        if (line.size > 0 && line.data[line.size - 1] == '\r') line.size--;
+        text_printf(&all, "%s %s ", stamp, stream);
+        text_add(&all, line);
+        text_add_char(&all, '\n');
+    }
+    scoped_fd int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (fd >= 0 && all.size > 0) (void)!write(fd, all.data, all.size); /* a full disk: the log says less */
+}
+
 /* ---- forgetting ---- */
 struct old {
     char *container;

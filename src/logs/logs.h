@@ -35,5 +35,8 @@ char *logs_tail(const char *dir, const char *app, const char *function, const ch
                 size_t limit_bytes);
 void logs_say(const char *dir, const char *app, const char *function, const char *container,
               const char *text); /* a "sys" line */
+/* Lines of a program whose output does not pass by catnap-init; `stream`: "out" or "err". */
+void logs_add(const char *dir, const char *app, const char *function, const char *container,
+              const char *stream, struct span lines);
 /* Forgets all but the newest `keep_count` containers' logs of a function. Blocking. */
 void logs_prune(const char *dir, const char *app, const char *function, size_t keep_count);

@@ -6,6 +6,8 @@
  * and when the last is gone its logs say so. */
 #include "inside.h"
 
+#include "sandbox.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -72,6 +74,7 @@ struct app *app_new(struct modal *modal, const char *name, const char *environme
 void app_free(struct app *app) {
     struct modal *modal = app->modal;
     void *value;
+    sandboxes_of_app_end(app, true);
     rpc_held_end(&app->log_streams, ERROR_NOT_FOUND, "the app is gone");
     for (size_t i = 0; map_next(modal->classes, &i, NULL, &value);) {
         struct class *class = value;
@@ -103,7 +106,7 @@ uint32_t app_running_tasks(const struct app *app) {
         const struct task *task = value;
         count += task->function && task->function->app == app;
     }
-    return count;
+    return count + sandboxes_running(app);
 }
 
 void app_stop(struct app *app) {
@@ -121,6 +124,7 @@ void app_stop(struct app *app) {
         struct task *task = value;
         if (task->function && task->function->app == app) task_abandon(task, "the app was stopped");
     }
+    sandboxes_of_app_end(app, false);
     if (app->in_pool) error_free(pool_app_remove(modal->pool, app->core_name));
     app->in_pool = false;
     app_tasks_gone(app);

@@ -5,6 +5,8 @@
  * says that the container is ready. */
 #include "inside.h"
 
+#include "sandbox.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -197,7 +199,8 @@ static void task_list(struct rpc *rpc, const void *message) {
     const Modal__TaskListRequest *request = message;
     struct arena *arena = rpc_arena(rpc);
     Modal__TaskListResponse answer = MODAL__TASK_LIST_RESPONSE__INIT;
-    answer.tasks = arena_alloc(arena, (table_count(rpc->modal->tasks) + 1) * sizeof *answer.tasks);
+    size_t most = table_count(rpc->modal->tasks) + map_count(rpc->modal->sandboxes) + 1;
+    answer.tasks = arena_alloc(arena, most * sizeof *answer.tasks);
     const char *environment = environment_of(request->environment_name);
     void *value;
     for (size_t i = 0; table_next(rpc->modal->tasks, &i, NULL, &value);) {
@@ -216,12 +219,52 @@ static void task_list(struct rpc *rpc, const void *message) {
         stats->started_at = task->started_at;
         answer.tasks[answer.n_tasks++] = stats;
     }
+    for (size_t i = 0; map_next(rpc->modal->sandboxes, &i, NULL, &value);) {
+        struct sandbox *sandbox = value;
+        struct app *app = sandbox->app;
+        if (sandbox->status || !app) continue;
+        if (request->app_id && *request->app_id ? strcmp(app->id, request->app_id) != 0
+                                                : strcmp(app->environment, environment) != 0)
+            continue;
+        Modal__TaskStats *stats = arena_alloc(arena, sizeof *stats);
+        modal__task_stats__init(stats);
+        stats->task_id = sandbox->task_id;
+        stats->app_id = app->id;
+        stats->app_description = app->name;
+        stats->has_enqueued_at = stats->has_started_at = true;
+        stats->enqueued_at = sandbox->created_at;
+        stats->started_at = sandbox->started_at;
+        answer.tasks[answer.n_tasks++] = stats;
+    }
+    rpc_answer(rpc, &answer);
+}
+
+static void sandbox_info(struct rpc *rpc, const struct sandbox *sandbox) {
+    Modal__TaskInfo info = MODAL__TASK_INFO__INIT;
+    Modal__GenericResult result;
+    sandbox_result(sandbox, &result);
+    info.id = (char *)sandbox->task_id;
+    info.sandbox_id = (char *)sandbox->id;
+    info.has_enqueued_at = info.has_started_at = true;
+    info.enqueued_at = sandbox->created_at;
+    info.started_at = sandbox->started_at;
+    info.has_finished_at = sandbox->status != 0;
+    info.finished_at = sandbox->finished_at;
+    info.result = sandbox->status ? &result : NULL;
+    Modal__TaskGetInfoResponse answer = MODAL__TASK_GET_INFO_RESPONSE__INIT;
+    answer.app_id = sandbox->app ? sandbox->app->id : "";
+    answer.info = &info;
     rpc_answer(rpc, &answer);
 }
 
 static void task_info(struct rpc *rpc, const void *message) {
     const Modal__TaskGetInfoRequest *request = message;
     struct task *task = task_of(rpc->modal, request->task_id);
+    const struct sandbox *sandbox = sandbox_of_task(rpc->modal, request->task_id);
+    if (sandbox) {
+        sandbox_info(rpc, sandbox);
+        return;
+    }
     if (!task || !task->function) {
         rpc_fail(rpc, no_object("container", request->task_id));
         return;
@@ -244,6 +287,13 @@ static void container_stop(struct rpc *rpc, const void *message) {
                             ? rpc->task
                         : rpc->task ? NULL
                                     : task_of(rpc->modal, request->task_id);
+    Modal__ContainerStopResponse answer = MODAL__CONTAINER_STOP_RESPONSE__INIT;
+    struct sandbox *sandbox = rpc->task ? NULL : sandbox_of_task(rpc->modal, request->task_id);
+    if (sandbox) {
+        sandbox_terminate(sandbox);
+        rpc_answer(rpc, &answer);
+        return;
+    }
     if (!task) {
         rpc_fail(rpc, no_object("container", request->task_id));
         return;
@@ -252,7 +302,6 @@ static void container_stop(struct rpc *rpc, const void *message) {
         task_stop(task);
     else
         pool_container_kill(rpc->modal->pool, task->container);
-    Modal__ContainerStopResponse answer = MODAL__CONTAINER_STOP_RESPONSE__INIT;
     rpc_answer(rpc, &answer);
 }
 

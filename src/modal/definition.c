@@ -115,7 +115,7 @@ static const char *gpu_name(const Modal__GPUConfig *gpu) {
     }
 }
 
-static void set_resources(struct core_function *core, const Modal__Resources *resources) {
+void definition_resources_set(struct core_function *core, const Modal__Resources *resources) {
     if (!resources) return;
     core->memory_bytes = (uint64_t)resources->memory_mb_max << 20;
     core->cpu_milli = resources->milli_cpu_max;
@@ -144,7 +144,7 @@ void definition_env_set(struct core_function *core, const char *name, const char
 
 /* A machine without such a GPU may be told to do without: the user's programs hear of it by a variable that
  * copycat knows. */
-static void gpu_or_none(struct core_function *core, const struct modal *modal) {
+void definition_gpu_or_none(struct core_function *core, const struct modal *modal) {
     if (!core->gpu || !modal->gpu_fallback) return;
     scoped(error) struct error *error = node_gpu_check(core->gpu);
     if (!error) return;
@@ -173,9 +173,8 @@ static struct error *set_volumes(struct core_function *core, const struct modal 
     return NULL;
 }
 
-static struct error *set_files(struct core_function *core, const struct modal *modal,
-                               const struct definition *definition) {
-    const Modal__Function *function = definition->function;
+struct error *definition_files_set(struct core_function *core, const struct modal *modal,
+                                   const Modal__Function *function, const char *deps) {
     const struct modal_image *image = function->image_id ? image_of(modal, function->image_id) : NULL;
     if (!image) return no_object("image", function->image_id ? function->image_id : "");
     if (!image->name)
@@ -188,7 +187,6 @@ static struct error *set_files(struct core_function *core, const struct modal *m
         if (!mount) return no_object("mount", function->mount_ids[i - 1]);
         text_printf(&overlay, "%s%s", overlay.size ? ":" : "", mount->directory);
     }
-    scoped_string char *deps = definition_deps(modal, definition);
     if (deps) {
         scoped_string char *directory = runtime_path(modal, deps);
         text_printf(&overlay, "%s%s", overlay.size ? ":" : "", directory);
@@ -271,7 +269,7 @@ static struct error *apply_options(struct core_function *core, struct modal *mod
     if (options->has_target_concurrent_inputs)
         core->target_inputs = at_most(options->target_concurrent_inputs, core->max_inputs);
     free(options->resources ? take(core->gpu) : NULL);
-    set_resources(core, options->resources);
+    definition_resources_set(core, options->resources);
     for (size_t i = 0; options->replace_volume_mounts && i < core->volume_count; i++)
         free(core->volumes[i].path), free(core->volumes[i].volume);
     if (options->replace_volume_mounts) core->volume_count = 0;
@@ -303,11 +301,12 @@ struct error *definition_core(const struct function *function, const struct defi
     core->label = mem_string(function->label);
     core->publish = port_of(function);
     set_numbers(core, said);
-    set_resources(core, said->resources);
-    TRY_PLAIN(set_files(core, modal, definition));
+    definition_resources_set(core, said->resources);
+    scoped_string char *deps = definition_deps(modal, definition);
+    TRY_PLAIN(definition_files_set(core, modal, said, deps));
     TRY_PLAIN(set_secrets(core, modal, said->secret_ids, said->n_secret_ids));
     TRY_PLAIN(apply_options(core, modal, function));
-    gpu_or_none(core, modal);
+    definition_gpu_or_none(core, modal);
     if (web && web->type == MODAL__WEBHOOK_TYPE__WEBHOOK_TYPE_WEB_SERVER) {
         core->port = (uint16_t)web->web_server_port; /* the gateway goes straight to it */
         core->readiness = CORE_READY_PORT;

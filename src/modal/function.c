@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { SHARED_MOUNTS = 16, S3_MOUNTS = 47, BUCKET_MOUNTS = 51 }; /* fields that our messages leave out */
+
 struct function *function_of(struct modal *modal, const char *id) {
     return id ? map_get(modal->functions, span_of(id)) : NULL;
 }
@@ -200,8 +202,12 @@ static bool has_schedule(const Modal__Schedule *schedule) {
 }
 
 /* What would be broken or open, were it left out without a word. */
-static struct error *check_built(const Modal__FunctionCreateRequest *request,
-                                 const Modal__Function *function) {
+static struct error *check_built(const Modal__FunctionCreateRequest *request, const Modal__Function *function,
+                                 struct span bytes) {
+    if (wire_field(bytes, BUCKET_MOUNTS).data || wire_field(bytes, S3_MOUNTS).data)
+        return error_new(ERROR_UNIMPLEMENTED, "catnap does not have CloudBucketMount: a Volume keeps files");
+    if (wire_field(bytes, SHARED_MOUNTS).data)
+        return error_new(ERROR_UNIMPLEMENTED, "catnap does not have NetworkFileSystem: a Volume keeps files");
     if (has_schedule(request->schedule) || has_schedule(function->schedule) ||
         (request->function_data && has_schedule(request->function_data->schedule)))
         return error_new(ERROR_UNIMPLEMENTED,
@@ -229,7 +235,7 @@ static struct error *create(struct rpc *rpc, const Modal__FunctionCreateRequest 
     struct function *function = existing(app, request->existing_function_id, name);
     function_web_set(function, definition->function->webhook_config);
     scoped(core_function) struct core_function *core = NULL;
-    struct error *error = check_built(request, definition->function);
+    struct error *error = check_built(request, definition->function, bytes);
     if (!error && definition->function->image_id) error = definition_core(function, definition, &core);
     if (!error && core) error = core_function_check(core);
     if (error) {

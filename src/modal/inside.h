@@ -33,6 +33,7 @@ enum rpc_flag {
     RPC_TASK = 1,      /* containers may ask it too */
     RPC_TASK_ONLY = 2, /* nobody else */
     RPC_ONCE = 4,      /* the same idempotency key gets the same answer */
+    RPC_STREAM = 8,    /* the client sends many messages: it is handled before the first one is read */
 };
 struct rpc;
 struct rpc_method {
@@ -46,6 +47,7 @@ struct rpc {
     struct modal *modal;
     struct grpc_call *call;
     const struct rpc_method *method;
+    const char *router_task;      /* of the router's calls: the container that their token is for */
     struct task *task;            /* the container that asks; NULL: a client. Looked at while handling only */
     ProtobufCAllocator allocator; /* the call's arena */
     struct span message;          /* the request's bytes; while handling only */
@@ -100,8 +102,10 @@ struct modal {
     char *state_dir, *run_dir, *logs_dir, *user, *gateway, *domain;
     bool no_auth, gpu_fallback, closing;
     struct grpc_server *server;
-    struct map *methods;                                         /* name -> const struct rpc_method */
-    struct map *environments;                                    /* name -> struct environment */
+    struct map *methods;                            /* name -> const struct rpc_method */
+    struct map *environments;                       /* name -> struct environment */
+    struct map *router_methods, *execs, *sandboxes; /* of the other service; id; id */
+    struct list tunnels, snapshots;
     struct map *apps;                                            /* id */
     struct map *deployed;                                        /* "ENVIRONMENT/NAME" -> struct app */
     struct map *functions, *classes, *images, *mounts, *secrets; /* id */
@@ -164,6 +168,11 @@ struct text definition_for_container(const struct function *function, const stru
 uint32_t function_max_inputs(const struct function *function); /* that a container has at once */
 uint32_t function_batch_size(const struct function *function);
 bool definition_is_web(const struct definition *definition);
+/* The parts of it that a sandbox has as well. `deps`: a name for runtime_path; NULL: none. */
+must_check struct error *definition_files_set(struct core_function *core, const struct modal *modal,
+                                              const Modal__Function *function, const char *deps);
+void definition_resources_set(struct core_function *core, const Modal__Resources *resources);
+void definition_gpu_or_none(struct core_function *core, const struct modal *modal);
 void definition_env_set(struct core_function *core, const char *name, const char *value);
 bool version_before(const char *version, unsigned major, unsigned minor, unsigned patch);
 

@@ -2,7 +2,9 @@
 #include "modal.h"
 
 #include "inside.h"
+
 #include "runtime.h"
+#include "sandbox.h"
 #include "service.h"
 
 #include <stdlib.h>
@@ -21,12 +23,13 @@ static void on_call(void *owner, struct grpc_call *call) {
 
 static void make_maps(struct modal *modal) {
     struct map **const maps[] = {
-        &modal->methods,      &modal->environments, &modal->image_names, &modal->apps,
-        &modal->deployed,     &modal->functions,    &modal->classes,     &modal->images,
-        &modal->mounts,       &modal->secrets,      &modal->image_keys,  &modal->mount_names,
-        &modal->secret_names, &modal->calls,        &modal->inputs,      &modal->core_functions,
-        &modal->reply_of,     &modal->dicts,        &modal->dict_names,  &modal->queues,
-        &modal->queue_names,  &modal->publications};
+        &modal->methods,      &modal->environments, &modal->image_names,    &modal->apps,
+        &modal->deployed,     &modal->functions,    &modal->classes,        &modal->images,
+        &modal->mounts,       &modal->secrets,      &modal->image_keys,     &modal->mount_names,
+        &modal->secret_names, &modal->calls,        &modal->inputs,         &modal->core_functions,
+        &modal->reply_of,     &modal->dicts,        &modal->dict_names,     &modal->queues,
+        &modal->queue_names,  &modal->publications, &modal->router_methods, &modal->execs,
+        &modal->sandboxes};
     for (size_t i = 0; i < COUNT(maps); i++) *maps[i] = map_new();
 }
 
@@ -54,7 +57,9 @@ struct modal *modal_new(const struct modal_options *options) {
     list_init(&modal->replies);
     list_init(&modal->runtime_jobs);
     modal->tasks = table_new();
+    list_init(&modal->tunnels), list_init(&modal->snapshots);
     service_methods(modal->methods);
+    service_router_methods(modal->router_methods);
     environment_restore(modal, ENVIRONMENT_DEFAULT, SPAN("en-main"));
     modal->server = grpc_server_new(
         &(struct grpc_server_options){.loop = modal->loop, .on_call = on_call, .owner = modal});
@@ -106,6 +111,7 @@ void modal_close(struct modal *modal) {
     runtime_free(modal);
     builds_cancel(modal);
     buildruns_cancel(modal);
+    snapshots_cancel(modal);
     void *value;
     for (size_t i = 0; map_next(modal->apps, &i, NULL, &value);) logs_streams_end(value);
     for (size_t i = 0; map_next(modal->functions, &i, NULL, &value);)
@@ -118,6 +124,9 @@ void modal_free(struct modal *modal) {
     blobs_keep_end(modal);
     blob_server_free(modal);
     end_calls(modal);
+    tunnels_free(modal);
+    sandboxes_free(modal);
+    execs_free(modal);
     tasks_free(modal);
     grpc_server_free(modal->server);
     void *value;
@@ -131,8 +140,9 @@ void modal_free(struct modal *modal) {
     queues_free(modal);
     ports_free(modal);
     replies_free(modal);
-    struct map *const maps[] = {modal->methods, modal->apps,  modal->deployed, modal->functions,
-                                modal->classes, modal->calls, modal->inputs,   modal->core_functions};
+    struct map *const maps[] = {modal->methods, modal->execs,    modal->sandboxes,     modal->router_methods,
+                                modal->apps,    modal->deployed, modal->functions,     modal->classes,
+                                modal->calls,   modal->inputs,   modal->core_functions};
     for (size_t i = 0; i < COUNT(maps); i++) map_free(maps[i]);
     char *const strings[] = {modal->state_dir, modal->run_dir, modal->logs_dir, modal->user,
                              modal->gateway,   modal->domain,  modal->pythons};

@@ -6,6 +6,8 @@
  * that. */
 #include "inside.h"
 
+#include "sandbox.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -264,7 +266,24 @@ static bool token_good(const struct modal *modal, const struct grpc_call *call) 
                                grpc_call_metadata(call, "x-modal-token-secret"));
 }
 
-static struct error *may_ask(const struct rpc *rpc) {
+static bool is_router(const struct rpc *rpc) {
+    return span_is(grpc_call_service(rpc->call), "modal.task_command_router.TaskCommandRouter");
+}
+
+/* Its token is for one container, and says so. */
+static struct error *router_may_ask(struct rpc *rpc) {
+    scoped_string char *task = router_token_task(rpc->modal, grpc_call_metadata(rpc->call, "authorization"));
+    if (!task)
+        return error_new(
+            ERROR_UNAUTHENTICATED,
+            "this token for a container is not good, or not any more: with a restart of catnap commands and "
+            "sandboxes end");
+    rpc->router_task = arena_text(rpc_arena(rpc), task);
+    return NULL;
+}
+
+static struct error *may_ask(struct rpc *rpc) {
+    if (is_router(rpc)) return router_may_ask(rpc);
     unsigned flags = rpc->method->flags;
     if (rpc->task) {
         if (flags & (RPC_TASK | RPC_TASK_ONLY)) return NULL;
@@ -291,12 +310,13 @@ void rpc_start(struct modal *modal, struct grpc_call *call) {
         .modal = modal,
         .call = call,
         .task = tag && tag != modal && tag != &modal->server ? tag : NULL,
-        .method = map_get(modal->methods, grpc_call_method(call)),
         .allocator = arena_allocator(grpc_call_arena(call)),
     };
     list_init(&rpc->node);
     grpc_call_owner_set(call, rpc);
-    if (!span_is(grpc_call_service(call), "modal.client.ModalClient") || !rpc->method) {
+    rpc->method = map_get(is_router(rpc) ? modal->router_methods : modal->methods, grpc_call_method(call));
+    if (!is_router(rpc) && !span_is(grpc_call_service(call), "modal.client.ModalClient")) rpc->method = NULL;
+    if (!rpc->method) {
         rpc_fail(rpc,
                  error_new(ERROR_UNIMPLEMENTED,
                            "catnap does not have " SPAN_FORMAT " of Modal; docs/compat.md tells what it has",
@@ -308,5 +328,8 @@ void rpc_start(struct modal *modal, struct grpc_call *call) {
         rpc_fail(rpc, error);
         return;
     }
-    if (!answered_before(rpc)) grpc_call_read_one(call, on_message);
+    if (rpc->method->flags & RPC_STREAM)
+        rpc->method->handle(rpc, NULL);
+    else if (!answered_before(rpc))
+        grpc_call_read_one(call, on_message);
 }

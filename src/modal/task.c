@@ -4,6 +4,8 @@
  * and its arguments. The socket is opened before the container is made, so that its first word finds us. */
 #include "inside.h"
 
+#include "sandbox.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +49,7 @@ static struct task *task_new(struct modal *modal, uint64_t container, struct fun
 static void task_free(struct task *task) {
     struct modal *modal = task->modal;
     table_remove(modal->tasks, task->container);
+    tunnels_close(modal, task->container, 0);
     grpc_server_unlisten(modal->server, task, true);
     if (task->blobs_inside) http_server_unlisten(modal->blobs, task);
     error_free(tree_remove(task->directory));

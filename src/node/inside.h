@@ -19,8 +19,30 @@ struct node {
     struct io_watch *pressure;
     struct image_runner steps_runner;
     struct list steps;
-    uint64_t next_step; /* the number of the next step's container */
+    uint64_t first_step; /* of this life of the daemon; lone containers have such numbers too */
+    uint64_t next_step;  /* the number of the next step's container */
 };
+
+/* ---- lone.c ---- */
+#define LONE_VERSION 0x6c6f6e65u /* in their records; versions of functions are hashes */
+
+/* ---- local.c ---- */
+struct local {
+    struct node *node;
+    uint64_t number;
+    struct container *container; /* NULL: could not even be begun */
+    char *app, *function;
+    int stop_signal;
+    bool runner, ready;    /* ready: heard (of a runner), or a lone one's */
+    bool step;             /* of an earlier daemon, a build's or a lone one: ended, and nobody is told */
+    struct error *failure; /* of what came before the container room */
+    const struct node_lone_events *lone; /* NULL: it is nap's */
+    void *lone_owner;
+};
+struct local *local_new(struct node *node, uint64_t number, const char *app, const char *function);
+struct local *local_find(const struct node *node, uint64_t number);
+/* Begins its container; a failure is told in the next round of the loop. */
+void local_begin(struct local *local, const struct core_function *function, uint64_t version, bool start);
 
 /* ---- step.c ---- */
 #define STEP_APP "_build" /* no name that an app can have */

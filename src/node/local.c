@@ -13,17 +13,6 @@
 #define TAIL_LINES 10
 #define TAIL_BYTES 2048
 
-struct local {
-    struct node *node;
-    uint64_t number;
-    struct container *container; /* NULL: could not even be begun */
-    char *app, *function;
-    int stop_signal;
-    bool runner, ready;    /* ready: of a runner, heard */
-    bool step;             /* of a build of an earlier daemon: ended, and nobody is told */
-    struct error *failure; /* of what came before the container room */
-};
-
 /* ---- memory pressure: the kernel's own measure (PSI), told by an event ---- */
 
 static void on_pressure(void *owner, unsigned events) {
@@ -87,11 +76,11 @@ void node_free(struct node *node) {
     free(node);
 }
 
-static struct local *find(const struct node *node, uint64_t number) {
+struct local *local_find(const struct node *node, uint64_t number) {
     return table_get(node->locals, number);
 }
 
-static struct local *local_new(struct node *node, uint64_t number, const char *app, const char *function) {
+struct local *local_new(struct node *node, uint64_t number, const char *app, const char *function) {
     struct local *local = NEW(struct local);
     local->node = node;
     local->number = number;
@@ -136,6 +125,10 @@ static void tell_exited(struct local *local, const struct container_end *end) {
     bool was_ready = end->was_ready;
     uint64_t number = local->number;
     bool runner = local->runner;
+    if (local->lone) {
+        const struct node_lone_end told = {end->exit_code, end->signal, end->oom_killed, text.data};
+        local->lone->exited(local->lone_owner, number, &told);
+    }
     table_remove(node->locals, number);
     local_free(local);
     volumes_unmounted(node->volumes);
@@ -148,11 +141,17 @@ static void tell_exited(struct local *local, const struct container_end *end) {
 static void on_created(void *owner, struct container *container) {
     (void)container;
     struct local *local = owner;
+    if (local->lone) return;
     local->node->events.created(local->node->owner, local->number);
 }
 static void on_ready(void *owner, struct container *container) {
     (void)container;
     struct local *local = owner;
+    if (local->lone) {
+        local->ready = true;
+        local->lone->ready(local->lone_owner, local->number);
+        return;
+    }
     local->node->events.ready(local->node->owner, local->number);
 }
 static void on_exited(void *owner, struct container *container, const struct container_end *end) {
@@ -231,12 +230,15 @@ struct error *node_function_check(struct node *node, const struct core_function 
     return NULL;
 }
 
-void node_create(struct node *node, uint64_t container, const struct core_function *function,
-                 uint64_t version, bool start) {
-    struct local *local = local_new(node, container, function->app, function->name);
+void local_begin(struct local *local, const struct core_function *function, uint64_t version, bool start) {
     local->stop_signal = function->stop_signal;
     local->failure = create(local, function, version, start);
-    if (local->failure) io_defer(node->loop, on_failed, local);
+    if (local->failure) io_defer(local->node->loop, on_failed, local);
+}
+
+void node_create(struct node *node, uint64_t container, const struct core_function *function,
+                 uint64_t version, bool start) {
+    local_begin(local_new(node, container, function->app, function->name), function, version, start);
 }
 
 void node_runner_set(struct node *node, const struct node_runner *runner, void *owner) {
@@ -245,14 +247,14 @@ void node_runner_set(struct node *node, const struct node_runner *runner, void *
 }
 
 void node_ready(struct node *node, uint64_t container) {
-    struct local *local = find(node, container);
+    struct local *local = local_find(node, container);
     if (!local || !local->container) return;
     local->ready = true;
     container_ready(local->container);
 }
 
 void node_start(struct node *node, uint64_t container) {
-    struct local *local = find(node, container);
+    struct local *local = local_find(node, container);
     if (local && local->container) container_start(local->container);
 }
 
@@ -260,17 +262,18 @@ void node_start(struct node *node, uint64_t container) {
  */
 
 void node_freeze(struct node *node, uint64_t container) {
-    struct local *local = find(node, container);
+    struct local *local = local_find(node, container);
     if (!local || !local->container) return;
     scoped(error) struct error *error = container_freeze(local->container);
     if (!error) return;
     scoped_string char *text = error_text(error);
-    log_warn("node", "container %llu can't doze: %s", (unsigned long long)container, text);
+    log_write(error->code == ERROR_ABORTED ? LOG_DEBUG : LOG_WARN, "node", "container %llu can't doze: %s",
+              (unsigned long long)container, text);
     node->events.freeze_failed(node->owner, container);
 }
 
 void node_thaw(struct node *node, uint64_t container) {
-    struct local *local = find(node, container);
+    struct local *local = local_find(node, container);
     if (!local || !local->container) return;
     scoped(error) struct error *error = container_thaw(local->container);
     if (!error) return;
@@ -282,11 +285,11 @@ void node_thaw(struct node *node, uint64_t container) {
 }
 
 void node_reclaim(struct node *node, uint64_t container) {
-    struct local *local = find(node, container);
+    struct local *local = local_find(node, container);
     if (local && local->container) container_reclaim(local->container);
 }
 void node_stop(struct node *node, uint64_t container) {
-    struct local *local = find(node, container);
+    struct local *local = local_find(node, container);
     if (!local || !local->container) return;
     if (!local->runner || !node->runner) {
         container_signal(local->container, local->stop_signal);
@@ -298,32 +301,36 @@ void node_stop(struct node *node, uint64_t container) {
     }
 }
 void node_kill(struct node *node, uint64_t container) {
-    struct local *local = find(node, container);
+    struct local *local = local_find(node, container);
     if (local && local->container) container_kill(local->container);
 }
 
 struct error *node_connect(struct node *node, uint64_t container, uint16_t port, int *ret_fd) {
-    struct local *local = find(node, container);
+    struct local *local = local_find(node, container);
     if (!local || !local->container) return error_new(ERROR_UNAVAILABLE, "the container is gone");
     return container_connect(local->container, port, ret_fd);
 }
 
 struct error *node_listen(struct node *node, uint64_t container, uint16_t port, int *ret_fd) {
-    struct local *local = find(node, container);
+    struct local *local = local_find(node, container);
     if (!local || !local->container) return error_new(ERROR_UNAVAILABLE, "the container is gone");
     return container_listen(local->container, port, ret_fd);
 }
 
 int node_pid(const struct node *node, uint64_t container) {
-    struct local *local = find(node, container);
+    struct local *local = local_find(node, container);
     return local && local->container ? container_pid(local->container) : 0;
 }
 uint64_t node_memory_bytes(const struct node *node, uint64_t container) {
-    struct local *local = find(node, container);
+    struct local *local = local_find(node, container);
     return local && local->container ? container_memory_bytes(local->container) : 0;
 }
+char *node_upper(const struct node *node, uint64_t container) {
+    struct local *local = local_find(node, container);
+    return local && local->container ? container_upper(local->container) : NULL;
+}
 const char *node_stage(const struct node *node, uint64_t container) {
-    struct local *local = find(node, container);
+    struct local *local = local_find(node, container);
     return local && local->container ? container_stage(local->container) : NULL;
 }
 
@@ -343,7 +350,7 @@ static void on_found(void *owner, struct container *container, const struct cont
     local->runner = found->runner;
     local->ready = found->ready;
     container_owner_set(container, local);
-    local->step = strcmp(found->app, STEP_APP) == 0;
+    local->step = strcmp(found->app, STEP_APP) == 0 || found->version == LONE_VERSION;
     if (local->step) {
         container_kill(container);
         return;
@@ -365,7 +372,7 @@ static void on_found(void *owner, struct container *container, const struct cont
 
 static bool lives(void *owner, uint64_t container) {
     const struct node *node = owner;
-    return find(node, container) != NULL;
+    return local_find(node, container) != NULL;
 }
 
 struct error *node_adopt(struct node *node, void (*found)(void *owner, const struct node_found *found),

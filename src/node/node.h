@@ -85,8 +85,54 @@ must_check struct error *node_connect(struct node *node, uint64_t container, uin
 must_check struct error *node_listen(struct node *node, uint64_t container, uint16_t port, int *ret_fd);
 int node_pid(const struct node *node, uint64_t container);
 uint64_t node_memory_bytes(const struct node *node, uint64_t container);
+char *node_upper(const struct node *node, uint64_t container); /* what it wrote; owned. NULL: not kept */
 const char *node_stage(const struct node *node,
                        uint64_t container); /* static text; NULL: no such container */
+
+/* ---- a command in a container ---- */
+struct container_exec;
+struct node_exec_options { /* argv, env and workdir: borrowed for the call */
+    const char *const *argv;
+    const char *const *env; /* NAME=VALUE, beside the container's own; NULL: none */
+    const char *workdir;    /* NULL: the container's own */
+    bool terminal;
+    uint16_t rows, columns; /* of the terminal; 0: not known */
+    bool stderr_to_stdout;
+    /* It runs, or why not: NOT_FOUND where there is no such command. Once; with an error `exited` does not
+     * come, and it may be freed in the call. All are taken; of a terminal `err_fd` is of no use. */
+    void (*started)(void *owner, struct error *error, int in_fd, int out_fd, int err_fd);
+    void (*exited)(void *owner, int exit_code); /* 128 + N: by signal N */
+    void *owner;
+};
+/* UNAVAILABLE: the container is gone. A frozen one is thawed. */
+must_check struct error *node_exec(struct node *node, uint64_t container,
+                                   const struct node_exec_options *options, struct container_exec **ret_exec);
+void node_exec_kill(struct container_exec *exec); /* `exited` still comes */
+void node_exec_free(struct container_exec *exec); /* kills; nobody is told. NULL: fine */
+
+/* ---- lone containers: nobody's function, begun and ended by a room above (sandboxes) ---- */
+struct node_lone_end {
+    int exit_code, signal;
+    bool oom_killed;
+    const char *text; /* a sentence; borrowed */
+};
+struct node_lone_events {
+    void (*ready)(void *owner, uint64_t container);
+    void (*exited)(void *owner, uint64_t container,
+                   const struct node_lone_end *end); /* once, in every case */
+};
+/* Its program does nothing (commands come by node_exec); `function` says all else. The number is one that nap
+ * does not have. Failures come through `exited`. Those of an earlier daemon are ended at adoption. */
+uint64_t node_lone_create(struct node *node, const struct core_function *function,
+                          const struct node_lone_events *events, void *owner);
+struct node_lone_view {
+    uint64_t container;
+    const char *app, *function;
+    bool ready;
+};
+/* for (size_t i = 0; node_lone_next(node, &i, &view);): no order; nothing is created or ends meanwhile. */
+bool node_lone_next(const struct node *node, size_t *i, struct node_lone_view *ret_view);
+void node_lone_kill_all(struct node *node);
 
 struct node_found {
     uint64_t container, version;

@@ -179,7 +179,7 @@ static void step_cancel(void *owner, void *run) {
 
 void steps_init(struct node *node, uint64_t first_number) {
     list_init(&node->steps);
-    node->next_step = first_number;
+    node->first_step = node->next_step = first_number;
     node->steps_runner = (struct image_runner){.owner = node, .run = step_run, .cancel = step_cancel};
     scoped_string char *logs = path_join(node->logs_dir, STEP_APP);
     error_free(tree_remove(logs)); /* of steps that were cut off */

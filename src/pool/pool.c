@@ -5,6 +5,7 @@
  * holds across restarts of the daemon too, and is how adopted containers are recognised. */
 #include "inside.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* May be early: nap ignores that, and the feed arms it anew. */
@@ -250,10 +251,22 @@ void pool_stop_all(struct pool *pool, void (*done)(void *owner), void *owner) {
     pool->stopped_owner = owner;
     for (size_t i = 0; i < pool->function_count; i++)
         pool_feed(pool, &(struct nap_event){.kind = NAP_USER_STOP, .pool = pool->sorted[i]->number});
+    node_lone_kill_all(pool->node);
     pool_delivery_due(pool);
 }
 
+bool pool_guest_next(const struct pool *pool, size_t *i, struct pool_guest_view *ret_view) {
+    struct node_lone_view lone;
+    if (!node_lone_next(pool->node, i, &lone)) return false;
+    *ret_view = (struct pool_guest_view){.app = lone.app, .name = lone.function, .ready = lone.ready};
+    snprintf(ret_view->id, sizeof ret_view->id, "%llu", (unsigned long long)lone.container);
+    ret_view->pid = node_pid(pool->node, lone.container);
+    ret_view->memory_bytes = node_memory_bytes(pool->node, lone.container);
+    return true;
+}
+
 void pool_kill_all(struct pool *pool) {
+    node_lone_kill_all(pool->node);
     uint64_t number;
     for (size_t i = 0; table_next(pool->containers, &i, &number, NULL);) node_kill(pool->node, number);
 }

@@ -82,6 +82,17 @@ struct pool_container_view {
 size_t pool_container_views(struct pool_function *function, struct pool_container_view *views,
                             size_t capacity);
 
+/* Containers of an app that are nobody's function: sandboxes. */
+struct pool_guest_view {
+    const char *app, *name; /* borrowed */
+    char id[24];
+    bool ready;
+    int pid;
+    uint64_t memory_bytes;
+};
+/* for (size_t i = 0; pool_guest_next(pool, &i, &view);): no order. */
+bool pool_guest_next(const struct pool *pool, size_t *i, struct pool_guest_view *ret_view);
+
 void pool_container_kill(struct pool *pool, uint64_t container); /* no grace; what works in it is told */
 
 enum pool_verb { POOL_WAKE, POOL_DOZE, POOL_SLEEP, POOL_STOP };

@@ -172,6 +172,12 @@ static void tell_waiters(struct pool *pool) {
     }
 }
 
+static bool guests(const struct pool *pool) {
+    struct pool_guest_view view;
+    size_t i = 0;
+    return pool_guest_next(pool, &i, &view);
+}
+
 static void deliver(void *owner) {
     struct pool **alive = owner;
     struct pool *pool = *alive;
@@ -182,7 +188,8 @@ static void deliver(void *owner) {
     pool->delivery_due = false;
     tell_tickets(pool);
     if (*alive) tell_waiters(pool);
-    if (*alive && !pool->delivery_due && pool->stopped && table_count(pool->containers) == 0) {
+    if (*alive && !pool->delivery_due && pool->stopped && table_count(pool->containers) == 0 &&
+        !guests(pool)) {
         void (*stopped)(void *) = pool->stopped;
         pool->stopped = NULL;
         stopped(pool->stopped_owner);
@@ -228,7 +235,10 @@ static void on_ready(void *owner, uint64_t number) {
 static void on_exited(void *owner, uint64_t number, bool was_ready, const char *text) {
     struct pool *pool = owner;
     struct pool_container *container = table_get(pool->containers, number);
-    if (!container) return;
+    if (!container) { /* a guest, perhaps the last one that pool_stop_all waits for */
+        pool_delivery_due(pool);
+        return;
+    }
     struct pool_function *function = container->function;
     if (function) {
         free(function->failure);

@@ -27,10 +27,10 @@ def documented(column):
     return [name for row in rows(CALLS) for name in row[column].replace(",", " ").split()]
 
 
-def served():
+def served(of=r"(?!router_)\w+"):
     """Of the tables of methods in src/modal."""
     code = "".join(path.read_text() for path in sorted((ROOT / "src/modal").glob("*.c")))
-    tables = re.findall(r"const struct rpc_method \w+\[\] = \{(.*?)\n\};", code, re.S)
+    tables = re.findall(rf"const struct rpc_method {of}\[\] = \{{(.*?)\n\}};", code, re.S)
     return {name for table in tables for name in re.findall(r'\{"(\w+)",', table)}
 
 
@@ -70,3 +70,8 @@ def test_each_name_of_the_client_is_there_once(version):
     assert len(first) == len(set(first))
     assert names <= set(first), names - set(first)
     assert all(row[1] for row in rows(NAMES))
+
+
+def test_what_is_said_of_the_other_service_is_served():
+    text = CALLS.split("`TaskCommandRouter`, these are there: ")[1].split(".")[0]
+    assert set(text.replace(",", " ").split()) == served("router_methods")

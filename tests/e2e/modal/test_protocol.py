@@ -24,7 +24,6 @@ LEFT_OUT = {
     "ExtraHTTPServerConfig",
     "HTTPConfig",
     "ProxyInfo",
-    "SandboxHandleMetadata",
     "ServiceUserIdentity",
     "RuntimePerfStats",
 }
@@ -59,6 +58,11 @@ if sys.argv[1] == "client":
         for other in file.dependencies: add(other)
         file.CopyToProto(files.file.add())
     add(api_pb2.DESCRIPTOR)
+    try:  # the other service, of the newer client
+        from modal_proto import task_command_router_pb2
+        add(task_command_router_pb2.DESCRIPTOR)
+    except ImportError:
+        pass
 else:
     files.ParseFromString(open(sys.argv[1], "rb").read())
 messages, enums = {}, {}
