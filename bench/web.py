@@ -1,10 +1,10 @@
-"""Modal's web functions and deploys: what catnap adds to what the client, uvicorn and the container's Python take.
+"""Modal's web functions and deploys: what catnap adds to what the client, uvicorn and Python take.
 
   asgi        an asgi function, awake, beside uvicorn on this machine's loopback with the same application
   web_server  the same uvicorn in a container, by `web_server`: the gateway alone
   deploy      how long `modal deploy` waits for an answer to any of its calls: all of it is ours
-  wake        asleep, from the request to the start of the container's Python, and from the application's answer to the
-              client: everything but the imports
+  wake        asleep: from the request to the start of the container's Python, and from the application's
+              answer to the client: everything but the imports
   thaw        a request that finds the container frozen, beside one that finds it awake
 
 BENCH_ROUNDS (5) makes it longer or shorter."""
@@ -38,7 +38,8 @@ async def application(scope, receive, send):
     while (await receive()).get("more_body"):
         pass
     body = json.dumps({"started": started(), "began": began, "pid": os.getpid()}).encode()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(body)).encode())]})
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 """
 PROGRAM = APPLICATION + """
@@ -56,7 +57,8 @@ def asgi():
 @modal.web_server(8000, startup_timeout=60)
 def server():
     open("/tmp/application.py", "w").write($TEXT)
-    subprocess.Popen(["python3", "-m", "uvicorn", "--log-level", "warning", "--port", "8000", "application:application"], cwd="/tmp")
+    words = ["--log-level", "warning", "--port", "8000", "application:application"]
+    subprocess.Popen(["python3", "-m", "uvicorn", *words], cwd="/tmp")
 """
 # What the client waits for, seen from inside of it: the union of the times in which a call was under way.
 WAITS = """
