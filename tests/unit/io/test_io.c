@@ -48,6 +48,39 @@ static void test_a_timer_can_be_armed_again_and_freed_in_its_callback(void **unu
     io_loop_free(seen.loop);
 }
 
+static void on_alarm(void *owner) {
+    struct seen *seen = owner;
+    /* Also when the clock was set meanwhile; on time means never before it. */
+    if (seen->count < 2) assert_true(clock_wall_ms() >= seen->due_ms);
+    seen->due_ms = clock_wall_ms() + (++seen->count < 3 ? 5 : 60000);
+    io_alarm_set(seen->alarm, seen->due_ms);
+    if (seen->count < 4) return;
+    io_alarm_free(seen->alarm); /* inside its own callback */
+}
+
+static void on_alarm_in_the_past(void *owner) {
+    struct seen *seen = owner;
+    seen->count++;
+    io_alarm_stop(seen->alarm);
+    io_alarm_free(seen->alarm);
+}
+
+static void test_an_alarm_comes_at_its_time_by_the_clock_on_the_wall(void **unused) {
+    (void)unused;
+    struct seen seen = {.loop = io_loop_new()};
+    assert_ok(io_alarm_new(seen.loop, on_alarm, &seen, &seen.alarm));
+    seen.due_ms = clock_wall_ms() + 20;
+    io_alarm_set(seen.alarm, seen.due_ms + 60000);
+    io_alarm_set(seen.alarm, seen.due_ms); /* replaces */
+    while (seen.count < 3) uv_run(io_loop_uv(seen.loop), UV_RUN_ONCE);
+    io_alarm_free(seen.alarm);
+    assert_ok(io_alarm_new(seen.loop, on_alarm_in_the_past, &seen, &seen.alarm));
+    io_alarm_set(seen.alarm, -5);
+    io_loop_run(seen.loop);
+    assert_int_equal(seen.count, 4);
+    io_loop_free(seen.loop);
+}
+
 static void on_deferred(void *owner) {
     struct seen *seen = owner;
     size_t size = strlen(seen->text);
