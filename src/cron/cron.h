@@ -42,7 +42,7 @@ struct cron_table {
 /* Lists, ranges, steps, names of months and days, and @hourly, @daily, ... INVALID_ARGUMENT with the column.
  */
 must_check struct error *cron_table_parse(struct span text, struct cron_table *ret_table);
-/* The first time after `after_s`, UTC; CRON_NEVER: there is none in the next nine years. */
+/* The first time after `after_s`, UTC; CRON_NEVER: there is none in the next 41 years, thus none at all. */
 int64_t cron_table_next(const struct cron_table *table, const struct cron_zone *zone, int64_t after_s);
 
 /* ---- periods ---- */

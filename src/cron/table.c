@@ -5,7 +5,8 @@
  * that were there before. */
 #include "inside.h"
 
-#define SEARCH_S (INT64_C(9) * 366 * DAY_S) /* a 29th of February is eight years away at most */
+/* A 29th of February on a certain day of the week is 40 years away at most, over a century without one. */
+#define SEARCH_S (INT64_C(41) * 366 * DAY_S)
 
 static bool day_fits(const struct cron_table *table, int64_t day) {
     struct cron_date date = cron_date_of(day);

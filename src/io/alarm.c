@@ -1,5 +1,6 @@
-/* Alarms: at a time of the wall clock, rather than after a while. The kernel keeps them (timerfd), so that one
- * comes on time through a suspended machine and a clock that is set, and nobody looks at the clock meanwhile. */
+/* Alarms: at a time of the wall clock, rather than after a while. The kernel keeps them (timerfd), so that
+ * one comes on time through a suspended machine and a clock that is set, and nobody looks at the clock
+ * meanwhile. */
 #include "inside.h"
 
 #include <errno.h>
