@@ -28,6 +28,17 @@ bool io_timer_armed(const struct io_timer *timer);
 void io_timer_free(struct io_timer *timer);
 DEFINE_SCOPED(io_timer)
 
+/* ---- alarm: at a time of the wall clock (ms since 1970) ---- */
+/* `fire` comes then, at once where that has passed, and whenever the clock is set while it is armed: look
+ * what the time is. A machine that was suspended at that time: when it goes on. */
+struct io_alarm;
+must_check struct error *io_alarm_new(struct io_loop *loop, void (*fire)(void *owner), void *owner,
+                                      struct io_alarm **ret_alarm);
+void io_alarm_set(struct io_alarm *alarm, int64_t wall_ms); /* replaces what was set */
+void io_alarm_stop(struct io_alarm *alarm);
+void io_alarm_free(struct io_alarm *alarm);
+DEFINE_SCOPED(io_alarm)
+
 /* ---- watch: a file descriptor that becomes readable or writable. Level-triggered. ---- */
 enum io_events {
     IO_READABLE = 1,

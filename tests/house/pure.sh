@@ -64,7 +64,8 @@ if [[ ! -d $build/src ]]; then
     exit 1
 fi
 pure_room nap ''
+pure_room cron ''
 pure_room core json_ # values in memory
 no_globals
-((bad)) || echo "house pure: nap and core are pure, no room has global state"
+((bad)) || echo "house pure: nap, cron and core are pure, no room has global state"
 exit $bad

@@ -13,6 +13,8 @@ struct seen {
     struct io_watch *watch;
     struct io_post *post;
     struct io_child *child;
+    struct io_alarm *alarm;
+    int64_t due_ms;
     int count, exit_code, signal;
     char text[256];
     enum error_code code;
@@ -43,6 +45,28 @@ static void test_a_timer_can_be_armed_again_and_freed_in_its_callback(void **unu
     io_timer_arm(seen.other, 60000);
     io_timer_arm(seen.timer, 60000);
     io_timer_arm(seen.timer, 0); /* replaces */
+    io_loop_run(seen.loop);
+    assert_int_equal(seen.count, 3);
+    io_loop_free(seen.loop);
+}
+
+static void on_alarm(void *owner) {
+    struct seen *seen = owner;
+    /* It may come for a clock that was set, too; who waits for it looks what the time is. */
+    if (clock_wall_ms() < seen->due_ms) return io_alarm_set(seen->alarm, seen->due_ms);
+    seen->due_ms = seen->count++ == 0 ? clock_wall_ms() + 5 : -5; /* the last one is past at once */
+    if (seen->count < 3) return io_alarm_set(seen->alarm, seen->due_ms);
+    io_alarm_stop(seen->alarm);
+    io_alarm_free(seen->alarm); /* inside its own callback */
+}
+
+static void test_an_alarm_comes_at_its_time_by_the_clock_on_the_wall(void **unused) {
+    (void)unused;
+    struct seen seen = {.loop = io_loop_new()};
+    assert_ok(io_alarm_new(seen.loop, on_alarm, &seen, &seen.alarm));
+    seen.due_ms = clock_wall_ms() + 20;
+    io_alarm_set(seen.alarm, seen.due_ms + 3600000);
+    io_alarm_set(seen.alarm, seen.due_ms); /* replaces */
     io_loop_run(seen.loop);
     assert_int_equal(seen.count, 3);
     io_loop_free(seen.loop);
@@ -252,6 +276,7 @@ static void test_a_port_is_found_and_a_taken_one_is_told(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_an_alarm_comes_at_its_time_by_the_clock_on_the_wall),
         cmocka_unit_test(test_a_timer_can_be_armed_again_and_freed_in_its_callback),
         cmocka_unit_test(test_deferred_work_keeps_its_order),
         cmocka_unit_test(test_work_ends_on_the_loop_with_its_error_and_posts_arrive),
