@@ -92,6 +92,8 @@ static json_t *ps_function(struct api *api, struct pool_function *function) {
     set_string(json, "last_wake_kind", view.last_wake_kind);
     if (view.last_wake_wall_ms > 0)
         json_object_set_new(json, "last_wake_wall_ms", json_integer(view.last_wake_wall_ms));
+    if (view.next_run_wall_ms > 0)
+        json_object_set_new(json, "next_run_wall_ms", json_integer(view.next_run_wall_ms));
     if (view.estimate_ms > 0) json_object_set_new(json, "estimate_ms", json_integer(view.estimate_ms));
     if (view.state == NAP_STARTING) {
         json_object_set_new(json, "starting_for_ms", json_integer(view.starting_for_ms));

@@ -39,7 +39,7 @@ static size_t containers_in(const json_t *function, const char *state) {
     return count;
 }
 
-static void add_state(struct sheet *sheet, const json_t *function) {
+static void add_state(struct sheet *sheet, const json_t *function, int64_t now_ms) {
     const char *state = ps_state(function);
     char took[WORDS_SIZE];
     if (strcmp(state, "awake") == 0) {
@@ -56,7 +56,11 @@ static void add_state(struct sheet *sheet, const json_t *function) {
     } else if (strcmp(state, "stopped") == 0) {
         sheet_add(sheet, COLOUR_RED, "stopped");
     } else if (strcmp(state, "asleep") == 0) {
-        sheet_add(sheet, COLOUR_DIM, "asleep%s", containers_in(function, "primed") ? ", primed" : "");
+        int64_t left_ms = ps_number(function, "next_run_wall_ms", 0) - now_ms;
+        if (left_ms > 0)
+            sheet_add(sheet, COLOUR_DIM, "asleep, runs in %s", words_time_us(left_ms * 1000, took));
+        else
+            sheet_add(sheet, COLOUR_DIM, "asleep%s", containers_in(function, "primed") ? ", primed" : "");
     } else {
         sheet_add(sheet, strcmp(state, "dozing") == 0 ? COLOUR_BLUE : COLOUR_YELLOW, "%s", state);
     }
@@ -92,7 +96,7 @@ void ps_add(struct sheet *sheet, const struct ps_row *row, int64_t now_ms) {
     char text[WORDS_SIZE];
     sheet_add(sheet, COLOUR_NONE, "%s", row->app);
     sheet_add(sheet, COLOUR_NONE, "%s", ps_string(function, "function"));
-    add_state(sheet, function);
+    add_state(sheet, function, now_ms);
     sheet_add(sheet, waiting ? COLOUR_YELLOW : COLOUR_NONE, "%lld", (long long)waiting);
     sheet_add(sheet, COLOUR_NONE, "%s", memory > 0 ? words_bytes((uint64_t)memory, text) : "");
     add_wake(sheet, function, now_ms);

@@ -5,6 +5,7 @@
  * heartbeat, stop--> stopped Stopped: its functions leave the pool, its containers end within their grace,
  * and when the last is gone its logs say so. */
 #include "inside.h"
+#include "schedule.h"
 
 #include "sandbox.h"
 
@@ -115,6 +116,7 @@ void app_stop(struct app *app) {
     log_info("modal", "app %s (%s) stops", app->name, app->id);
     app->state = MODAL__APP_STATE__APP_STATE_STOPPED;
     app->stopped_at = now_s();
+    schedules_stop(app);
     scoped_string char *key = object_key(app->environment, app->name);
     if (map_get(modal->deployed, span_of(key)) == app) map_remove(modal->deployed, span_of(key));
     void *value;

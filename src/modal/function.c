@@ -1,6 +1,7 @@
 /* function: made before its code is known (precreate), given its definition (create), found by name, bound to
  * a class's parameters, asked for its numbers. The running definition stays until its app is published. */
 #include "inside.h"
+#include "schedule.h"
 
 #include "runtime.h"
 
@@ -46,6 +47,7 @@ void function_free(struct function *function) {
     if (map_get(modal->core_functions, span_of(key)) == function)
         map_remove(modal->core_functions, span_of(key));
     map_remove(modal->functions, span_of(function->id));
+    schedule_free(function->schedule);
     definition_unref(function->published);
     definition_unref(function->staged);
     char *const strings[] = {function->name,  function->parameters, function->options,  function->bind_key,
@@ -197,21 +199,36 @@ static struct span definition_bytes(struct rpc *rpc) {
     return wire_field(ranked, 2);
 }
 
-static bool has_schedule(const Modal__Schedule *schedule) {
-    return schedule && (schedule->cron || schedule->period);
+/* The older client says it beside the function: there too it becomes a part of the definition. */
+static const Modal__Schedule *schedule_beside(const Modal__FunctionCreateRequest *request,
+                                              const Modal__Function *function) {
+    if (schedule_is_told(function->schedule)) return NULL;
+    if (schedule_is_told(request->schedule)) return request->schedule;
+    return request->function_data && schedule_is_told(request->function_data->schedule)
+               ? request->function_data->schedule
+               : NULL;
+}
+
+static struct error *definition_made(struct rpc *rpc, const Modal__FunctionCreateRequest *request,
+                                     struct span bytes, struct definition **ret) {
+    enum { SCHEDULE = 72 };
+    TRY_PLAIN(definition_new(bytes, rpc_client_version(rpc), NULL, ret));
+    const Modal__Schedule *beside = schedule_beside(request, (*ret)->function);
+    if (!beside) return NULL;
+    definition_unref(take(*ret));
+    scoped_text struct text schedule = message_pack(beside), whole = {0};
+    text_add(&whole, bytes);
+    wire_add(&whole, SCHEDULE, text_span(&schedule));
+    return definition_new(text_span(&whole), rpc_client_version(rpc), NULL, ret);
 }
 
 /* What would be broken or open, were it left out without a word. */
-static struct error *check_built(const Modal__FunctionCreateRequest *request, const Modal__Function *function,
-                                 struct span bytes) {
+static struct error *check_built(const Modal__Function *function, struct span bytes) {
     if (wire_field(bytes, BUCKET_MOUNTS).data || wire_field(bytes, S3_MOUNTS).data)
         return error_new(ERROR_UNIMPLEMENTED, "catnap does not have CloudBucketMount: a Volume keeps files");
     if (wire_field(bytes, SHARED_MOUNTS).data)
         return error_new(ERROR_UNIMPLEMENTED, "catnap does not have NetworkFileSystem: a Volume keeps files");
-    if (has_schedule(request->schedule) || has_schedule(function->schedule) ||
-        (request->function_data && has_schedule(request->function_data->schedule)))
-        return error_new(ERROR_UNIMPLEMENTED,
-                         "schedules (Cron, Period) are not there yet; docs/compat.md tells what is");
+    TRY_PLAIN(schedule_check(function->schedule));
     if (function->webhook_config && function->webhook_config->requires_proxy_auth)
         return error_new(ERROR_UNIMPLEMENTED,
                          "requires_proxy_auth is not there yet, and without it anybody could ask; "
@@ -226,7 +243,7 @@ static struct error *create(struct rpc *rpc, const Modal__FunctionCreateRequest 
     struct span bytes = definition_bytes(rpc);
     if (!bytes.data) return error_new(ERROR_INVALID_ARGUMENT, "FunctionCreate without a function");
     struct definition *definition;
-    TRY_PLAIN(definition_new(bytes, rpc_client_version(rpc), NULL, &definition));
+    TRY_PLAIN(definition_made(rpc, request, bytes, &definition));
     const char *name = definition->function->function_name;
     if (!name || !*name) {
         definition_unref(definition);
@@ -235,7 +252,7 @@ static struct error *create(struct rpc *rpc, const Modal__FunctionCreateRequest 
     struct function *function = existing(app, request->existing_function_id, name);
     function_web_set(function, definition->function->webhook_config);
     scoped(core_function) struct core_function *core = NULL;
-    struct error *error = check_built(request, definition->function, bytes);
+    struct error *error = check_built(definition->function, bytes);
     if (!error && definition->function->image_id) error = definition_core(function, definition, &core);
     if (!error && core) error = core_function_check(core);
     if (error) {

@@ -157,7 +157,8 @@ void function_pump(struct function *function) {
 static bool retries_left(const struct input *input) {
     const struct definition *definition = function_definition(input->call->function);
     const Modal__FunctionRetryPolicy *policy = definition ? definition->function->retry_policy : NULL;
-    return policy && !input->call->on_done && input->retry_count < policy->retries;
+    return policy && (!input->call->on_done || input->call->scheduled) &&
+           input->retry_count < policy->retries;
 }
 
 static void on_retry(void *owner) {

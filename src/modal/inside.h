@@ -193,7 +193,8 @@ struct function {
     struct list queue; /* inputs that wait for a container, oldest first */
     struct list slots; /* tickets that wait */
     size_t queued, waiting;
-    struct list builds; /* of an image's function: who waits for its end */
+    struct list builds;        /* of an image's function: who waits for its end */
+    struct schedule *schedule; /* NULL: it runs when it is called */
 };
 struct function *function_new(struct app *app, const char *name);
 void function_free(struct function *function);
@@ -341,6 +342,7 @@ struct call {
     struct modal *modal;
     struct function *function;
     int type;            /* MODAL__FUNCTION_CALL_TYPE__... */
+    bool scheduled;      /* nobody asks for its result; retried as any other */
     bool in_parts;       /* its answers are taken and dropped as they are read */
     struct list inputs;  /* all */
     struct list outputs; /* inputs that are done, in that order, not yet given for good */

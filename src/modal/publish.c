@@ -2,6 +2,7 @@
  * together, after the change is on the disk; containers of the old definitions finish their work and leave.
  * Earlier deployments are kept for rollback. */
 #include "inside.h"
+#include "schedule.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,10 +192,12 @@ static void on_kept(struct rpc *rpc, struct error *error) {
     struct app *app = app_of(rpc->modal, rpc->owner);
     if (!error && !app) error = error_new(ERROR_ABORTED, "the app was stopped meanwhile");
     if (!error) error = app_to_pool(app);
-    if (error)
+    if (error) {
         rpc_fail(rpc, error);
-    else
-        answer_publish(rpc, app);
+        return;
+    }
+    schedules_start(app);
+    answer_publish(rpc, app);
 }
 
 static void keep(struct rpc *rpc, struct app *app) {
@@ -297,6 +300,7 @@ void app_restore(struct modal *modal, const Modal__AppRecord *record) {
     app->deployed_at = last->deployed_at;
     struct error *error = restore_deployment(app, last);
     if (!error) error = app_to_pool(app);
+    if (!error) schedules_start(app);
     if (!error) return;
     scoped_string char *text = error_text(error);
     log_error("modal", "app %s is not served: %s", app->name, text);

@@ -51,6 +51,10 @@ static void starting_view(const struct pool_function *function, struct pool_func
     if (began_us) view->starting_for_ms = (clock_monotonic_us() - began_us) / 1000;
 }
 
+void pool_function_next_run_set(struct pool_function *function, int64_t wall_ms) {
+    function->next_run_wall_ms = wall_ms;
+}
+
 void pool_function_view(struct pool_function *function, struct pool_function_view *ret_view) {
     struct nap_pool_view seen = {0};
     nap_pool_view(function->pool->nap, function->number, clock_monotonic_ms(), &seen);
@@ -64,6 +68,7 @@ void pool_function_view(struct pool_function *function, struct pool_function_vie
         .last_wake_ms = function->last_wake_us < 0 ? -1 : (function->last_wake_us + 999) / 1000,
         .last_wake_kind = function->last_wake_kind,
         .last_wake_wall_ms = function->last_wake_wall_ms,
+        .next_run_wall_ms = function->next_run_wall_ms,
         .retry_ms = seen.retry_ms,
         .label = function->label,
         .failure = seen.state == NAP_FAILED ? function->failure : NULL,

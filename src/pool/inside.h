@@ -49,6 +49,7 @@ struct pool_function {
     char *failure;       /* how the last start failed or the last container ended; NULL */
     int64_t last_wake_us, last_wake_wall_ms;
     const char *last_wake_kind;
+    int64_t next_run_wall_ms; /* by its schedule; 0: it has none */
     int64_t start_average_ms; /* of starts; 0: none yet */
 };
 

@@ -67,10 +67,13 @@ struct pool_function_view {
     int64_t last_wake_ms;       /* the same, rounded up */
     const char *last_wake_kind; /* "start", "primed", "thaw"; NULL: none yet. Static */
     int64_t last_wake_wall_ms;  /* when; 0: never */
+    int64_t next_run_wall_ms;   /* by its schedule; 0: none */
     int64_t retry_ms;           /* FAILED */
     const char *label;          /* host label; borrowed */
     const char *failure;        /* FAILED: reason and last log lines; borrowed, else NULL */
 };
+/* When its schedule runs it next, for those who look on; 0: it has none. */
+void pool_function_next_run_set(struct pool_function *function, int64_t wall_ms);
 void pool_function_view(struct pool_function *function, struct pool_function_view *ret_view);
 struct pool_container_view {
     char id[24];

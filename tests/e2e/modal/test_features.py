@@ -222,7 +222,6 @@ def test_a_target_is_no_limit(client, house):
 
 MAIN = "@app.local_entrypoint()\ndef main():\n    "
 REFUSED = {
-    "a schedule": "@app.function(schedule=modal.Period(days=1))\ndef f():\n    pass\n",
     "a proxy's auth": "@app.function()\n@modal.asgi_app(requires_proxy_auth=True)\ndef f():\n    pass\n",
     "a part of a volume": "v = modal.Volume.from_name('refused', create_if_missing=True)\n"
     "if not OLD:\n    v = v.with_mount_options(sub_path='/a')\n"
