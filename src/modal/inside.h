@@ -302,14 +302,12 @@ void buildrun_start(struct modal *modal, struct modal_image *image, const char *
                     struct function *function, struct span input);
 void buildruns_cancel(struct modal *modal);
 extern const struct rpc_method image_methods[];
-
 void image_names_free(struct modal *modal);
 void image_name_restore(struct modal *modal, const char *key, struct span value);
 extern const struct rpc_method image_name_methods[];
 
 struct volume *volume_asked(struct rpc *rpc, const char *id); /* NULL: the call is answered */
-extern const struct rpc_method volume_file_methods[];
-extern const struct rpc_method volume_methods[];
+extern const struct rpc_method volume_file_methods[], volume_methods[];
 
 void secrets_free(struct modal *modal);
 void secret_restore(struct modal *modal, struct span record);
