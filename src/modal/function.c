@@ -256,8 +256,9 @@ static struct error *create(struct rpc *rpc, const Modal__FunctionCreateRequest 
     if (!error && definition->function->image_id) error = definition_core(function, definition, &core);
     if (!error && core) error = core_function_check(core);
     if (error) {
+        error = error_wrap(error, "function %s", name); /* the name is the definition's */
         definition_unref(definition);
-        return error_wrap(error, "function %s", name);
+        return error;
     }
     definition_unref(function->staged);
     function->staged = definition;
