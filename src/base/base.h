@@ -127,6 +127,9 @@ struct span span_cut(struct span *rest, char separator);
 bool span_to_u64(struct span a, uint64_t *ret_value);
 bool span_to_i64(struct span a, int64_t *ret_value);
 char *span_string(struct span a); /* NUL-terminated copy, owned by the caller */
+/* Length of the UTF-8 character at the front of what is not empty; 0: it is none (overlong, surrogate, cut,
+ * out of range). */
+size_t utf8_size(struct span rest);
 
 /* ---- text: bytes being built; always NUL-terminated behind `size` once anything was added ---- */
 struct text {

@@ -44,8 +44,7 @@ void text_printf(struct text *text, const char *format, ...) {
     if (size > 0) text->size += (size_t)size;
 }
 
-/* Length of the UTF-8 character at the front, 0 where it is none (overlong, surrogate, cut, out of range). */
-static size_t utf8_size(struct span rest) {
+size_t utf8_size(struct span rest) {
     const unsigned char *c = (const unsigned char *)rest.data;
     size_t size = c[0] < 0x80 ? 1 : c[0] < 0xc2 ? 0 : c[0] < 0xe0 ? 2 : c[0] < 0xf0 ? 3 : c[0] < 0xf5 ? 4 : 0;
     if (size > rest.size) return 0;

@@ -93,13 +93,8 @@ must_check struct error *container_listen(struct container *container, uint16_t 
 
 /* ---- exec: a command in a container that runs ---- */
 struct container_exec;
-struct container_exec_options { /* argv, env and workdir: borrowed for the call */
-    const char *const *argv;
-    const char *const *env; /* NAME=VALUE, beside the container's own; NULL: none */
-    const char *workdir;    /* NULL: the container's own */
-    bool terminal;
-    uint16_t rows, columns; /* of the terminal; 0: not known */
-    bool stderr_to_stdout;
+struct container_exec_options {
+    struct core_command command; /* borrowed for the call */
     /* It runs, or why not: NOT_FOUND where there is no such command. Once; with an error `exited` does not
      * come, and it may be freed in the call. All are taken; of a terminal `err_fd` is of no use. */
     void (*started)(void *owner, struct error *error, int in_fd, int out_fd, int err_fd);

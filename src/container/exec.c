@@ -109,7 +109,8 @@ static void take_terminal(struct container_exec *exec) {
     int terminal = receive_terminal(exec->console_fd);
     if (terminal < 0) return;
     io_watch_free(take(exec->console_watch));
-    const struct winsize size = {.ws_row = exec->options.rows, .ws_col = exec->options.columns};
+    const struct winsize size = {.ws_row = exec->options.command.rows,
+                                 .ws_col = exec->options.command.columns};
     if (size.ws_row && size.ws_col) (void)ioctl(terminal, TIOCSWINSZ, &size);
     (void)fcntl(terminal, F_SETFL, O_NONBLOCK);
     exec->ours[OUT] = terminal;
@@ -142,7 +143,7 @@ static void tell_started(struct container_exec *exec, struct error *taken_error)
 
 /* Whether it runs, or not. */
 static void look(struct container_exec *exec) {
-    bool needs_terminal = exec->options.terminal && exec->ours[OUT] < 0;
+    bool needs_terminal = exec->options.command.terminal && exec->ours[OUT] < 0;
     if (exec->started || exec->said.size < 2) return; /* "s", and more comes */
     if (exec->said.data[1] != '\n')
         tell_started(exec, error_new(ERROR_NOT_FOUND, "%s", exec->said.data + 1));
@@ -234,11 +235,11 @@ static json_t *arguments(const struct container_exec *exec, const json_t *run) {
         if (strncmp(text, "--user=", 7) == 0 || strncmp(text, "--oom-score=", 12) == 0)
             json_array_append(args, word);
     }
-    for (const char *const *env = exec->options.env; env && *env; env++)
+    for (const char *const *env = exec->options.command.env; env && *env; env++)
         keep_home |= strncmp(*env, "HOME=", 5) == 0;
     if (keep_home) json_array_append_new(args, json_string("--keep-home"));
     json_array_append_new(args, json_string("--"));
-    for (const char *const *argv = exec->options.argv; *argv; argv++)
+    for (const char *const *argv = exec->options.command.argv; *argv; argv++)
         json_array_append_new(args, json_string(*argv));
     return args;
 }
@@ -258,14 +259,14 @@ static must_check struct error *write_process(const struct container_exec *exec)
     scoped_json json_t *config = json_load_file(config_path, 0, NULL);
     json_t *process = json_object_get(config, "process");
     if (!process) return error_new(ERROR_INTERNAL, "%s can't be read", config_path);
-    const struct container_exec_options *options = &exec->options;
+    const struct core_command *command = &exec->options.command;
     json_object_set_new(process, "args", arguments(exec, json_object_get(process, "args")));
-    json_object_set_new(process, "terminal", json_boolean(options->terminal));
-    if (options->terminal && options->rows && options->columns)
+    json_object_set_new(process, "terminal", json_boolean(command->terminal));
+    if (command->terminal && command->rows && command->columns)
         json_object_set_new(process, "consoleSize",
-                            json_pack("{s:i, s:i}", "height", options->rows, "width", options->columns));
-    if (options->workdir) json_object_set_new(process, "cwd", json_string(options->workdir));
-    add_environment(json_object_get(process, "env"), options->env);
+                            json_pack("{s:i, s:i}", "height", command->rows, "width", command->columns));
+    if (command->workdir) json_object_set_new(process, "cwd", json_string(command->workdir));
+    add_environment(json_object_get(process, "env"), command->env);
     scoped_string char *text = json_dumps(process, JSON_COMPACT);
     if (!text) return error_new(ERROR_INVALID_ARGUMENT, "a text of the command is not UTF-8");
     scoped_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -277,7 +278,7 @@ static must_check struct error *write_process(const struct container_exec *exec)
 static must_check struct error *make_pipes(struct container_exec *exec, int theirs[PIPES]) {
     for (int i = 0; i < PIPES; i++) {
         int ends[2];
-        bool wanted = i == STATUS || i == ERR || !exec->options.terminal;
+        bool wanted = i == STATUS || i == ERR || !exec->options.command.terminal;
         if (!wanted) continue;
         if (pipe2(ends, O_CLOEXEC)) return error_errno(errno, "a pipe");
         exec->ours[i] = ends[i == IN], theirs[i] = ends[i != IN];
@@ -302,9 +303,9 @@ static void spawn(struct container_exec *exec, const int theirs[PIPES]) {
     if (crun) argv[used++] = "--cgroup-manager=disabled";
     argv[used++] = "exec", argv[used++] = "--process", argv[used++] = json;
     argv[used++] = "--pid-file", argv[used++] = pid_file, argv[used++] = "--preserve-fds=1";
-    if (exec->options.terminal) argv[used++] = "--console-socket", argv[used++] = console;
+    if (exec->options.command.terminal) argv[used++] = "--console-socket", argv[used++] = console;
     argv[used++] = exec->container->id, argv[used] = NULL;
-    const bool merged = exec->options.stderr_to_stdout && !exec->options.terminal;
+    const bool merged = exec->options.command.stderr_to_stdout && !exec->options.command.terminal;
     exec->child =
         io_child_start(host->loop, &(struct io_child_options){.argv = argv,
                                                               .directory = "/",
@@ -323,7 +324,7 @@ static must_check struct error *begin(struct container_exec *exec) {
     int theirs[PIPES] = {-1, -1, -1, -1};
     if (container->frozen) TRY_PLAIN(container_thaw(container));
     TRY_PLAIN(write_process(exec));
-    if (exec->options.terminal) TRY_PLAIN(listen_for_terminal(exec));
+    if (exec->options.command.terminal) TRY_PLAIN(listen_for_terminal(exec));
     struct error *failed = make_pipes(exec, theirs);
     if (!failed)
         failed = io_watch_new(container->host->loop, exec->ours[STATUS], IO_READABLE, on_status, exec,
@@ -338,7 +339,7 @@ struct error *container_exec(struct container *container, const struct container
     if (container->life < LIFE_STARTING || container->life >= LIFE_ENDING || container->kill_wanted)
         return error_new(ERROR_FAILED_PRECONDITION, "the container is not running");
     /* The others hand a terminal over only when they leave the command alone, and its end with it. */
-    if (options->terminal && container->host->kind != RUNTIME_CRUN)
+    if (options->command.terminal && container->host->kind != RUNTIME_CRUN)
         return error_new(ERROR_UNIMPLEMENTED, "a terminal in a container needs the runtime crun; this is %s",
                          container->host->runtime);
     struct container_exec *exec = NEW(struct container_exec);
@@ -351,8 +352,8 @@ struct error *container_exec(struct container *container, const struct container
     list_append(&container->execs, &exec->node);
     struct error *failed = begin(exec);
     /* Borrowed for the call. */
-    exec->options.argv = exec->options.env = NULL;
-    exec->options.workdir = NULL;
+    exec->options.command.argv = exec->options.command.env = NULL;
+    exec->options.command.workdir = NULL;
     if (failed)
         container_exec_free(exec);
     else

@@ -178,12 +178,9 @@ static void on_looked_up(void *owner) {
 static void on_body(struct http_exchange *exchange, struct span body, struct error *taken_error) {
     struct call *call = http_exchange_owner(exchange);
     if (taken_error) {
-        bool too_long = taken_error->code == ERROR_RESOURCE_EXHAUSTED;
-        scoped_string char *text = error_text(taken_error);
-        error_free(taken_error);
-        return answer(call, too_long ? 413 : 400, "text/plain; charset=utf-8",
-                      too_long ? SPAN("Failed to buffer the request body: length limit exceeded")
-                               : span_of(text));
+        scoped_string char *text = NULL;
+        int status = rest_body_fault(taken_error, &text);
+        return answer(call, status, "text/plain; charset=utf-8", span_of(text));
     }
     struct error *error = completion_request_parse(body, &call->request);
     if (error) return refuse(call, error);

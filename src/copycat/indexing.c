@@ -119,12 +119,9 @@ static json_t *languages_json(const struct search *search) {
 
 /* A file without a name that holds the task; -1: errno says why not. */
 static int task_file(const struct search *search, const struct source *source) {
-    json_t *refs = json_array();
-    for (size_t i = 0; source->refs && source->refs[i]; i++)
-        json_array_append_new(refs, json_string(source->refs[i]));
     scoped_json json_t *task =
-        json_pack("{s:s,s:o,s:s,s:s,s:o}", "url", source->url, "refs", refs, "mirror", source->mirror,
-                  "database", source->database, "languages", languages_json(search));
+        json_pack("{s:s,s:o,s:s,s:s,s:o}", "url", source->url, "refs", source_refs(source), "mirror",
+                  source->mirror, "database", source->database, "languages", languages_json(search));
     scoped_string char *text = json_dumps(task, JSON_COMPACT);
     scoped_fd int fd = memfd_create("task", MFD_CLOEXEC);
     if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text) || lseek(fd, 0, SEEK_SET) != 0)

@@ -125,6 +125,8 @@ void rest_answer(struct serve *serve, enum route route, struct http_exchange *ex
                  const char *content_type, struct span body);
 void rest_count(struct serve *serve, enum route route, int status);
 bool rest_is_json(struct span content_type);
+/* A body that did not come whole: the status, and Tabby's words for it (owned). */
+int rest_body_fault(struct error *taken_error, char **ret_text);
 bool rest_has_chat(const struct serve *serve);
 
 /* ---- one file a route ---- */

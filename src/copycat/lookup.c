@@ -20,7 +20,6 @@ struct lookup {
 
 static void free_if_over(struct lookup *lookup) {
     if (lookup->searching || !lookup->dropped) return;
-    io_timer_free(lookup->timer);
     free(lookup->document);
     free(lookup->prefix);
     free(lookup);
@@ -39,7 +38,7 @@ static void fill(const struct index_hits *hits, struct arena *arena, struct comp
 }
 
 static void finish(struct lookup *lookup, const struct index_hits *hits) {
-    if (lookup->dropped || !lookup->timer) return;
+    if (!lookup->timer) return;
     io_timer_free(take(lookup->timer));
     if (hits) fill(hits, lookup->options.arena, lookup->options.request);
     lookup->options.done(lookup->options.owner);
@@ -62,9 +61,10 @@ static void on_found(void *owner, struct find_answer *answer) {
     if (!error) recent_keep(lookup->serve->recent, span_of(lookup->document), span_of(lookup->prefix), hits);
     if (error) index_hits_done(hits);
     /* recent has them now; this borrows what it keeps. */
-    struct lookup *alive = lookup->dropped ? NULL : lookup;
-    if (alive) finish(lookup, error ? NULL : &kept);
-    if (!alive) free_if_over(lookup);
+    if (lookup->dropped)
+        free_if_over(lookup);
+    else
+        finish(lookup, error ? NULL : &kept);
 }
 
 struct lookup *lookup_start(struct serve *serve, const struct lookup_options *options) {
@@ -104,5 +104,6 @@ struct lookup *lookup_start(struct serve *serve, const struct lookup_options *op
 void lookup_drop(struct lookup *lookup) {
     if (!lookup) return;
     lookup->dropped = true;
+    io_timer_free(take(lookup->timer));
     free_if_over(lookup);
 }

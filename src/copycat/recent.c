@@ -41,6 +41,13 @@ static struct kept *find(struct recent *recent, struct span document) {
     return NULL;
 }
 
+static struct kept *oldest(struct recent *recent) {
+    struct kept *place = recent->kept;
+    for (size_t i = 1; i < DOCUMENTS; i++)
+        if (recent->kept[i].kept_ms < place->kept_ms) place = &recent->kept[i];
+    return place;
+}
+
 /* The end of the text up to its last whole line, so that a word that is being typed does not count. */
 static struct span tail_of(struct span prefix) {
     while (prefix.size > 0 && prefix.data[prefix.size - 1] != '\n') prefix.size--;
@@ -61,9 +68,7 @@ const struct index_hits *recent_get(struct recent *recent, struct span document,
 void recent_keep(struct recent *recent, struct span document, struct span prefix,
                  struct index_hits *taken_hits) {
     struct kept *place = find(recent, document);
-    for (size_t i = 0; i < DOCUMENTS && !(place && place->document && span_is(document, place->document));
-         i++)
-        if (!place || recent->kept[i].kept_ms < place->kept_ms) place = &recent->kept[i];
+    if (!place) place = oldest(recent);
     kept_done(place);
     place->document = span_string(document);
     place->tail = span_string(tail_of(prefix));

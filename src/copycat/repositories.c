@@ -95,12 +95,9 @@ static void on_gone(struct http_exchange *exchange) {
     http_exchange_release(exchange);
 }
 
-/* The id is that of the source, or of the row that it has. */
 static struct source *find(struct serve *serve, struct span kind, struct span id) {
-    bool configured = span_is_nocase(kind, "git_config");
     scoped_string char *given = span_string(id);
-    scoped_string char *whole =
-        strchr(given, ':') ? mem_string(given) : mem_printf("%s:%s", configured ? "config" : "git", given);
+    scoped_string char *whole = source_id_of(given, span_is_nocase(kind, "git_config"));
     return search_source(serve->search, whole);
 }
 

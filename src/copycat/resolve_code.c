@@ -130,13 +130,10 @@ static struct error *open_source(struct graphql_call *call, const char *id,
     return error;
 }
 
-/* Clients give the source's id, or that of a row of gitRepositories. */
 static struct error *open_argument(struct graphql_call *call, struct repository **ret_repository) {
     const char *id = argument_string(call, "id"), *kind = argument_string(call, "kind");
     TRY_PLAIN(check_user(call));
-    scoped_string char *whole =
-        strchr(id, ':') ? mem_string(id)
-                        : mem_printf("%s:%s", strcmp(kind, "GIT_CONFIG") == 0 ? "config" : "git", id);
+    scoped_string char *whole = source_id_of(id, strcmp(kind, "GIT_CONFIG") == 0);
     return open_source(call, whole, ret_repository);
 }
 

@@ -77,6 +77,14 @@ void rest_answer(struct serve *serve, enum route route, struct http_exchange *ex
     http_respond(exchange, status, route == ROUTE_METRICS ? fields + 6 : fields, body);
 }
 
+int rest_body_fault(struct error *taken_error, char **ret_text) {
+    scoped(error) struct error *error = taken_error;
+    bool too_long = error->code == ERROR_RESOURCE_EXHAUSTED;
+    *ret_text =
+        too_long ? mem_string("Failed to buffer the request body: length limit exceeded") : error_text(error);
+    return too_long ? 413 : 400;
+}
+
 static bool listed(const char *methods, struct span method) {
     struct span rest = span_of(methods);
     while (rest.data)

@@ -58,6 +58,9 @@ void search_free(struct serve *serve); /* no work is under way */
 void search_changed(struct search *search);
 struct source *source_hold(struct source *source);
 void source_drop(struct source *source);
+json_t *source_refs(const struct source *source); /* names, as an array */
+/* Clients give the source's id, or that of its row; owned. */
+char *source_id_of(const char *id, bool configured);
 /* NULL: there is none. A reference for the caller. From any thread. */
 struct source *search_source(struct search *search, const char *id);
 /* [{"id", "name", "url", "refs", "config", "state", "failure", "files", ...}] of all; from any thread. */

@@ -281,6 +281,10 @@ void search_changed(struct search *search) {
 
 /* ---- what others ask ---- */
 
+char *source_id_of(const char *id, bool configured) {
+    return strchr(id, ':') ? mem_string(id) : mem_printf("%s:%s", configured ? "config" : "git", id);
+}
+
 struct source *search_source(struct search *search, const char *id) {
     struct source *found = NULL;
     if (!search) return NULL;
@@ -294,19 +298,24 @@ struct source *search_source(struct search *search, const char *id) {
     return found;
 }
 
+json_t *source_refs(const struct source *source) {
+    json_t *refs = json_array();
+    for (size_t i = 0; source->refs && source->refs[i]; i++)
+        json_array_append_new(refs, json_string(source->refs[i]));
+    return refs;
+}
+
 static json_t *state_of(const struct source *source) {
     static const char *const names[] = {"WAITING", "INDEXING", "EMBEDDING", "READY", "FAILED"};
     char time[CLOCK_TEXT_SIZE];
     clock_text(source->numbers.updated_ms, time);
-    json_t *refs = json_array();
-    for (size_t i = 0; source->refs && source->refs[i]; i++)
-        json_array_append_new(refs, json_string(source->refs[i]));
-    return json_pack(
-        "{s:s,s:s,s:s,s:o,s:b,s:s,s:s?,s:I,s:I,s:I,s:o,s:s}", "id", source->id, "name", source->name, "url",
-        source->url, "refs", refs, "config", source->from_config, "state", names[source->state], "failure",
-        source->failure, "files", (json_int_t)source->numbers.files, "chunks",
-        (json_int_t)source->numbers.chunks, "vectors", (json_int_t)source->numbers.vectors, "updatedAt",
-        source->numbers.updated_ms ? json_string(time) : json_null(), "commit", source->numbers.commit);
+    return json_pack("{s:s,s:s,s:s,s:o,s:b,s:s,s:s?,s:I,s:I,s:I,s:o,s:s}", "id", source->id, "name",
+                     source->name, "url", source->url, "refs", source_refs(source), "config",
+                     source->from_config, "state", names[source->state], "failure", source->failure, "files",
+                     (json_int_t)source->numbers.files, "chunks", (json_int_t)source->numbers.chunks,
+                     "vectors", (json_int_t)source->numbers.vectors, "updatedAt",
+                     source->numbers.updated_ms ? json_string(time) : json_null(), "commit",
+                     source->numbers.commit);
 }
 
 json_t *search_states(struct search *search) {

@@ -19,6 +19,15 @@ struct core_env {
     char *value;
 };
 
+struct core_command { /* of those that come later, into a container that runs; all of it borrowed */
+    const char *const *argv;
+    const char *const *env; /* NAME=VALUE, beside the container's own; NULL: none */
+    const char *workdir;    /* NULL: the container's own */
+    bool terminal;
+    uint16_t rows, columns; /* of the terminal; 0: not known */
+    bool stderr_to_stdout;
+};
+
 enum core_readiness {
     CORE_READY_PORT,
     CORE_READY_NOTIFY,

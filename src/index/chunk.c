@@ -17,28 +17,11 @@ static bool is_tail(char c) {
     return ((unsigned char)c & 0xc0) == 0x80;
 }
 
-/* The size of the code point there; 0: that is no UTF-8. */
-static size_t point(struct span rest) {
-    unsigned char c = (unsigned char)rest.data[0];
-    size_t size = c < 0x80                ? 1
-                  : c >= 0xc2 && c < 0xe0 ? 2
-                  : (c & 0xf0) == 0xe0    ? 3
-                  : c >= 0xf0 && c < 0xf5 ? 4
-                                          : 0;
-    if (size == 0 || size > rest.size) return 0;
-    for (size_t i = 1; i < size; i++)
-        if (!is_tail(rest.data[i])) return 0;
-    unsigned char next = size > 1 ? (unsigned char)rest.data[1] : 0;
-    if ((c == 0xe0 && next < 0xa0) || (c == 0xed && next > 0x9f)) return 0;
-    if ((c == 0xf0 && next < 0x90) || (c == 0xf4 && next > 0x8f)) return 0;
-    return size;
-}
-
 bool index_is_code(struct span content) {
     size_t lines = 0, line = 0, longest = 0, alphanumeric = 0, digits = 0;
     if (content.size == 0) return false;
     for (size_t i = 0, size; i < content.size; i += size) {
-        size = point((struct span){content.data + i, content.size - i});
+        size = utf8_size((struct span){content.data + i, content.size - i});
         char c = content.data[i];
         if (size == 0 || c == 0) return false;
         line = c == '\n' ? 0 : line + size;

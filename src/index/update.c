@@ -96,16 +96,18 @@ static struct error *walk_refs(struct run *run) {
     return NULL;
 }
 
+/* Who searches learns by the count of removals, which each transaction brings along, that some are gone. */
 static struct error *remove_gone(struct run *run) {
     int64_t file = 0;
-    for (;;) {
-        TRY_PLAIN(
-            sql_number(run->sql, 0, &file, "SELECT id FROM file WHERE run != ?1 LIMIT 1", "i", run->number));
+    for (bool told = false;; told = run->batch_files > 0) {
+        TRY_PLAIN(sql_number(run->sql, 0, &file,
+                             "SELECT id FROM file WHERE id > ?1 AND run != ?2 ORDER BY id LIMIT 1", "ii",
+                             file, run->number));
         if (!file) return NULL;
+        if (!told) TRY_PLAIN(sql_run(run->sql, "UPDATE fact SET value = value + 1 WHERE name = 'removed'"));
         TRY_PLAIN(database_file_remove(run->sql, file));
-        if (run->report->removed++ % BATCH_FILES == 0 || run->batch_files++ % BATCH_FILES == 0)
-            TRY_PLAIN(sql_run(run->sql, "UPDATE fact SET value = value + 1 WHERE name = 'removed'"));
-        if (run->batch_files % BATCH_FILES == 0) TRY_PLAIN(next_batch(run));
+        run->report->removed++;
+        if (++run->batch_files >= BATCH_FILES) TRY_PLAIN(next_batch(run));
     }
 }
 

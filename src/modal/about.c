@@ -62,13 +62,6 @@ static void get_tags(struct rpc *rpc, const void *message) {
     rpc_answer(rpc, &answer);
 }
 
-static void kept(struct rpc *rpc, struct error *error) {
-    if (error)
-        rpc_fail(rpc, error);
-    else
-        rpc_answer_empty(rpc);
-}
-
 static void set_tags(struct rpc *rpc, const void *message) {
     const Modal__AppSetTagsRequest *request = message;
     struct app *app = asked_app(rpc, request->app_id);
@@ -84,7 +77,7 @@ static void set_tags(struct rpc *rpc, const void *message) {
     }
     scoped_text struct text bytes = {0};
     app_record(app, &bytes);
-    rpc_commit(rpc, &(struct store_record){"modal-app", app->id, text_span(&bytes)}, 1, kept);
+    rpc_commit(rpc, &(struct store_record){"modal-app", app->id, text_span(&bytes)}, 1, rpc_answer_kept);
 }
 
 /* ---- by name ---- */

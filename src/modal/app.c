@@ -5,9 +5,9 @@
  * heartbeat, stop--> stopped Stopped: its functions leave the pool, its containers end within their grace,
  * and when the last is gone its logs say so. */
 #include "inside.h"
-#include "schedule.h"
 
 #include "sandbox.h"
+#include "schedule.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -231,13 +231,6 @@ static void app_disconnect(struct rpc *rpc, const void *message) {
     rpc_answer_empty(rpc);
 }
 
-static void stopped(struct rpc *rpc, struct error *error) {
-    if (error)
-        rpc_fail(rpc, error);
-    else
-        rpc_answer_empty(rpc);
-}
-
 static void app_stop_asked(struct rpc *rpc, const void *message) {
     const Modal__AppStopRequest *request = message;
     struct app *app = asked_app(rpc, request->app_id);
@@ -246,7 +239,7 @@ static void app_stop_asked(struct rpc *rpc, const void *message) {
     const struct store_record record = {"modal-app", app->id, {NULL, 0}};
     app_stop(app);
     if (kept)
-        rpc_commit(rpc, &record, 1, stopped);
+        rpc_commit(rpc, &record, 1, rpc_answer_kept);
     else
         rpc_answer_empty(rpc);
 }

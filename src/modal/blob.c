@@ -4,7 +4,7 @@
  * carry a signature of ours: who was given one may use it, nobody else. Clients reach them at an address of
  * this machine; containers at one of their own loopback, where a socket of ours listens (they can't reach
  * this machine's). Big ones come in parts: multipart.c. */
-#include "inside.h"
+#include "blob.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -195,46 +195,46 @@ static void task_result(struct rpc *rpc, const void *message) {
 
 /* ---- what clients ask of containers ---- */
 
+/* Of the app that was asked about, else of the environment. */
+static bool listed(const Modal__TaskListRequest *request, const struct app *app) {
+    if (!app) return false;
+    return request->app_id && *request->app_id
+               ? strcmp(app->id, request->app_id) == 0
+               : strcmp(app->environment, environment_of(request->environment_name)) == 0;
+}
+
+static Modal__TaskStats *stats_of(struct arena *arena, char *task_id, struct app *app, double enqueued_at,
+                                  double started_at) {
+    Modal__TaskStats *stats = arena_alloc(arena, sizeof *stats);
+    modal__task_stats__init(stats);
+    stats->task_id = task_id;
+    stats->app_id = app->id;
+    stats->app_description = app->name;
+    stats->has_enqueued_at = true;
+    stats->enqueued_at = enqueued_at;
+    stats->has_started_at = started_at > 0;
+    stats->started_at = started_at;
+    return stats;
+}
+
 static void task_list(struct rpc *rpc, const void *message) {
     const Modal__TaskListRequest *request = message;
     struct arena *arena = rpc_arena(rpc);
     Modal__TaskListResponse answer = MODAL__TASK_LIST_RESPONSE__INIT;
     size_t most = table_count(rpc->modal->tasks) + map_count(rpc->modal->sandboxes) + 1;
     answer.tasks = arena_alloc(arena, most * sizeof *answer.tasks);
-    const char *environment = environment_of(request->environment_name);
     void *value;
     for (size_t i = 0; table_next(rpc->modal->tasks, &i, NULL, &value);) {
         struct task *task = value;
         struct app *app = task->function ? task->function->app : NULL;
-        if (!app || (request->app_id && *request->app_id && strcmp(app->id, request->app_id) != 0)) continue;
-        if (!(request->app_id && *request->app_id) && strcmp(app->environment, environment) != 0) continue;
-        Modal__TaskStats *stats = arena_alloc(arena, sizeof *stats);
-        modal__task_stats__init(stats);
-        stats->task_id = task->id;
-        stats->app_id = app->id;
-        stats->app_description = app->name;
-        stats->has_enqueued_at = true;
-        stats->enqueued_at = task->enqueued_at;
-        stats->has_started_at = task->started_at > 0;
-        stats->started_at = task->started_at;
-        answer.tasks[answer.n_tasks++] = stats;
+        if (!listed(request, app)) continue;
+        answer.tasks[answer.n_tasks++] = stats_of(arena, task->id, app, task->enqueued_at, task->started_at);
     }
     for (size_t i = 0; map_next(rpc->modal->sandboxes, &i, NULL, &value);) {
         struct sandbox *sandbox = value;
-        struct app *app = sandbox->app;
-        if (sandbox->status || !app) continue;
-        if (request->app_id && *request->app_id ? strcmp(app->id, request->app_id) != 0
-                                                : strcmp(app->environment, environment) != 0)
-            continue;
-        Modal__TaskStats *stats = arena_alloc(arena, sizeof *stats);
-        modal__task_stats__init(stats);
-        stats->task_id = sandbox->task_id;
-        stats->app_id = app->id;
-        stats->app_description = app->name;
-        stats->has_enqueued_at = stats->has_started_at = true;
-        stats->enqueued_at = sandbox->created_at;
-        stats->started_at = sandbox->started_at;
-        answer.tasks[answer.n_tasks++] = stats;
+        if (sandbox->status || !listed(request, sandbox->app)) continue;
+        answer.tasks[answer.n_tasks++] =
+            stats_of(arena, sandbox->task_id, sandbox->app, sandbox->created_at, sandbox->started_at);
     }
     rpc_answer(rpc, &answer);
 }

@@ -173,6 +173,14 @@ static struct error *set_volumes(struct core_function *core, const struct modal 
     return NULL;
 }
 
+struct error *definition_mounts_check(struct span bytes, uint32_t shared, uint32_t s3, uint32_t bucket) {
+    if (wire_field(bytes, s3).data || wire_field(bytes, bucket).data)
+        return error_new(ERROR_UNIMPLEMENTED, "catnap does not have CloudBucketMount: a Volume keeps files");
+    if (wire_field(bytes, shared).data)
+        return error_new(ERROR_UNIMPLEMENTED, "catnap does not have NetworkFileSystem: a Volume keeps files");
+    return NULL;
+}
+
 struct error *definition_files_set(struct core_function *core, const struct modal *modal,
                                    const Modal__Function *function, const char *deps) {
     const struct modal_image *image = function->image_id ? image_of(modal, function->image_id) : NULL;
@@ -200,11 +208,6 @@ static struct error *set_secrets(struct core_function *core, struct modal *modal
     return NULL;
 }
 
-static Modal__FunctionOptions *options_of(const struct function *function) {
-    if (!function->options_size) return NULL;
-    return modal__function_options__unpack(NULL, function->options_size, (const uint8_t *)function->options);
-}
-
 /* 0.64.0 tells the number of inputs where later clients tell the target. */
 static uint32_t options_max_inputs(const Modal__FunctionOptions *options) {
     if (options->has_max_concurrent_inputs) return options->max_concurrent_inputs;
@@ -220,7 +223,7 @@ struct text definition_for_container(const struct function *function, const stru
     };
     struct text bytes = {0};
     text_add(&bytes, text_span(&definition->bytes));
-    Modal__FunctionOptions *options = options_of(function);
+    const Modal__FunctionOptions *options = function->options;
     if (!options) return bytes;
     uint32_t most = options_max_inputs(options);
     if (most) wire_add_number(&bytes, MAX_CONCURRENT_INPUTS, most);
@@ -228,25 +231,22 @@ struct text definition_for_container(const struct function *function, const stru
         wire_add_number(&bytes, TARGET_CONCURRENT_INPUTS, options->target_concurrent_inputs);
     if (options->has_batch_max_size) wire_add_number(&bytes, BATCH_MAX_SIZE, options->batch_max_size);
     if (options->has_batch_linger_ms) wire_add_number(&bytes, BATCH_LINGER_MS, options->batch_linger_ms);
-    modal__function_options__free_unpacked(options, NULL);
     return bytes;
 }
 
 uint32_t function_batch_size(const struct function *function) {
     const struct definition *definition = function_definition(function);
     uint32_t size = definition ? definition->function->batch_max_size : 0;
-    Modal__FunctionOptions *options = options_of(function);
+    const Modal__FunctionOptions *options = function->options;
     if (options && options->has_batch_max_size) size = options->batch_max_size;
-    if (options) modal__function_options__free_unpacked(options, NULL);
     return size > 1 ? size : 1;
 }
 
 uint32_t function_max_inputs(const struct function *function) {
     const struct definition *definition = function_definition(function);
     uint32_t most = definition ? definition->function->max_concurrent_inputs : 0;
-    Modal__FunctionOptions *options = options_of(function);
+    const Modal__FunctionOptions *options = function->options;
     if (options && options_max_inputs(options)) most = options_max_inputs(options);
-    if (options) modal__function_options__free_unpacked(options, NULL);
     uint32_t batch = function_batch_size(function);
     return most > batch ? most : batch;
 }
@@ -254,10 +254,8 @@ uint32_t function_max_inputs(const struct function *function) {
 /* `with_options` of a class: what is set in it takes the place of the definition's. */
 static struct error *apply_options(struct core_function *core, struct modal *modal,
                                    const struct function *function) {
-    if (!function->options_size) return NULL;
-    Modal__FunctionOptions *options = options_of(function);
-    if (!options)
-        return error_new(ERROR_INVALID_ARGUMENT, "the options of %s are no valid message", core->name);
+    const Modal__FunctionOptions *options = function->options;
+    if (!options) return NULL;
     if (options->has_concurrency_limit) core->max_containers = at_most(options->concurrency_limit, 1000);
     if (options->has_warm_pool_size)
         core->min_containers = at_most(options->warm_pool_size, core->max_containers);
@@ -275,7 +273,6 @@ static struct error *apply_options(struct core_function *core, struct modal *mod
     if (options->replace_volume_mounts) core->volume_count = 0;
     struct error *error = set_secrets(core, modal, options->secret_ids, options->n_secret_ids);
     if (!error) error = set_volumes(core, modal, options->volume_mounts, options->n_volume_mounts);
-    modal__function_options__free_unpacked(options, NULL);
     return error;
 }
 

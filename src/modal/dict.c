@@ -131,13 +131,6 @@ static struct store_record record_of(struct rpc *rpc, const struct dict *dict, s
 
 /* ---- what clients ask ---- */
 
-static void answer_empty(struct rpc *rpc, struct error *error) {
-    if (error)
-        rpc_fail(rpc, error);
-    else
-        rpc_answer_empty(rpc);
-}
-
 static void answer_dict(struct rpc *rpc, struct error *error) {
     const struct dict *dict = map_get(rpc->modal->dicts, span_of(rpc->owner));
     if (error || !dict) {
@@ -306,14 +299,14 @@ static void clear(struct rpc *rpc, struct dict *dict, bool all,
 static void clear_asked(struct rpc *rpc, const void *message) {
     const Modal__DictClearRequest *request = message;
     struct dict *dict = asked(rpc, request->dict_id);
-    if (dict) clear(rpc, dict, false, answer_empty);
+    if (dict) clear(rpc, dict, false, rpc_answer_kept);
 }
 
 static void delete (struct rpc *rpc, const void *message) {
     const Modal__DictDeleteRequest *request = message;
     struct dict *dict = asked(rpc, request->dict_id);
     if (!dict) return;
-    clear(rpc, dict, true, answer_empty);
+    clear(rpc, dict, true, rpc_answer_kept);
     dict_free(dict);
 }
 

@@ -74,26 +74,26 @@ static void container_hello(struct rpc *rpc, const void *request) {
     rpc_answer_empty(rpc);
 }
 
-static void added(struct rpc *rpc, struct error *error) {
-    if (error)
-        rpc_fail(rpc, error);
-    else
-        rpc_answer_empty(rpc);
+static struct error *exists(const char *name) {
+    return error_new(ERROR_ALREADY_EXISTS, "there is an environment '%s' already", name);
 }
 
-static void environment_create(struct rpc *rpc, const void *message) {
-    const Modal__EnvironmentCreateRequest *request = message;
-    const char *name = request->name ? request->name : "";
+static void make(struct rpc *rpc, const char *name, void (*done)(struct rpc *rpc, struct error *error)) {
     struct error *error = core_name_check("environment", name);
-    if (!error && environment_known(rpc->modal, name))
-        error = error_new(ERROR_ALREADY_EXISTS, "there is an environment '%s' already", name);
+    if (!error && environment_known(rpc->modal, name)) error = exists(name);
     if (error) {
         rpc_fail(rpc, error);
         return;
     }
     scoped_string char *id = random_id("en");
     environment_add(rpc->modal, name, id, name);
-    keep(rpc, name, added);
+    keep(rpc, name, done);
+}
+
+static void environment_create(struct rpc *rpc, const void *message) {
+    const Modal__EnvironmentCreateRequest *request = message;
+    const char *name = request->name ? request->name : "";
+    make(rpc, name, rpc_answer_kept);
 }
 
 static void environment_delete(struct rpc *rpc, const void *message) {
@@ -117,7 +117,7 @@ static void environment_delete(struct rpc *rpc, const void *message) {
     }
     environment_free(map_remove(rpc->modal->environments, span_of(name)));
     const struct store_record record = {"modal-environment", name, {NULL, 0}};
-    rpc_commit(rpc, &record, 1, added);
+    rpc_commit(rpc, &record, 1, rpc_answer_kept);
 }
 
 static void answer_environment(struct rpc *rpc, struct error *error) {
@@ -144,30 +144,20 @@ static void environment_get(struct rpc *rpc, const void *message) {
     const Modal__EnvironmentGetOrCreateRequest *request = message;
     const char *name = environment_of(request->deployment_name);
     int creation = (int)request->object_creation_type;
-    bool makes = creation != MODAL__OBJECT_CREATION_TYPE__OBJECT_CREATION_TYPE_UNSPECIFIED;
-    struct error *error = NULL;
     rpc->owner = arena_text(rpc_arena(rpc), name);
-    if (environment_known(rpc->modal, name)) {
-        if (creation == MODAL__OBJECT_CREATION_TYPE__OBJECT_CREATION_TYPE_CREATE_FAIL_IF_EXISTS)
-            error = error_new(ERROR_ALREADY_EXISTS, "there is an environment '%s' already", name);
-        answer_environment(rpc, error);
-        return;
-    }
-    if (!makes)
-        error =
-            error_new(ERROR_NOT_FOUND,
-                      "there is no environment '%s' (`modal environment create %s` makes it)", name, name);
+    if (environment_known(rpc->modal, name))
+        answer_environment(rpc,
+                           creation == MODAL__OBJECT_CREATION_TYPE__OBJECT_CREATION_TYPE_CREATE_FAIL_IF_EXISTS
+                               ? exists(name)
+                               : NULL);
+    else if (creation == MODAL__OBJECT_CREATION_TYPE__OBJECT_CREATION_TYPE_UNSPECIFIED)
+        rpc_fail(rpc, error_new(ERROR_NOT_FOUND,
+                                "there is no environment '%s' (`modal environment create %s` makes it)", name,
+                                name));
     else if (rpc->task)
-        error = error_new(ERROR_PERMISSION_DENIED, "environments are not made by containers");
+        rpc_fail(rpc, error_new(ERROR_PERMISSION_DENIED, "environments are not made by containers"));
     else
-        error = core_name_check("environment", name);
-    if (error) {
-        rpc_fail(rpc, error);
-        return;
-    }
-    scoped_string char *id = random_id("en");
-    environment_add(rpc->modal, name, id, name);
-    keep(rpc, name, answer_environment);
+        make(rpc, name, answer_environment);
 }
 
 static void on_updated(struct rpc *rpc, struct error *error) {

@@ -21,7 +21,6 @@ void exec_free(struct exec *exec) {
     rpc_held_end(&exec->waiters, ERROR_UNAVAILABLE, "catnap is ending: the command ends with it");
     node_exec_free(exec->process);
     exec->out.settled = exec->err.settled = NULL;
-    exec->in.drained = NULL;
     stdio_done(&exec->out), stdio_done(&exec->err), stdin_done(&exec->in);
     io_timer_free(exec->deadline), io_timer_free(exec->forget), io_timer_free(exec->unread);
     error_free(exec->failure);
@@ -110,7 +109,7 @@ struct error *exec_new(struct modal *modal, const struct exec_wish *wish, struct
     snprintf(exec->id, sizeof exec->id, "%s", wish->id);
     id_set(exec->task_id, wish->task_id);
     exec->modal = modal;
-    exec->terminal = wish->terminal;
+    exec->terminal = wish->command.terminal;
     exec->kept_by_owner = wish->on_exit != NULL;
     exec->owner = wish->owner;
     exec->on_started = wish->on_started;
@@ -126,16 +125,8 @@ struct error *exec_new(struct modal *modal, const struct exec_wish *wish, struct
     exec->deadline = io_timer_new(modal->loop, on_deadline, exec);
     exec->forget = io_timer_new(modal->loop, on_forgotten, exec);
     exec->unread = io_timer_new(modal->loop, settle, exec);
-    const struct node_exec_options options = {.argv = wish->argv,
-                                              .env = wish->env,
-                                              .workdir = wish->workdir,
-                                              .terminal = wish->terminal,
-                                              .rows = wish->rows,
-                                              .columns = wish->columns,
-                                              .stderr_to_stdout = wish->stderr_to_stdout,
-                                              .started = on_started,
-                                              .exited = on_exited,
-                                              .owner = exec};
+    const struct node_exec_options options = {
+        .command = wish->command, .started = on_started, .exited = on_exited, .owner = exec};
     struct error *error = node_exec(modal->node, wish->container, &options, &exec->process);
     if (error) {
         exec_free(exec);
@@ -147,10 +138,6 @@ struct error *exec_new(struct modal *modal, const struct exec_wish *wish, struct
     return NULL;
 }
 
-void exec_kill(struct exec *exec) {
-    if (exec->process) node_exec_kill(exec->process);
-}
-
 void exec_wait(struct exec *exec, struct rpc *rpc) {
     rpc_hold(rpc, &exec->waiters, exec, 0, NULL);
     settle(exec);
@@ -158,39 +145,42 @@ void exec_wait(struct exec *exec, struct rpc *rpc) {
 
 /* ---- variables ---- */
 
-static void env_add(struct text *out, const char *name, const char *value) {
-    if (!value || !*value) return;
-    text_printf(out, "%s=%s", name, value);
-    text_add_char(out, '\0');
+/* What the client's terminal is; how many were added. */
+size_t exec_terminal_env(struct arena *arena, const Modal__PTYInfo *pty, const char **env) {
+    const char *const names[] = {"TERM", "COLORTERM", "TERM_PROGRAM"};
+    const char *const values[] = {pty->env_term, pty->env_colorterm, pty->env_term_program};
+    size_t count = 0;
+    for (size_t i = 0; i < COUNT(names); i++)
+        if (values[i] && *values[i]) env[count++] = arena_printf(arena, "%s=%s", names[i], values[i]);
+    return count;
 }
 
-/* NAME=VALUE strings in the arena: secrets, given ones, those of a terminal. */
-struct error *exec_env(struct rpc *rpc, char **secret_ids, size_t secret_count, Modal__SecretSource **sources,
-                       size_t source_count, const Modal__PTYInfo *pty, struct core_function *scratch,
-                       const char *const **ret_env) {
-    struct modal *modal = rpc->modal;
-    for (size_t i = 0; i < secret_count; i++) TRY_PLAIN(secret_apply(modal, secret_ids[i], scratch));
+struct error *exec_secrets(struct modal *modal, char **secret_ids, size_t secret_count,
+                           Modal__SecretSource **sources, size_t source_count, struct core_function *core) {
+    for (size_t i = 0; i < secret_count; i++) TRY_PLAIN(secret_apply(modal, secret_ids[i], core));
     for (size_t i = 0; i < source_count; i++) {
         const Modal__StringMap *map = sources[i]->env;
         if (sources[i]->secret_id && *sources[i]->secret_id)
-            TRY_PLAIN(secret_apply(modal, sources[i]->secret_id, scratch));
+            TRY_PLAIN(secret_apply(modal, sources[i]->secret_id, core));
         for (size_t e = 0; map && e < map->n_contents; e++)
             if (map->contents[e]->key)
-                definition_env_set(scratch, map->contents[e]->key,
+                definition_env_set(core, map->contents[e]->key,
                                    map->contents[e]->value ? map->contents[e]->value : "");
     }
-    scoped_text struct text terminal = {0};
-    if (pty) {
-        env_add(&terminal, "TERM", pty->env_term);
-        env_add(&terminal, "COLORTERM", pty->env_colorterm);
-        env_add(&terminal, "TERM_PROGRAM", pty->env_term_program);
-    }
-    const char **env = arena_alloc(rpc_arena(rpc), (scratch->env_count + 4) * sizeof *env);
-    size_t count = 0;
-    for (size_t at = 0; at < terminal.size; at += strlen(terminal.data + at) + 1)
-        env[count++] = arena_text(rpc_arena(rpc), terminal.data + at);
+    return NULL;
+}
+
+struct error *exec_env(struct rpc *rpc, char **secret_ids, size_t secret_count, Modal__SecretSource **sources,
+                       size_t source_count, const Modal__PTYInfo *pty, size_t more, const char ***ret_env,
+                       size_t *ret_count) {
+    scoped(core_function) struct core_function *scratch = core_function_new("exec", "exec");
+    struct arena *arena = rpc_arena(rpc);
+    TRY_PLAIN(exec_secrets(rpc->modal, secret_ids, secret_count, sources, source_count, scratch));
+    const char **env = arena_alloc(arena, (EXEC_TERMINAL_ENV + scratch->env_count + more + 1) * sizeof *env);
+    size_t count = pty ? exec_terminal_env(arena, pty, env) : 0;
     for (size_t i = 0; i < scratch->env_count; i++)
-        env[count++] = arena_printf(rpc_arena(rpc), "%s=%s", scratch->env[i].name, scratch->env[i].value);
+        env[count++] = arena_printf(arena, "%s=%s", scratch->env[i].name, scratch->env[i].value);
     *ret_env = env;
+    *ret_count = count;
     return NULL;
 }

@@ -6,25 +6,16 @@
 
 #include <stdlib.h>
 
-/* The length of the character at the front; 0: its rest is still to come; -1: none. */
-static int character(struct span bytes) {
-    static const unsigned char least[] = {0, 0, 0x80, 0x08, 0x10};
-    const unsigned char *c = (const unsigned char *)bytes.data;
-    int size = c[0] < 0x80             ? 1
-               : (c[0] & 0xe0) == 0xc0 ? 2
-               : (c[0] & 0xf0) == 0xe0 ? 3
-               : (c[0] & 0xf8) == 0xf0 ? 4
-                                       : -1;
-    if (size == 1) return c[0] ? 1 : -1;
-    if (size < 0) return -1;
-    for (int i = 1; i < size; i++) {
-        if ((size_t)i == bytes.size) return 0;
-        if ((c[i] & 0xc0) != 0x80) return -1;
+/* Whether more bytes could make a character of these: of one that was cut, either of the two goes on well. */
+static bool is_cut(struct span rest) {
+    static const char ends[] = {'\x80', '\xa0'};
+    for (size_t i = 0; rest.size < 4 && i < COUNT(ends); i++) {
+        char whole[4];
+        memset(whole, ends[i], sizeof whole);
+        memcpy(whole, rest.data, rest.size);
+        if (utf8_size((struct span){whole, sizeof whole}) > rest.size) return true;
     }
-    unsigned second = c[1] & 0x3fu;
-    if (size == 2) return c[0] < 0xc2 ? -1 : 2;
-    if (size == 3) return (c[0] == 0xe0 && second < 0x20) || (c[0] == 0xed && second >= 0x20) ? -1 : 3;
-    return (c[0] == 0xf0 && second < least[4]) || c[0] > 0xf4 || (c[0] == 0xf4 && second >= 0x10) ? -1 : 4;
+    return false;
 }
 
 char *utf8_of(struct span bytes, bool all, size_t *ret_taken) {
@@ -32,13 +23,10 @@ char *utf8_of(struct span bytes, bool all, size_t *ret_taken) {
     size_t at = 0;
     while (at < bytes.size) {
         struct span rest = {bytes.data + at, bytes.size - at};
-        int size = character(rest);
-        if (size == 0 && !all) break;
-        if (size > 0)
-            text_add(&out, (struct span){rest.data, (size_t)size});
-        else
-            text_add_string(&out, "\xef\xbf\xbd");
-        at += size > 0 ? (size_t)size : 1;
+        size_t size = rest.data[0] ? utf8_size(rest) : 0; /* a NUL would end the message's text */
+        if (size == 0 && !all && is_cut(rest)) break;
+        text_add(&out, size ? (struct span){rest.data, size} : SPAN("\xef\xbf\xbd"));
+        at += size ? size : 1;
     }
     *ret_taken = at;
     return text_take(&out);
@@ -73,28 +61,28 @@ static struct error *begin(struct rpc *rpc, const Modal__ContainerExecRequest *r
     TRY_PLAIN(router_target(rpc, request->task_id, &container));
     if (request->n_command == 0) return error_new(ERROR_INVALID_ARGUMENT, "there is no command to run");
     const Modal__PTYInfo *pty = request->pty_info && request->pty_info->enabled ? request->pty_info : NULL;
-    scoped(core_function) struct core_function *scratch = core_function_new("exec", "exec");
-    const char *const *env = NULL;
-    TRY_PLAIN(exec_env(rpc, request->secret_ids, request->n_secret_ids, NULL, 0, pty, scratch, &env));
+    const char **env = NULL;
+    size_t env_count = 0;
+    TRY_PLAIN(exec_env(rpc, request->secret_ids, request->n_secret_ids, NULL, 0, pty, 0, &env, &env_count));
     const char **argv = arena_alloc(rpc_arena(rpc), (request->n_command + 1) * sizeof *argv);
     for (size_t i = 0; i < request->n_command; i++) argv[i] = request->command[i];
     scoped_string char *id = random_id("ex");
-    return exec_new(
-        rpc->modal,
-        &(struct exec_wish){.id = id,
-                            .task_id = request->task_id,
-                            .container = container,
-                            .argv = argv,
-                            .env = env,
-                            .workdir = request->workdir && *request->workdir ? request->workdir : NULL,
-                            .terminal = pty != NULL,
-                            .rows = pty ? (uint16_t)pty->winsz_rows : 0,
-                            .columns = pty ? (uint16_t)pty->winsz_cols : 0,
-                            .stderr_to_stdout = true,
-                            .timeout_s = request->timeout_secs,
-                            .answer_start = answer_start,
-                            .answer_wait = answer_wait},
-        ret);
+    return exec_new(rpc->modal,
+                    &(struct exec_wish){.id = id,
+                                        .task_id = request->task_id,
+                                        .container = container,
+                                        .command.argv = argv,
+                                        .command.env = env,
+                                        .command.workdir =
+                                            request->workdir && *request->workdir ? request->workdir : NULL,
+                                        .command.terminal = pty != NULL,
+                                        .command.rows = pty ? (uint16_t)pty->winsz_rows : 0,
+                                        .command.columns = pty ? (uint16_t)pty->winsz_cols : 0,
+                                        .command.stderr_to_stdout = true,
+                                        .timeout_s = request->timeout_secs,
+                                        .answer_start = answer_start,
+                                        .answer_wait = answer_wait},
+                    ret);
 }
 
 static void container_exec(struct rpc *rpc, const void *message) {

@@ -1,14 +1,12 @@
 /* function: made before its code is known (precreate), given its definition (create), found by name, bound to
  * a class's parameters, asked for its numbers. The running definition stays until its app is published. */
 #include "inside.h"
-#include "schedule.h"
 
 #include "runtime.h"
+#include "schedule.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-enum { SHARED_MOUNTS = 16, S3_MOUNTS = 47, BUCKET_MOUNTS = 51 }; /* fields that our messages leave out */
 
 struct function *function_of(struct modal *modal, const char *id) {
     return id ? map_get(modal->functions, span_of(id)) : NULL;
@@ -50,9 +48,10 @@ void function_free(struct function *function) {
     schedule_free(function->schedule);
     definition_unref(function->published);
     definition_unref(function->staged);
-    char *const strings[] = {function->name,  function->parameters, function->options,  function->bind_key,
-                             function->label, function->url,        function->core_app, function->core_name};
+    char *const strings[] = {function->name, function->parameters, function->bind_key, function->label,
+                             function->url,  function->core_app,   function->core_name};
     for (size_t i = 0; i < COUNT(strings); i++) free(strings[i]);
+    if (function->options) modal__function_options__free_unpacked(function->options, NULL);
     free(function);
 }
 
@@ -224,10 +223,8 @@ static struct error *definition_made(struct rpc *rpc, const Modal__FunctionCreat
 
 /* What would be broken or open, were it left out without a word. */
 static struct error *check_built(const Modal__Function *function, struct span bytes) {
-    if (wire_field(bytes, BUCKET_MOUNTS).data || wire_field(bytes, S3_MOUNTS).data)
-        return error_new(ERROR_UNIMPLEMENTED, "catnap does not have CloudBucketMount: a Volume keeps files");
-    if (wire_field(bytes, SHARED_MOUNTS).data)
-        return error_new(ERROR_UNIMPLEMENTED, "catnap does not have NetworkFileSystem: a Volume keeps files");
+    enum { SHARED_MOUNTS = 16, S3_MOUNTS = 47, BUCKET_MOUNTS = 51 };
+    TRY_PLAIN(definition_mounts_check(bytes, SHARED_MOUNTS, S3_MOUNTS, BUCKET_MOUNTS));
     TRY_PLAIN(schedule_check(function->schedule));
     if (function->webhook_config && function->webhook_config->requires_proxy_auth)
         return error_new(ERROR_UNIMPLEMENTED,
@@ -365,14 +362,19 @@ static void function_bind(struct rpc *rpc, const void *message) {
         if (other->bind_key && strcmp(other->bind_key, hex) == 0) bound = other;
     }
     struct error *error = NULL;
-    if (!bound) {
+    Modal__FunctionOptions *said = NULL;
+    if (!bound && options.size > 0) {
+        said = modal__function_options__unpack(NULL, options.size, (const uint8_t *)options.data);
+        if (!said)
+            error = error_new(ERROR_INVALID_ARGUMENT, "the options of %s are no valid message", base->name);
+    }
+    if (!bound && !error) {
         bound = function_new(base->app, base->name);
         bound->base = base;
+        bound->options = said;
         bound->bind_key = mem_string(hex);
         bound->parameters = mem_string_n(parameters.data ? parameters.data : "", parameters.size);
         bound->parameters_size = parameters.size;
-        bound->options = mem_string_n(options.data ? options.data : "", options.size);
-        bound->options_size = options.size;
         free(bound->core_name);
         bound->core_name = mem_printf("%s-%.8s", base->core_name, hex);
         if (base->app->in_pool) error = app_to_pool(base->app);

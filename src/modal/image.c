@@ -372,13 +372,6 @@ static const struct app *app_with(const struct modal *modal, const char *image_i
     return NULL;
 }
 
-static void on_deleted(struct rpc *rpc, struct error *error) {
-    if (error)
-        rpc_fail(rpc, error);
-    else
-        rpc_answer_empty(rpc);
-}
-
 /* What is built on top of it keeps its layers; the rest goes with the next prune. */
 static void delete (struct rpc *rpc, const void *message) {
     const Modal__ImageDeleteRequest *request = message;
@@ -400,7 +393,7 @@ static void delete (struct rpc *rpc, const void *message) {
     if (image_find_key(modal, image->key) == image) map_remove(modal->image_keys, span_of(image->key));
     map_remove(modal->images, span_of(image->id));
     image_free(image);
-    rpc_commit(rpc, &(struct store_record){"modal-image", request->image_id, {NULL, 0}}, 1, on_deleted);
+    rpc_commit(rpc, &(struct store_record){"modal-image", request->image_id, {NULL, 0}}, 1, rpc_answer_kept);
 }
 
 const struct rpc_method image_methods[] = {

@@ -256,19 +256,12 @@ static void revisions(struct rpc *rpc, const void *message) {
     rpc_answer(rpc, &answer);
 }
 
-static void on_removed(struct rpc *rpc, struct error *error) {
-    if (error)
-        rpc_fail(rpc, error);
-    else
-        rpc_answer_empty(rpc);
-}
-
 static void name_delete(struct rpc *rpc, const void *message) {
     const Modal__ImageNameDeleteRequest *request = message;
     scoped_string char *key = NULL;
     if (!asked_name(rpc, request->tag, NULL, &key)) return;
     name_free(map_remove(rpc->modal->image_names, span_of(key)));
-    rpc_commit(rpc, &(struct store_record){KIND, key, {NULL, 0}}, 1, on_removed);
+    rpc_commit(rpc, &(struct store_record){KIND, key, {NULL, 0}}, 1, rpc_answer_kept);
 }
 
 const struct rpc_method image_name_methods[] = {

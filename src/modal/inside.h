@@ -62,6 +62,7 @@ const char *rpc_client_version(struct rpc *rpc); /* "1.6.4"; "" where it is not 
 void rpc_answer(struct rpc *rpc,
                 const void *message); /* a message of protobuf-c; ends the call, as the next do */
 void rpc_answer_empty(struct rpc *rpc);
+void rpc_answer_kept(struct rpc *rpc, struct error *error); /* empty, or the error: for rpc_commit */
 void rpc_fail(struct rpc *rpc, struct error *taken_error);
 bool rpc_send(struct rpc *rpc, const void *message); /* of a stream; false: the client is slow */
 void rpc_end(struct rpc *rpc);                       /* of a stream: OK */
@@ -168,7 +169,11 @@ struct text definition_for_container(const struct function *function, const stru
 uint32_t function_max_inputs(const struct function *function); /* that a container has at once */
 uint32_t function_batch_size(const struct function *function);
 bool definition_is_web(const struct definition *definition);
-/* The parts of it that a sandbox has as well. `deps`: a name for runtime_path; NULL: none. */
+/* The parts of it that a sandbox has as well. Fields by number that our messages leave out: those mounts are
+ * not there. */
+must_check struct error *definition_mounts_check(struct span bytes, uint32_t shared, uint32_t s3,
+                                                 uint32_t bucket);
+/* `deps`: a name for runtime_path; NULL: none. */
 must_check struct error *definition_files_set(struct core_function *core, const struct modal *modal,
                                               const Modal__Function *function, const char *deps);
 void definition_resources_set(struct core_function *core, const Modal__Resources *resources);
@@ -185,8 +190,7 @@ struct function {
     struct function *base;                 /* of a class with parameters: the class's own; else NULL */
     char *parameters;                      /* with its size; NULL */
     size_t parameters_size;
-    char *options; /* FunctionOptions as it came */
-    size_t options_size;
+    Modal__FunctionOptions *options; /* of `with_options`; NULL: none */
     char *bind_key;
     char *label, *url; /* of a web function; NULL */
     char *core_app, *core_name;
@@ -474,17 +478,6 @@ const char *blob_digest(const char *id); /* within it; NULL: no id of a blob */
 char *blob_url(struct rpc *rpc, const char *method,
                const char *digest); /* in the call's arena; NULL: none can be had */
 extern const struct rpc_method blob_methods[];
-
-/* ---- keep.c ---- */
-void blobs_keep(struct modal *modal);
-void blobs_keep_end(struct modal *modal);
-
-/* ---- multipart.c ---- */
-bool multipart_wanted(int64_t length_bytes);
-must_check struct error *multipart_begin(struct rpc *rpc, int64_t length_bytes, const char *digest,
-                                         const char *base, Modal__MultiPartUpload **ret); /* in the arena */
-bool multipart_request(struct modal *modal, struct http_exchange *exchange); /* false: none of its */
-void multipart_sweep(const char *state_dir, bool all); /* blocks; all, or those that were given up */
 
 /* ---- web.c, pickle.c ---- */
 void web_request(void *owner, struct http_exchange *exchange, struct pool_function *function);

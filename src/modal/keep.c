@@ -4,7 +4,7 @@
  * volumes (which have content of their own then). The names of those that calls in memory need stand in the
  * bytes of their inputs, results and chunks; what is written down, the store sees itself. All else goes when
  * nobody used it for KEPT_S: so long may an upload take from its first file to the deploy. */
-#include "inside.h"
+#include "blob.h"
 
 #include <stdlib.h>
 

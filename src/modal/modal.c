@@ -3,6 +3,7 @@
 
 #include "inside.h"
 
+#include "blob.h"
 #include "runtime.h"
 #include "sandbox.h"
 #include "service.h"

@@ -5,7 +5,7 @@
  * Parts lie as files below DIR/ID until they are put together, each removed as it has been read, and the
  * whole is held against its SHA-256. What a killed daemon or a client that left leaves there is removed: at
  * the start, and where nobody has written to it for hours; of a disk that is full it goes at once. */
-#include "inside.h"
+#include "blob.h"
 
 #include <dirent.h>
 #include <errno.h>

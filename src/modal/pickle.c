@@ -39,22 +39,6 @@ static int hex_value(char c) {
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* How many bytes a well-formed UTF-8 sequence at `at` has; 0: it is none. */
-static size_t utf8_size(struct span text, size_t at) {
-    const unsigned char *c = (const unsigned char *)text.data + at;
-    size_t left = text.size - at, size = c[0] < 0x80                   ? 1
-                                         : c[0] >= 0xc2 && c[0] < 0xe0 ? 2
-                                         : c[0] >= 0xe0 && c[0] < 0xf0 ? 3
-                                         : c[0] >= 0xf0 && c[0] < 0xf5 ? 4
-                                                                       : 0;
-    if (size == 0 || size > left) return 0;
-    for (size_t i = 1; i < size; i++)
-        if ((c[i] & 0xc0) != 0x80) return 0;
-    if (size == 3 && ((c[0] == 0xe0 && c[1] < 0xa0) || (c[0] == 0xed && c[1] >= 0xa0))) return 0;
-    if (size == 4 && ((c[0] == 0xf0 && c[1] < 0x90) || (c[0] == 0xf4 && c[1] >= 0x90))) return 0;
-    return size;
-}
-
 /* A Python str must be UTF-8; what is none becomes U+FFFD. */
 static void add_path(struct text *out, struct span encoded) {
     scoped_text struct text raw = {0}, clean = {0};
@@ -70,7 +54,7 @@ static void add_path(struct text *out, struct span encoded) {
     }
     struct span bytes = text_span(&raw);
     for (size_t i = 0; i < bytes.size;) {
-        size_t size = utf8_size(bytes, i);
+        size_t size = utf8_size((struct span){bytes.data + i, bytes.size - i});
         text_add(&clean, size ? (struct span){bytes.data + i, size} : SPAN("\xef\xbf\xbd"));
         i += size ? size : 1;
     }

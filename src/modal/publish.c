@@ -2,6 +2,7 @@
  * together, after the change is on the disk; containers of the old definitions finish their work and leave.
  * Earlier deployments are kept for rollback. */
 #include "inside.h"
+
 #include "schedule.h"
 
 #include <stdio.h>

@@ -183,13 +183,6 @@ static char *hex_key(struct rpc *rpc, const ProtobufCBinaryData *key) {
     return hex;
 }
 
-static void answer_empty(struct rpc *rpc, struct error *error) {
-    if (error)
-        rpc_fail(rpc, error);
-    else
-        rpc_answer_empty(rpc);
-}
-
 static void answer_queue(struct rpc *rpc, struct error *error) {
     const struct queue *queue = map_get(rpc->modal->queues, span_of(rpc->owner));
     if (error || !queue) {
@@ -359,7 +352,7 @@ static void put(struct rpc *rpc, const void *message) {
     int64_t ttl_s = request->partition_ttl_seconds > 0 ? request->partition_ttl_seconds : TTL_DEFAULT_S;
     io_timer_arm(partition->ttl, ttl_s * 1000);
     if (queue->named.name && request->n_values > 0)
-        rpc_commit_soon(rpc, records, request->n_values, answer_empty);
+        rpc_commit_soon(rpc, records, request->n_values, rpc_answer_kept);
     else
         rpc_answer_empty(rpc);
     for (size_t i = 0; i < request->n_values; i++) free((char *)records[i].key);
@@ -401,7 +394,7 @@ static void delete (struct rpc *rpc, const void *message) {
     for (size_t i = 0; map_next(queue->partitions, &i, NULL, &value);) forget_all(value);
     const struct store_record record = {KIND, request->queue_id, {NULL, 0}};
     queue_free(queue);
-    rpc_commit(rpc, &record, 1, answer_empty);
+    rpc_commit(rpc, &record, 1, rpc_answer_kept);
 }
 
 static void heartbeat(struct rpc *rpc, const void *message) {

@@ -113,35 +113,33 @@ static struct error *begin(struct rpc *rpc, const Modal__TaskExecStartRequest *r
         return error_new(ERROR_UNIMPLEMENTED, "catnap does not have sidecars of sandboxes");
     if (request->workdir && *request->workdir && request->workdir[0] != '/')
         return error_new(ERROR_INVALID_ARGUMENT, "workdir: '%.100s' is not absolute", request->workdir);
-    scoped(core_function) struct core_function *scratch = core_function_new("exec", "exec");
     const Modal__PTYInfo *pty = request->pty_info && request->pty_info->enabled ? request->pty_info : NULL;
-    const char *const *env = NULL;
-    TRY_PLAIN(exec_env(rpc, request->secret_ids, request->n_secret_ids, request->secret_sources,
-                       request->n_secret_sources, pty, scratch, &env));
-    const char **all = arena_alloc(rpc_arena(rpc), (request->n_env + scratch->env_count + 5) * sizeof *all);
+    const char **env = NULL;
     size_t count = 0;
-    for (; env[count]; count++) all[count] = env[count];
+    TRY_PLAIN(exec_env(rpc, request->secret_ids, request->n_secret_ids, request->secret_sources,
+                       request->n_secret_sources, pty, request->n_env, &env, &count));
     for (size_t i = 0; i < request->n_env; i++)
-        all[count++] = arena_printf(rpc_arena(rpc), "%s=%s", request->env[i]->key ? request->env[i]->key : "",
+        env[count++] = arena_printf(rpc_arena(rpc), "%s=%s", request->env[i]->key ? request->env[i]->key : "",
                                     request->env[i]->value ? request->env[i]->value : "");
-    return exec_new(rpc->modal,
-                    &(struct exec_wish){
-                        .id = key_of(rpc, request->exec_id),
-                        .task_id = request->task_id,
-                        .container = container,
-                        .argv = command_of(rpc, request->command_args, request->n_command_args),
-                        .env = all,
-                        .workdir = request->workdir && *request->workdir ? request->workdir : NULL,
-                        .terminal = pty != NULL,
-                        .rows = pty ? (uint16_t)pty->winsz_rows : 0,
-                        .columns = pty ? (uint16_t)pty->winsz_cols : 0,
-                        .stderr_to_stdout = request->stderr_config ==
-                                            MODAL__TASK_EXEC_STDERR_CONFIG__TASK_EXEC_STDERR_CONFIG_STDOUT,
-                        .timeout_s = request->timeout_secs,
-                        .answer_start = answer_start,
-                        .answer_wait = answer_wait,
-                    },
-                    ret);
+    return exec_new(
+        rpc->modal,
+        &(struct exec_wish){
+            .id = key_of(rpc, request->exec_id),
+            .task_id = request->task_id,
+            .container = container,
+            .command.argv = command_of(rpc, request->command_args, request->n_command_args),
+            .command.env = env,
+            .command.workdir = request->workdir && *request->workdir ? request->workdir : NULL,
+            .command.terminal = pty != NULL,
+            .command.rows = pty ? (uint16_t)pty->winsz_rows : 0,
+            .command.columns = pty ? (uint16_t)pty->winsz_cols : 0,
+            .command.stderr_to_stdout =
+                request->stderr_config == MODAL__TASK_EXEC_STDERR_CONFIG__TASK_EXEC_STDERR_CONFIG_STDOUT,
+            .timeout_s = request->timeout_secs,
+            .answer_start = answer_start,
+            .answer_wait = answer_wait,
+        },
+        ret);
 }
 
 static void discard(struct stdio *stdio) {
@@ -280,7 +278,6 @@ struct inflow {
     struct rpc *rpc;
     char *exec_id;
     uint64_t offset;
-    bool started, ended;
     struct io_timer *retry; /* looks again whether the command has read */
 };
 
@@ -291,7 +288,6 @@ static struct exec *inflow_exec(const struct inflow *inflow) {
 static void inflow_end(struct inflow *inflow, struct error *error) {
     struct rpc *rpc = inflow->rpc;
     io_timer_free(take(inflow->retry));
-    inflow->ended = true;
     Modal__TaskExecStdinWriteStreamResponse answer = MODAL__TASK_EXEC_STDIN_WRITE_STREAM_RESPONSE__INIT;
     if (error)
         rpc_fail(rpc, error);

@@ -22,11 +22,8 @@ static char *base64url(struct span bytes) {
 }
 
 static void sign(const struct modal *modal, struct span body, char hex[SHA256_HEX_SIZE]) {
-    char inner[SHA256_HEX_SIZE];
-    scoped_string char *text = mem_printf("%s router " SPAN_FORMAT, modal->blob_key, SPAN_ARGS(body));
-    sha256_of(span_of(text), inner);
-    scoped_string char *outer = mem_printf("%s router %s", modal->blob_key, inner);
-    sha256_of(span_of(outer), hex);
+    scoped_string char *text = mem_printf("router " SPAN_FORMAT, SPAN_ARGS(body));
+    blob_sign(modal, text, hex);
 }
 
 /* Its task and its end stand in the payload; what was signed is the payload as it was written. */
@@ -87,16 +84,17 @@ static bool is_loopback(struct span host) {
     return false;
 }
 
+struct span host_of(struct span authority) {
+    for (size_t i = authority.size; i > 0 && authority.data[i - 1] != ']'; i--)
+        if (authority.data[i - 1] == ':') return (struct span){authority.data, i - 1};
+    return authority;
+}
+
 /* The client asks there what it asked here. It takes plain HTTP for this machine only. */
 struct error *router_url(struct rpc *rpc, const char **ret_url) {
-    struct span authority = grpc_call_authority(rpc->call), host = authority;
+    struct span authority = grpc_call_authority(rpc->call), host = host_of(authority);
     bool secure =
         grpc_call_secure(rpc->call) || span_is(grpc_call_metadata(rpc->call, "x-forwarded-proto"), "https");
-    for (size_t i = host.size; i > 0 && host.data[i - 1] != ']'; i--)
-        if (host.data[i - 1] == ':') {
-            host.size = i - 1;
-            break;
-        }
     if (!secure && !is_loopback(host))
         return error_new(
             ERROR_FAILED_PRECONDITION,

@@ -165,6 +165,13 @@ void rpc_answer_empty(struct rpc *rpc) {
     grpc_call_answer(rpc->call, SPAN(""));
 }
 
+void rpc_answer_kept(struct rpc *rpc, struct error *error) {
+    if (error)
+        rpc_fail(rpc, error);
+    else
+        rpc_answer_empty(rpc);
+}
+
 void rpc_fail(struct rpc *rpc, struct error *error) {
     let_go(rpc);
     grpc_call_end(rpc->call, error);

@@ -100,11 +100,15 @@ void sandbox_result(const struct sandbox *sandbox, Modal__GenericResult *out) {
     out->exception = sandbox->exception;
 }
 
-static void answer_wait(struct rpc *rpc) {
+void sandbox_answer_wait(struct rpc *rpc) {
+    const struct sandbox *sandbox = rpc->owner;
     Modal__GenericResult result;
-    sandbox_result(rpc->owner, &result);
+    Modal__SandboxHandleMetadata metadata = MODAL__SANDBOX_HANDLE_METADATA__INIT;
+    metadata.app_id = sandbox->app ? sandbox->app->id : "";
+    sandbox_result(sandbox, &result);
     Modal__SandboxWaitResponse answer = MODAL__SANDBOX_WAIT_RESPONSE__INIT;
     answer.result = &result;
+    answer.metadata = &metadata;
     rpc_answer(rpc, &answer);
 }
 
@@ -131,7 +135,8 @@ static void settle(struct sandbox *sandbox) {
                       : sandbox->code == 0  ? STATUS(SUCCESS)
                                             : STATUS(FAILURE);
     for (int err = 0; err < 2; err++) log_lines(sandbox, &sandbox->lines[err], err, true);
-    while (!list_empty(&sandbox->waiters)) answer_wait(CONTAINER_OF(sandbox->waiters.next, struct rpc, node));
+    while (!list_empty(&sandbox->waiters))
+        sandbox_answer_wait(CONTAINER_OF(sandbox->waiters.next, struct rpc, node));
     rpc_held_end(&sandbox->ready_waiters, ERROR_FAILED_PRECONDITION, "the sandbox ended before it was ready");
     if (!list_empty(&sandbox->creators))
         fail_creation(sandbox,
@@ -230,7 +235,7 @@ static void probe_by_exec(struct sandbox *sandbox, const Modal__ProbeExecCommand
                                                  &(struct exec_wish){.id = id,
                                                                      .task_id = sandbox->task_id,
                                                                      .container = sandbox->number,
-                                                                     .argv = argv,
+                                                                     .command.argv = argv,
                                                                      .drops = true,
                                                                      .timeout_s = 60,
                                                                      .on_exit = on_probed,
@@ -305,12 +310,8 @@ static struct error *start_main(struct sandbox *sandbox) {
     const Modal__PTYInfo *pty =
         definition->pty_info && definition->pty_info->enabled ? definition->pty_info : NULL;
     const char **argv = arena_alloc(sandbox->arena, (definition->n_entrypoint_args + 3) * sizeof *argv);
-    const char *env[4] = {NULL};
-    size_t env_count = 0;
-    if (pty && pty->env_term && *pty->env_term)
-        env[env_count++] = arena_printf(sandbox->arena, "TERM=%s", pty->env_term);
-    if (pty && pty->env_colorterm && *pty->env_colorterm)
-        env[env_count++] = arena_printf(sandbox->arena, "COLORTERM=%s", pty->env_colorterm);
+    const char *env[EXEC_TERMINAL_ENV + 1] = {NULL};
+    if (pty) exec_terminal_env(sandbox->arena, pty, env);
     for (size_t i = 0; i < definition->n_entrypoint_args; i++) argv[i] = definition->entrypoint_args[i];
     if (!argv[0]) argv[0] = "/.catnap/init", argv[1] = "pause"; /* it only waits for commands */
     scoped_string char *id = random_id("sm");
@@ -318,11 +319,11 @@ static struct error *start_main(struct sandbox *sandbox) {
                     &(struct exec_wish){.id = id,
                                         .task_id = sandbox->task_id,
                                         .container = sandbox->number,
-                                        .argv = argv,
-                                        .env = env,
-                                        .terminal = pty != NULL,
-                                        .rows = pty ? (uint16_t)pty->winsz_rows : 0,
-                                        .columns = pty ? (uint16_t)pty->winsz_cols : 0,
+                                        .command.argv = argv,
+                                        .command.env = env,
+                                        .command.terminal = pty != NULL,
+                                        .command.rows = pty ? (uint16_t)pty->winsz_rows : 0,
+                                        .command.columns = pty ? (uint16_t)pty->winsz_cols : 0,
                                         .drops = true,
                                         .seen = on_output,
                                         .on_started = on_main_started,

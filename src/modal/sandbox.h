@@ -45,8 +45,6 @@ struct stdin_pipe {
     uint64_t taken;
     uint64_t index; /* of calls that are numbered instead */
     bool eof, broken, terminal;
-    void (*drained)(void *owner);
-    void *owner;
 };
 void stdin_open(struct stdin_pipe *in, struct modal *modal, int taken_fd, bool terminal);
 must_check struct error *stdin_write(struct stdin_pipe *in, uint64_t offset, struct span bytes, bool eof);
@@ -73,10 +71,8 @@ struct exec {
 struct exec_wish {
     const char *id, *task_id;
     uint64_t container;
-    const char *const *argv, *const *env;
-    const char *workdir;
-    bool terminal, stderr_to_stdout, drops;
-    uint16_t rows, columns;
+    struct core_command command; /* borrowed for the call */
+    bool drops;
     uint32_t timeout_s; /* 0: none */
     void (*answer_start)(struct rpc *rpc, struct exec *exec);
     void (*answer_wait)(struct rpc *rpc, struct exec *exec);
@@ -87,14 +83,19 @@ struct exec_wish {
 };
 must_check struct error *exec_new(struct modal *modal, const struct exec_wish *wish, struct exec **ret);
 struct exec *exec_of(const struct modal *modal, const char *id);
-void exec_kill(struct exec *exec);
 void exec_wait(struct exec *exec, struct rpc *rpc);
 void exec_free(struct exec *exec);
 void execs_free(struct modal *modal);
+#define EXEC_TERMINAL_ENV 3 /* variables at most */
+size_t exec_terminal_env(struct arena *arena, const Modal__PTYInfo *pty, const char **env);
+must_check struct error *exec_secrets(struct modal *modal, char **secret_ids, size_t secret_count,
+                                      Modal__SecretSource **sources, size_t source_count,
+                                      struct core_function *core);
+/* NAME=VALUE strings of the terminal and of secrets, in the call's arena, with room for `more` and a NULL. */
 must_check struct error *exec_env(struct rpc *rpc, char **secret_ids, size_t secret_count,
                                   Modal__SecretSource **sources, size_t source_count,
-                                  const Modal__PTYInfo *pty, struct core_function *scratch,
-                                  const char *const **ret_env);
+                                  const Modal__PTYInfo *pty, size_t more, const char ***ret_env,
+                                  size_t *ret_count);
 extern const struct rpc_method exec_methods[];
 
 must_check struct error *stdin_write_numbered(struct stdin_pipe *in, uint64_t index, struct span bytes,
@@ -115,9 +116,8 @@ struct sandbox {
     size_t tag_count;
     uint64_t number; /* its container; 0: it has none any more */
     struct exec *main;
-    struct rpc *creating; /* the call that waits for its start; NULL */
     void (*created)(struct rpc *rpc, struct sandbox *sandbox);
-    struct list creators; /* that call */
+    struct list creators; /* the call that waits for its start, if it still does */
     double created_at, started_at, finished_at;
     bool terminated, timed_out, ready, stopping;
     int status; /* MODAL__GENERIC_RESULT__GENERIC_STATUS__...; 0: it runs */
@@ -147,6 +147,7 @@ void sandboxes_of_app_end(struct app *app, bool forget);
 uint32_t sandboxes_running(const struct app *app);
 void sandboxes_free(struct modal *modal);
 void sandbox_result(const struct sandbox *sandbox, Modal__GenericResult *out);
+void sandbox_answer_wait(struct rpc *rpc); /* its owner: the sandbox */
 extern const struct rpc_method sandbox_methods[];
 
 /* ---- snapshot.c ---- */
@@ -168,5 +169,6 @@ extern const struct rpc_method tunnel_methods[];
 must_check struct error *router_target(struct rpc *rpc, const char *task_id, uint64_t *ret_container);
 char *router_token(const struct modal *modal, const char *task_id);            /* owned */
 char *router_token_task(const struct modal *modal, struct span authorization); /* owned; NULL: not good */
+struct span host_of(struct span authority);                                    /* without its port */
 must_check struct error *router_url(struct rpc *rpc, const char **ret_url);    /* in the arena */
 extern const struct rpc_method router_methods[], access_methods[];

@@ -134,27 +134,15 @@ static void create_v2(struct rpc *rpc, const void *message) {
 
 /* ---- wait, poll, end ---- */
 
-static void answer_wait(struct rpc *rpc) {
-    const struct sandbox *sandbox = rpc->owner;
-    Modal__GenericResult result;
-    Modal__SandboxHandleMetadata metadata = MODAL__SANDBOX_HANDLE_METADATA__INIT;
-    metadata.app_id = sandbox->app ? sandbox->app->id : "";
-    sandbox_result(sandbox, &result);
-    Modal__SandboxWaitResponse answer = MODAL__SANDBOX_WAIT_RESPONSE__INIT;
-    answer.result = &result;
-    answer.metadata = &metadata;
-    rpc_answer(rpc, &answer);
-}
-
 static void wait_asked(struct rpc *rpc, const void *message) {
     const Modal__SandboxWaitRequest *request = message;
     struct sandbox *sandbox = asked(rpc, request->sandbox_id);
     if (!sandbox) return;
     rpc->owner = sandbox;
     if (sandbox->status || request->timeout <= 0)
-        answer_wait(rpc);
+        sandbox_answer_wait(rpc);
     else
-        rpc_hold(rpc, &sandbox->waiters, sandbox, (double)request->timeout * 1000, answer_wait);
+        rpc_hold(rpc, &sandbox->waiters, sandbox, (double)request->timeout * 1000, sandbox_answer_wait);
 }
 
 static void terminate(struct rpc *rpc, const void *message) {

@@ -9,13 +9,8 @@
 #define SANDBOXES_MAX 1000
 
 static struct error *refuse(const Modal__Sandbox *definition, struct span bytes) {
-    static const uint32_t buckets[] = {12, 14};
-    for (size_t i = 0; i < COUNT(buckets); i++)
-        if (wire_field(bytes, buckets[i]).data)
-            return error_new(ERROR_UNIMPLEMENTED,
-                             "catnap does not have CloudBucketMount: a Volume keeps files");
-    if (wire_field(bytes, 9).data)
-        return error_new(ERROR_UNIMPLEMENTED, "catnap does not have NetworkFileSystem: a Volume keeps files");
+    enum { SHARED_MOUNTS = 9, S3_MOUNTS = 12, BUCKET_MOUNTS = 14 };
+    TRY_PLAIN(definition_mounts_check(bytes, SHARED_MOUNTS, S3_MOUNTS, BUCKET_MOUNTS));
     if (definition->proxy_id && *definition->proxy_id)
         return error_new(ERROR_UNIMPLEMENTED, "catnap does not have Proxy");
     const Modal__NetworkAccess *access = definition->network_access;
@@ -51,9 +46,8 @@ static struct error *name_free(const struct app *app, const char *name) {
     return NULL;
 }
 
-static struct error *fill(struct rpc *rpc, struct sandbox *sandbox, Modal__SecretSource **sources,
-                          size_t source_count) {
-    struct modal *modal = rpc->modal;
+static struct error *fill(struct sandbox *sandbox, Modal__SecretSource **sources, size_t source_count) {
+    struct modal *modal = sandbox->modal;
     struct core_function *core = sandbox->core;
     const Modal__Sandbox *definition = sandbox->definition;
     const Modal__NetworkAccess *access = definition->network_access;
@@ -74,9 +68,8 @@ static struct error *fill(struct rpc *rpc, struct sandbox *sandbox, Modal__Secre
     definition_resources_set(core, definition->resources);
     definition_gpu_or_none(core, modal);
     if (core->gpu) TRY_PLAIN(node_gpu_check(core->gpu));
-    const char *const *unused;
-    TRY_PLAIN(exec_env(rpc, definition->secret_ids, definition->n_secret_ids, sources, source_count, NULL,
-                       core, &unused));
+    TRY_PLAIN(
+        exec_secrets(modal, definition->secret_ids, definition->n_secret_ids, sources, source_count, core));
     const Modal__StringMap *map = definition->environment_variables;
     for (size_t i = 0; map && i < map->n_contents; i++)
         definition_env_set(core, map->contents[i]->key,
@@ -135,7 +128,7 @@ void sandbox_make(struct rpc *rpc, struct app *app, const Modal__Sandbox *defini
         error = error_new(ERROR_FAILED_PRECONDITION, "the app %s was stopped", app->name);
     if (!error) error = name_free(app, definition->name);
     if (!error) error = make(rpc, app, definition, &sandbox);
-    if (!error) error = fill(rpc, sandbox, sources, source_count);
+    if (!error) error = fill(sandbox, sources, source_count);
     if (!error) error = node_function_check(rpc->modal->node, sandbox->core);
     if (error) {
         if (sandbox) sandbox_forget(sandbox);

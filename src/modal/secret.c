@@ -414,17 +414,10 @@ static struct error *values_merge(struct modal *modal, struct secret *secret,
     return error;
 }
 
-static void done_empty(struct rpc *rpc, struct error *error) {
-    if (error)
-        rpc_fail(rpc, error);
-    else
-        rpc_answer_empty(rpc);
-}
-
 static void on_updated(struct rpc *rpc, struct error *error) {
     const struct secret *secret = map_get(rpc->modal->secrets, span_of(rpc->owner));
     if (!error && secret) apps_renew(rpc->modal, secret);
-    done_empty(rpc, error);
+    rpc_answer_kept(rpc, error);
 }
 
 static void update(struct rpc *rpc, const void *message) {
@@ -461,7 +454,7 @@ static void delete (struct rpc *rpc, const void *message) {
     scoped_string char *key = object_key(secret->environment, secret->name ? secret->name : "");
     if (map_get(modal->secret_names, span_of(key)) == secret) map_remove(modal->secret_names, span_of(key));
     secret_free(secret);
-    rpc_commit(rpc, &row, 1, done_empty);
+    rpc_commit(rpc, &row, 1, rpc_answer_kept);
 }
 
 const struct rpc_method secret_methods[] = {

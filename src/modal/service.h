@@ -2,6 +2,6 @@
 #pragma once
 #include "base.h"
 
+/* name -> const struct rpc_method */
 void service_methods(struct map *methods);
-void service_router_methods(struct map *methods);
-/* of TaskCommandRouter */ /* name -> const struct rpc_method */
+void service_router_methods(struct map *methods); /* of TaskCommandRouter */

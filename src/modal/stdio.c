@@ -156,7 +156,6 @@ static void flush(struct stdin_pipe *in) {
     if (in->watch) io_watch_set(in->watch, in->waits.size > 0 ? IO_WRITABLE : 0);
     if (in->waits.size > 0) return;
     if (in->fd >= 0 && ((in->eof && !in->terminal) || in->broken)) stdin_done(in);
-    if (in->drained) in->drained(in->owner);
 }
 
 static void on_writable(void *owner, unsigned events) {

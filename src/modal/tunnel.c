@@ -120,9 +120,8 @@ uint16_t tunnel_of(const struct modal *modal, uint64_t container, uint16_t port)
 struct error *tunnel_open(struct modal *modal, uint64_t container, uint16_t port, uint16_t *ret_outside) {
     *ret_outside = tunnel_of(modal, container, port);
     if (*ret_outside) return NULL;
-    const char *gateway = modal->gateway ? modal->gateway : "127.0.0.1:0", *colon = strrchr(gateway, ':');
-    scoped_string char *address =
-        mem_printf("%.*s:0", (int)(colon ? colon - gateway : (ptrdiff_t)strlen(gateway)), gateway);
+    struct span host = host_of(span_of(modal->gateway ? modal->gateway : "127.0.0.1:0"));
+    scoped_string char *address = mem_printf(SPAN_FORMAT ":0", SPAN_ARGS(host));
     int fd = -1;
     TRY(io_listen(address, 0, &fd, ret_outside), "a tunnel to port %u", port);
     struct tunnel *tunnel = NEW(struct tunnel);
@@ -149,15 +148,12 @@ void tunnels_free(struct modal *modal) {
 /* Where the gateway listens, as who asks reaches it: on every address it is the one that this call came by.
  */
 const char *tunnel_host(struct rpc *rpc) {
-    const char *gateway = rpc->modal->gateway ? rpc->modal->gateway : "", *colon = strrchr(gateway, ':');
-    struct span host = {gateway, colon ? (size_t)(colon - gateway) : strlen(gateway)};
+    struct span host = host_of(span_of(rpc->modal->gateway ? rpc->modal->gateway : ""));
     if (host.size > 0 && !span_is(host, "0.0.0.0") && !span_is(host, "[::]"))
         return arena_string(rpc_arena(rpc), host);
     struct span authority = grpc_call_authority(rpc->call);
     if (rpc->task || authority.size == 0) return "127.0.0.1";
-    for (size_t i = authority.size; i > 0 && authority.data[i - 1] != ']'; i--)
-        if (authority.data[i - 1] == ':') authority.size = i - 1;
-    return arena_string(rpc_arena(rpc), authority);
+    return arena_string(rpc_arena(rpc), host_of(authority));
 }
 
 /* ---- modal.forward: a container opens one for itself ---- */

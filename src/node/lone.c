@@ -12,13 +12,7 @@ struct error *node_exec(struct node *node, uint64_t container, const struct node
     struct local *local = local_find(node, container);
     if (!local || !local->container) return error_new(ERROR_UNAVAILABLE, "the container is gone");
     return container_exec(local->container,
-                          &(struct container_exec_options){.argv = options->argv,
-                                                           .env = options->env,
-                                                           .workdir = options->workdir,
-                                                           .terminal = options->terminal,
-                                                           .rows = options->rows,
-                                                           .columns = options->columns,
-                                                           .stderr_to_stdout = options->stderr_to_stdout,
+                          &(struct container_exec_options){.command = options->command,
                                                            .started = options->started,
                                                            .exited = options->exited,
                                                            .owner = options->owner},

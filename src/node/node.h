@@ -91,13 +91,8 @@ const char *node_stage(const struct node *node,
 
 /* ---- a command in a container ---- */
 struct container_exec;
-struct node_exec_options { /* argv, env and workdir: borrowed for the call */
-    const char *const *argv;
-    const char *const *env; /* NAME=VALUE, beside the container's own; NULL: none */
-    const char *workdir;    /* NULL: the container's own */
-    bool terminal;
-    uint16_t rows, columns; /* of the terminal; 0: not known */
-    bool stderr_to_stdout;
+struct node_exec_options {
+    struct core_command command; /* borrowed for the call */
     /* It runs, or why not: NOT_FOUND where there is no such command. Once; with an error `exited` does not
      * come, and it may be freed in the call. All are taken; of a terminal `err_fd` is of no use. */
     void (*started)(void *owner, struct error *error, int in_fd, int out_fd, int err_fd);
