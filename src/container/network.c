@@ -1,21 +1,28 @@
 /* network: the way out of a container: a cable (veth) to the host, and one table of nft rules that translates
  * addresses.
  *
- * Each daemon has a /16 of its own in 10.0.0.0/8 and a table named by it: that the kernel makes no table
- * twice is what keeps daemons apart that live side by side. The number is kept in RUN_DIR/network for the
- * next daemon. A container gets a /30. Nobody reaches a container this way, neither its neighbours nor other
- * machines, and it reaches this machine's name server and nothing else here. The launcher lays the cable; it
- * goes with the container's network namespace. The table is made when the first container asks and goes with
- * the daemon, unless containers stay; so does the machine's forwarding of packets, where it was off before.
+ * Each daemon has a /16 of its own in 10.0.0.0/8 and a table named by it. What keeps daemons apart that live
+ * side by side is a claim: an abstract socket bound to that name, which the kernel gives to one only, in one
+ * network namespace as the table, and takes back with the process. So a table that a killed daemon left is
+ * nobody's, and is made afresh by whoever claims its name next; a range that still has a killed daemon's
+ * containers in it has their routes, and is not claimed but by its own next daemon, which finds the number
+ * in RUN_DIR/network. A container gets a /30. Nobody reaches a container this way, neither its neighbours nor
+ * other machines, and it reaches this machine's name server and nothing else here. The launcher lays the
+ * cable; it goes with the container's network namespace. The table is made when the first container asks and
+ * goes with the daemon, unless containers stay; so does the machine's forwarding of packets, where it was off
+ * before.
  */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "inside.h"
@@ -25,7 +32,8 @@ enum { INDEX_MAX = 16383, BASE_FIRST = 210, BASE_LAST = 239, NFT_MS = 10000 };
 struct network {
     char prefix[16]; /* of our interfaces' names: "cnap210-" */
     char name[24];   /* of the table: "catnap-10.210" */
-    unsigned base;   /* 10.BASE.0.0/16 */
+    unsigned base;   /* 10.BASE.0.0/16; 0: all are taken */
+    int claim;       /* the socket that has the table's name */
     bool ready;
     bool table;      /* there is one, of ours or of the daemon before us */
     bool forwarding; /* we switched it on */
@@ -55,10 +63,22 @@ static bool routed(unsigned base) {
     return false;
 }
 
-/* The first from `base` on that no route of this machine is in; BASE_LAST + 1: none. */
-static unsigned free_base(unsigned base) {
-    while (base <= BASE_LAST && routed(base)) base++;
-    return base;
+static bool claim(struct network *network, unsigned base) {
+    set_base(network, base);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path + 1, network->name, strlen(network->name));
+    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(network->name));
+    network->claim = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (network->claim >= 0 && bind(network->claim, (struct sockaddr *)&address, size) == 0) return true;
+    scoped_fd_close(&network->claim);
+    network->claim = -1;
+    return false;
+}
+
+static void claim_any(struct network *network) {
+    for (unsigned base = BASE_FIRST; base <= BASE_LAST; base++)
+        if (!routed(base) && claim(network, base)) return;
+    network->base = 0;
 }
 
 static char *kept_path(const struct container_host *host) {
@@ -80,9 +100,8 @@ static bool recall(const struct container_host *host, struct network *network) {
     struct span rest = span_trim(text_span(&kept));
     uint64_t base = 0;
     if (failed || !span_is(span_cut(&rest, ' '), boot) || !span_to_u64(span_cut(&rest, ' '), &base) ||
-        base < BASE_FIRST || base > BASE_LAST)
+        base < BASE_FIRST || base > BASE_LAST || !claim(network, (unsigned)base))
         return false;
-    set_base(network, (unsigned)base);
     network->table = true;
     network->forwarding = span_is(rest, "forwarding");
     return true;
@@ -99,7 +118,8 @@ static void keep(const struct container_host *host) {
 static struct network *network_of(struct container_host *host) {
     if (host->network) return host->network;
     host->network = NEW(struct network);
-    if (!recall(host, host->network)) set_base(host->network, free_base(BASE_FIRST));
+    host->network->claim = -1;
+    if (!recall(host, host->network)) claim_any(host->network);
     return host->network;
 }
 
@@ -108,12 +128,13 @@ void network_resume(struct container_host *host) {
     if (file_exists(path)) (void)network_of(host);
 }
 
-/* A new table must be nobody's; one that was ours already is made afresh. */
+/* What the name stood for before is gone with this. */
 static char *rules(const struct network *network) {
     struct text text = {0};
-    if (network->table) text_printf(&text, "add table inet %1$s\ndelete table inet %1$s\n", network->name);
     text_printf(
         &text,
+        "add table inet %1$s\n"
+        "delete table inet %1$s\n"
         "create table inet %1$s\n"
         "table inet %1$s {\n"
         "  chain out { type nat hook postrouting priority 100; ip saddr 10.%2$u.0.0/16 oifname != \"%3$s*\" "
@@ -165,19 +186,6 @@ static bool others_go_out(const struct network *network) {
     return found;
 }
 
-static void make_table(struct container_host *host);
-
-/* Another daemon has that table, and so those addresses. */
-static bool try_next(struct container_host *host, struct span output) {
-    scoped_string char *said = span_string(output);
-    if (host->network->table || !strstr(said, "File exists")) return false;
-    unsigned base = free_base(host->network->base + 1);
-    if (base > BASE_LAST) return false;
-    set_base(host->network, base);
-    make_table(host);
-    return true;
-}
-
 static void on_nft(void *owner, struct io_child_end *end) {
     struct container_host *host = owner;
     host->network->nft = NULL;
@@ -185,7 +193,6 @@ static void on_nft(void *owner, struct io_child_end *end) {
     scoped_string char *because =
         failed ? error_text(failed) : mem_printf("nft: " SPAN_FORMAT, SPAN_ARGS(span_trim(end->output)));
     bool good = !failed && end->exit_code == 0;
-    if (!good && try_next(host, end->output)) return;
     host->network->table |= good;
     if (good) keep(host);
     host->network->ready = good;
@@ -208,12 +215,22 @@ static void make_table(struct container_host *host) {
 bool network_prepared(struct container_host *host) {
     if (host->in_userns) return true; /* each has its own: slirp.c */
     struct network *network = network_of(host);
+    if (network->base == 0) claim_any(network); /* one may have ended since */
+    if (network->base == 0) return true;        /* network_take tells why it is not to be had */
     if (!network->ready && !network->nft) make_table(host);
     return network->ready;
 }
 
 static bool is_used(const struct network *network, uint32_t index) {
     return network->used[index / 8] & (1U << index % 8);
+}
+
+/* A container that was only being made when the daemon before us was killed is nobody's, and for a moment its
+ * cable is still there. */
+static bool has_cable(const struct network *network, uint32_t index) {
+    char name[IF_NAMESIZE + 16];
+    snprintf(name, sizeof name, "%s-%u", network->prefix, index);
+    return if_nametoindex(name) != 0;
 }
 
 void network_adopt(struct container_host *host, uint32_t index) {
@@ -225,10 +242,19 @@ void network_adopt(struct container_host *host, uint32_t index) {
 
 struct error *network_take(struct container_host *host, uint32_t *ret_index) {
     struct network *network = network_of(host);
-    if (network->count == INDEX_MAX)
-        return error_new(ERROR_RESOURCE_EXHAUSTED, "all %d addresses of the way out are taken", INDEX_MAX);
-    do network->last = network->last % INDEX_MAX + 1;
-    while (is_used(network, network->last));
+    if (network->base == 0)
+        return error_new(
+            ERROR_RESOURCE_EXHAUSTED,
+            "no outbound network: each range from 10.%d.0.0/16 to 10.%d.0.0/16 is routed already or "
+            "another daemon's",
+            BASE_FIRST, BASE_LAST);
+    uint32_t tried = 0;
+    do {
+        if (tried++ == INDEX_MAX)
+            return error_new(ERROR_RESOURCE_EXHAUSTED, "all %d addresses of the way out are taken",
+                             INDEX_MAX);
+        network->last = network->last % INDEX_MAX + 1;
+    } while (is_used(network, network->last) || has_cable(network, network->last));
     TRY(switch_forwarding_on(host), "no outbound network"); /* each time: another daemon may have ended */
     network_adopt(host, network->last);
     *ret_index = network->last;
@@ -266,6 +292,7 @@ void network_stop(struct container_host *host) {
 void network_free(struct container_host *host) {
     struct network *network = take(host->network);
     if (!network) return;
+    scoped_fd int claim = network->claim;
     if (network->count == 0) {
         if (network->table) delete_table(network->name);
         if (network->forwarding && !others_go_out(network)) error_free(file_poke(FORWARD, "0"));

@@ -280,6 +280,33 @@ static void test_what_a_dead_daemon_left_is_cleared_away(void **unused) {
     house_free_all(house);
 }
 
+/* A daemon that was killed before it could take its table away, and one whose container was only being made:
+ * neither keeps the next daemon from the range, nor a cable of that moment from the next address. */
+static void test_what_nobody_claims_is_taken_over(void **unused) {
+    NEEDS_NETWORK();
+    struct outside outside = outside_new();
+    struct house *house = house_new(NULL);
+    scoped_string char *place = mem_printf("%s:7000", outside.there);
+    scoped(core_function) struct core_function *asks = outgoing("asks", "", place);
+    scoped_string char *reached = house_run(house, asks, 1);
+    unsigned base = base_of(house);
+    await_no_interfaces(base);
+    house_close(house);
+    assert_int_equal(run("nft 'add table inet catnap-10.%u; add chain inet catnap-10.%u old'", base, base),
+                     0);
+    assert_int_equal(run("ip link add cnap%u--1 type veth peer name cnap%u--2", base, base), 0);
+    house_open(house);
+    scoped(core_function) struct core_function *asks_again = outgoing("asks-again", "", place);
+    scoped_string char *again = house_run(house, asks_again, 2);
+    assert_string_equal(again, "hello");
+    unsigned taken = base_of(house);
+    assert_int_not_equal(run("nft list chain inet catnap-10.%u old >/dev/null 2>&1", taken), 0);
+    assert_int_equal(run("ip link del cnap%u--1", base), 0);
+    if (taken != base) (void)run("nft delete table inet catnap-10.%u 2>/dev/null", base);
+    outside_free(&outside);
+    house_free_all(house);
+}
+
 static void test_without_nft_it_says_so(void **unused) {
     NEEDS_NETWORK();
     struct house *house = house_new(NULL);
@@ -322,6 +349,7 @@ int main(void) {
         cmocka_unit_test(test_names_can_be_asked_for),
         cmocka_unit_test(test_the_way_out_outlives_the_daemon),
         cmocka_unit_test(test_what_a_dead_daemon_left_is_cleared_away),
+        cmocka_unit_test(test_what_nobody_claims_is_taken_over),
         cmocka_unit_test(test_without_nft_it_says_so),
         cmocka_unit_test(test_what_of_resolv_conf_a_container_can_use),
     };
