@@ -62,7 +62,7 @@ static void on_exited(void *owner, struct container *container, const struct con
     ((struct bench *)owner)->exited = 1;
     io_loop_stop(((struct bench *)owner)->loop);
 }
-static const struct container_events events = {on_created, on_ready, on_exited};
+static const struct container_events events = {.created = on_created, .ready = on_ready, .exited = on_exited};
 
 static void await(struct bench *bench, const int *flag) {
     while (!*flag && !bench->exited) io_loop_run(bench->loop);

@@ -35,6 +35,7 @@ static struct container *take_over(struct container_host *host, struct slot *slo
     container->life = LIFE_STARTING;
     if (record->network_index) network_adopt(host, record->network_index);
     container->network_index = record->network_index;
+    container->gpus = record->gpus;
     list_append(&host->containers, &container->node);
     return container;
 }

@@ -1,7 +1,8 @@
-/* cdi: devices as the Container Device Interface describes them: edits to config.json.
+/* cdi: GPUs as the Container Device Interface describes them: which there are, and the edits to config.json
+ * that give some of them to a container.
  *
- * Read from *.json and *.yaml in /etc/cdi and /var/run/cdi (`nvidia-ctk cdi generate`). A file's common edits
- * are applied once, then each chosen device's. Format: the CDI specification, containerEdits. */
+ * Read from *.json and *.yaml (`nvidia-ctk cdi generate`). A description's common edits are applied once,
+ * then each chosen device's. Format: the CDI specification, containerEdits. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 
 #include "inside.h"
 
-enum { SPEC_MAX = 8 << 20, DEVICES_MAX = 64 };
+enum { SPEC_MAX = 8 << 20 };
 
 static json_t *array_in(json_t *object, const char *key) {
     json_t *array = json_object_get(object, key);
@@ -96,49 +97,44 @@ static must_check struct error *apply(const json_t *edits, json_t *config) {
 }
 
 /* "all" and long identifiers stand for the same cards as "0", "1", ...: only the numbers are counted. */
-static bool is_card(const json_t *name) {
-    if (json_is_integer(name)) return json_integer_value(name) >= 0;
-    const char *text = json_string_value(name);
-    return text && *text && strspn(text, "0123456789") == strlen(text);
+static bool is_card(const json_t *name, uint64_t *ret_number) {
+    if (json_is_integer(name)) {
+        *ret_number = (uint64_t)json_integer_value(name);
+        return json_integer_value(name) >= 0;
+    }
+    return json_is_string(name) && span_to_u64(span_of(json_string_value(name)), ret_number);
 }
 
-static must_check struct error *apply_spec(const json_t *spec, uint64_t wanted, uint64_t *chosen,
-                                           json_t *config) {
+/* The same directory may be named twice, /var/run being /run: the first description of a number counts. */
+static void add_cards(struct cdi *cdi, json_t *spec) {
     const char *kind = text_in(spec, "kind");
     size_t i;
     json_t *device;
-    bool common = false;
-    if (!kind || !strstr(kind, "/gpu")) return NULL; /* somebody else's devices */
+    uint64_t number;
+    if (!kind || !strstr(kind, "/gpu")) return; /* somebody else's devices */
     json_array_foreach(json_object_get(spec, "devices"), i, device) {
-        if (*chosen == wanted || !is_card(json_object_get(device, "name"))) continue;
-        if (!common) TRY_PLAIN(apply(json_object_get(spec, "containerEdits"), config));
-        common = true;
-        TRY(apply(json_object_get(device, "containerEdits"), config), "devices[%zu]", i);
-        ++*chosen;
+        if (!is_card(json_object_get(device, "name"), &number) || number >= CDI_CARDS_MAX) continue;
+        if (cdi->cards & (1ULL << number)) continue;
+        cdi->cards |= 1ULL << number;
+        cdi->of[number].spec = spec;
+        cdi->of[number].device = device;
     }
-    return NULL;
 }
 
-struct error *cdi_apply_text(struct span text, bool yaml, uint64_t wanted, uint64_t *chosen, json_t *config) {
-    scoped_json json_t *spec = NULL;
+struct error *cdi_add_text(struct cdi *cdi, struct span text, bool yaml) {
+    json_t *spec = NULL;
     json_error_t where;
     if (yaml)
         TRY_PLAIN(cdi_yaml(text, &spec));
     else if (!(spec = json_loadb(text.data ? text.data : "", text.size, 0, &where)))
         return error_new(ERROR_FAILED_PRECONDITION, "line %d: %s", where.line, where.text);
-    return apply_spec(spec, wanted, chosen, config);
-}
-
-static must_check struct error *apply_file(const char *path, bool yaml, uint64_t wanted, uint64_t *chosen,
-                                           json_t *config) {
-    scoped_text struct text text = {0};
-    TRY_PLAIN(file_read(path, SPEC_MAX, &text));
-    TRY(cdi_apply_text(text_span(&text), yaml, wanted, chosen, config), "%s", path);
+    if (!cdi->specs) cdi->specs = json_array();
+    json_array_append_new(cdi->specs, spec);
+    add_cards(cdi, spec);
     return NULL;
 }
 
-static must_check struct error *apply_dir(const char *directory, uint64_t wanted, uint64_t *chosen,
-                                          json_t *config) {
+static must_check struct error *add_dir(struct cdi *cdi, const char *directory) {
     DIR *open_dir = opendir(directory);
     struct error *failed = NULL;
     for (struct dirent *entry; open_dir && !failed && (entry = readdir(open_dir));) {
@@ -146,35 +142,36 @@ static must_check struct error *apply_dir(const char *directory, uint64_t wanted
         bool yaml = span_ends(name, ".yaml") || span_ends(name, ".yml");
         if (!yaml && !span_ends(name, ".json")) continue;
         scoped_string char *path = path_join(directory, entry->d_name);
-        failed = apply_file(path, yaml, wanted, chosen, config);
+        scoped_text struct text text = {0};
+        failed = file_read(path, SPEC_MAX, &text);
+        if (!failed && (failed = cdi_add_text(cdi, text_span(&text), yaml)))
+            failed = error_wrap(failed, "%s", path);
     }
     if (open_dir) closedir(open_dir);
     return failed;
 }
 
-struct error *cdi_apply_from(const char *const *dirs, const char *gpu, json_t *config) {
-    struct span count = span_of(gpu);
-    (void)span_cut(&count, ':'); /* the kind was the scheduler's business: here is what this machine has */
-    uint64_t wanted = 1, chosen = 0;
-    if (count.data && (!span_to_u64(count, &wanted) || wanted == 0 || wanted > DEVICES_MAX))
-        return error_new(ERROR_INVALID_ARGUMENT, "a count from 1 to %d comes after the colon", DEVICES_MAX);
-    for (; *dirs && chosen < wanted; dirs++) TRY_PLAIN(apply_dir(*dirs, wanted, &chosen, config));
-    if (chosen == wanted) return NULL;
-    if (chosen > 0)
-        return error_new(ERROR_FAILED_PRECONDITION, "this machine describes %llu of %llu",
-                         (unsigned long long)chosen, (unsigned long long)wanted);
-    return error_new(ERROR_FAILED_PRECONDITION,
-                     "no GPU is described in /etc/cdi or /var/run/cdi. With NVIDIA's container toolkit: "
-                     "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml");
+struct error *cdi_read(const char *const *dirs, struct cdi *ret_cdi) {
+    struct error *failed = NULL;
+    *ret_cdi = (struct cdi){0};
+    for (; *dirs && !failed; dirs++) failed = add_dir(ret_cdi, *dirs);
+    if (failed) cdi_done(ret_cdi);
+    return failed;
 }
 
-struct error *cdi_apply(const char *gpu, json_t *config) {
-    static const char *const dirs[] = {"/etc/cdi", "/var/run/cdi", NULL};
-    return cdi_apply_from(dirs, gpu, config);
+struct error *cdi_apply(const struct cdi *cdi, uint64_t cards, json_t *config) {
+    const json_t *common = NULL;
+    for (unsigned number = 0; number < CDI_CARDS_MAX; number++) {
+        if (!(cards & cdi->cards & (1ULL << number))) continue;
+        const json_t *spec = cdi->of[number].spec;
+        if (spec != common) TRY_PLAIN(apply(json_object_get(spec, "containerEdits"), config));
+        common = spec;
+        TRY(apply(json_object_get(cdi->of[number].device, "containerEdits"), config), "devices: %u", number);
+    }
+    return NULL;
 }
 
-struct error *container_gpu_check(const char *gpu) {
-    scoped_json json_t *config = json_pack("{s:{s:[]}, s:[], s:{s:[], s:{s:[]}}}", "process", "env", "mounts",
-                                           "linux", "devices", "resources", "devices");
-    return cdi_apply(gpu, config);
+void cdi_done(struct cdi *cdi) {
+    json_decref(cdi->specs);
+    *cdi = (struct cdi){0};
 }

@@ -66,6 +66,7 @@ struct container_events {
     /* It is gone, with all its processes, mounts and cgroups; told once, in every case. Free it here or
      * later. */
     void (*exited)(void *owner, struct container *container, const struct container_end *end);
+    void (*given)(void *owner, struct container *container); /* its GPUs: container_gpus. May be NULL */
 };
 /* `start`: go on to container_start without a stop at `created`. Failures come through `exited`. */
 struct container *container_create(struct container_host *host, const struct container_spec *spec, bool start,
@@ -135,7 +136,8 @@ must_check struct error *container_host_adopt(struct container_host *host,
 void container_owner_set(struct container *container, void *owner);
 
 /* Whether this machine has such a GPU, described by CDI. FAILED_PRECONDITION: what is missing. */
-must_check struct error *container_gpu_check(const char *gpu);
+must_check struct error *container_gpu_check(const struct container_host *host, const char *gpu);
+char *container_gpus(const struct container *container); /* which it has, in words; owned. NULL: none */
 
 /* ---- doctor: what this machine can and can't do ---- */
 struct container_check {

@@ -95,6 +95,8 @@ struct error *container_host_open(const struct container_host_options *options,
         return error_wrap(failed, "containers");
     }
     network_resume(host);
+    scoped_string char *gpus = path_join(host->state_dir, "gpus");
+    gpus_find("nvidia-smi", gpus, &host->gpus);
     io_timer_arm(host->refill, 0);
     *ret_host = host;
     return NULL;

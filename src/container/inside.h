@@ -65,6 +65,16 @@ char *slot_file(const struct slot *slot, const char *name); /* a path in the box
 char *slot_runtime_log(const struct slot *slot);            /* its last words, one line; never NULL */
 void slot_free(struct slot *slot);
 
+/* ---- gpu.c, beneath ---- */
+enum { CDI_CARDS_MAX = 64 };
+struct gpu {
+    uint64_t mib; /* 0: not known */
+    char name[64];
+};
+struct gpus {
+    struct gpu card[CDI_CARDS_MAX];
+};
+
 /* ---- host.c ---- */
 enum runtime_kind { RUNTIME_CRUN, RUNTIME_RUNC, RUNTIME_OTHER };
 struct container_host {
@@ -85,7 +95,8 @@ struct container_host {
     struct list containers; /* all the others */
     struct io_timer *refill;
     struct network *network; /* NULL: nobody went out yet */
-    unsigned references;     /* work in flight, and the owner's */
+    struct gpus gpus;
+    unsigned references; /* work in flight, and the owner's */
 };
 char *host_program_find(const char *program); /* where launchers will look; owned, NULL: nowhere */
 void host_unref(struct container_host *host);
@@ -141,6 +152,7 @@ struct container {
     int64_t started_wall_ms;
     int pid, pidfd, netns_fd, ready_fd;
     uint32_t network_index; /* 0: no way out */
+    uint64_t gpus;          /* bit N: it has the card N */
     uint64_t oom_kills;
     struct io_watch *pid_watch, *ready_watch;
     struct io_timer
@@ -169,8 +181,8 @@ void end_begin(struct container *container);
 void end_sweep(struct container_host *host, struct slot *slot, const char *id);
 
 /* ---- spec.c ---- */
-must_check struct error *spec_write(const struct container *container); /* config.json into the box */
-void spec_job(const struct container *container, struct text *job);     /* what the launcher is to do */
+must_check struct error *spec_write(struct container *container);   /* config.json into the box; takes GPUs */
+void spec_job(const struct container *container, struct text *job); /* what the launcher is to do */
 void spec_delete_argv(const struct container *container, const char *root, const char *argv[8]);
 char *spec_logs_dir(const struct container *container);
 
@@ -185,6 +197,7 @@ struct record {
     int doze_signal, stop_signal;
     bool runner;
     uint32_t network_index;
+    uint64_t gpus;
 };
 must_check struct error *record_write(const struct container *container);
 must_check struct error *record_read(const char *box, struct record *ret_record);
@@ -216,10 +229,28 @@ void slirp_start(struct container *container, void (*done)(struct container *con
 void slirp_stop(const char *box); /* blocking, briefly; where there was none, nothing */
 extern const char *const slirp_resolv_conf;
 
-/* ---- cdi.c, cdi_yaml.c: devices ---- */
+/* ---- cdi.c, cdi_yaml.c: how GPUs are given ---- */
+struct cdi {
+    json_t *specs;
+    uint64_t cards; /* bit N: there is a card N */
+    struct {
+        json_t *spec, *device; /* borrowed of specs */
+    } of[CDI_CARDS_MAX];
+};
 must_check struct error *cdi_yaml(struct span text, json_t **ret_json); /* new reference */
-must_check struct error *cdi_apply_text(struct span text, bool yaml, uint64_t wanted, uint64_t *chosen,
-                                        json_t *config);
-must_check struct error *cdi_apply(const char *gpu, json_t *config);
-/* `dirs`: NULL-terminated. */
-must_check struct error *cdi_apply_from(const char *const *dirs, const char *gpu, json_t *config);
+must_check struct error *cdi_add_text(struct cdi *cdi, struct span text, bool yaml);
+must_check struct error *cdi_read(const char *const *dirs, struct cdi *ret_cdi); /* `dirs`: NULL-terminated */
+must_check struct error *cdi_apply(const struct cdi *cdi, uint64_t cards, json_t *config);
+void cdi_done(struct cdi *cdi);
+
+/* ---- gpu.c: which are given ---- */
+void gpus_parse(struct span csv,
+                struct gpus *gpus); /* "INDEX, MIB, NAME" a line; what is none is passed over */
+/* Asks `program`, blocking, where the file `kept` has no answer of this boot. */
+void gpus_find(const char *program, const char *kept, struct gpus *ret_gpus);
+/* Of `cards`, for "KIND" or "KIND:COUNT". FAILED_PRECONDITION: there are not so many such. */
+must_check struct error *gpus_choose(const struct gpus *gpus, uint64_t cards,
+                                     const unsigned users[CDI_CARDS_MAX], const char *gpu,
+                                     uint64_t *ret_cards);
+char *gpus_words(const struct gpus *gpus, uint64_t cards); /* owned */
+must_check struct error *gpu_give(struct container *container, json_t *config);

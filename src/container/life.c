@@ -115,6 +115,7 @@ static must_check struct error *give_job(struct container *container) {
     if (container->function->network == CORE_NETWORK_OUTBOUND && !host->in_userns)
         TRY_PLAIN(network_take(host, &container->network_index));
     TRY_PLAIN(spec_write(container));
+    if (container->gpus && container->events->given) container->events->given(container->owner, container);
     spec_job(container, &job);
     return slot_send(container->slot, text_span(&job));
 }

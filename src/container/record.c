@@ -31,13 +31,13 @@ struct error *record_write(const struct container *container) {
                        *fresh = slot_file(container->slot, "record.new");
     const struct core_function *function = container->function;
     scoped_json json_t *json = json_pack(
-        "{s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:I, s:I, s:i, s:i, s:i, s:i, s:b}", "app", function->app,
+        "{s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:I, s:I, s:i, s:i, s:i, s:i, s:b, s:I}", "app", function->app,
         "function", function->name, "id", container->id, "slot", container->slot->name, "number",
         (json_int_t)container->number, "version", (json_int_t)container->version, "pid", container->pid,
         "start_ticks", (json_int_t)process_start_ticks(container->pid), "started_wall_ms",
         (json_int_t)container->started_wall_ms, "port", function->port, "doze_signal", function->doze_signal,
         "network", (int)container->network_index, "stop_signal", function->stop_signal, "runner",
-        function->runner);
+        function->runner, "gpus", (json_int_t)container->gpus);
     scoped_string char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
     FILE *file = text ? fopen(fresh, "we") : NULL;
     if (!file) return error_errno(errno, "write %s", fresh);
@@ -55,13 +55,14 @@ struct error *record_read(const char *box, struct record *ret_record) {
     json_error_t where;
     scoped_json json_t *json = json_loadb(text.data, text.size, 0, &where);
     const char *app, *function, *id, *slot;
-    json_int_t number, version, ticks, started;
+    json_int_t number, version, ticks, started, gpus = 0;
     int pid, port, doze_signal, network, stop_signal = SIGTERM, runner = 0;
-    if (!json || json_unpack(json, "{s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:I, s:I, s:i, s:i, s:i, s?i, s?b}",
-                             "app", &app, "function", &function, "id", &id, "slot", &slot, "number", &number,
-                             "version", &version, "pid", &pid, "start_ticks", &ticks, "started_wall_ms",
-                             &started, "port", &port, "doze_signal", &doze_signal, "network", &network,
-                             "stop_signal", &stop_signal, "runner", &runner))
+    if (!json ||
+        json_unpack(json, "{s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:I, s:I, s:i, s:i, s:i, s?i, s?b, s?I}",
+                    "app", &app, "function", &function, "id", &id, "slot", &slot, "number", &number,
+                    "version", &version, "pid", &pid, "start_ticks", &ticks, "started_wall_ms", &started,
+                    "port", &port, "doze_signal", &doze_signal, "network", &network, "stop_signal",
+                    &stop_signal, "runner", &runner, "gpus", &gpus))
         return error_new(ERROR_DATA_LOSS, "%s is no record of a container", path);
     *ret_record = (struct record){.app = mem_string(app),
                                   .function = mem_string(function),
@@ -76,6 +77,7 @@ struct error *record_read(const char *box, struct record *ret_record) {
                                   .doze_signal = doze_signal,
                                   .stop_signal = stop_signal,
                                   .runner = runner != 0,
+                                  .gpus = (uint64_t)gpus,
                                   .network_index = (uint32_t)network};
     return NULL;
 }

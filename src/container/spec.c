@@ -193,7 +193,7 @@ static must_check struct error *write_beside(const struct container *container, 
     return written ? NULL : error_errno(errno, "write %s", path);
 }
 
-struct error *spec_write(const struct container *container) {
+struct error *spec_write(struct container *container) {
     const struct core_function *function = container->function;
     scoped_string char *root = slot_file(container->slot, container->layer_count ? "rootfs" : "host");
     scoped_json json_t *config =
@@ -203,7 +203,7 @@ struct error *spec_write(const struct container *container) {
     if (!config)
         return error_new(ERROR_INVALID_ARGUMENT, "%s/%s: a text in it is not UTF-8", function->app,
                          function->name);
-    if (function->gpu) TRY(cdi_apply(function->gpu, config), "gpu %s", function->gpu);
+    if (function->gpu) TRY(gpu_give(container, config), "gpu %s", function->gpu);
     if (own_etc(container)) {
         scoped_string char *hosts = mem_printf("127.0.0.1 localhost %s\n::1 localhost\n", function->name);
         TRY_PLAIN(write_beside(container, "hosts", span_of(hosts)));

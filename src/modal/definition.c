@@ -146,7 +146,7 @@ void definition_env_set(struct core_function *core, const char *name, const char
  * copycat knows. */
 void definition_gpu_or_none(struct core_function *core, const struct modal *modal) {
     if (!core->gpu || !modal->gpu_fallback) return;
-    scoped(error) struct error *error = node_gpu_check(core->gpu);
+    scoped(error) struct error *error = node_gpu_check(modal->node, core->gpu);
     if (!error) return;
     log_info("modal",
              "%s.%s asks for a GPU (%s), which this machine has not; it runs on the CPU (gpu_fallback)",

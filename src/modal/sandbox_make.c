@@ -67,7 +67,7 @@ static struct error *fill(struct sandbox *sandbox, Modal__SecretSource **sources
     TRY_PLAIN(definition_files_set(core, modal, &files, NULL));
     definition_resources_set(core, definition->resources);
     definition_gpu_or_none(core, modal);
-    if (core->gpu) TRY_PLAIN(node_gpu_check(core->gpu));
+    if (core->gpu) TRY_PLAIN(node_gpu_check(modal->node, core->gpu));
     TRY_PLAIN(
         exec_secrets(modal, definition->secret_ids, definition->n_secret_ids, sources, source_count, core));
     const Modal__StringMap *map = definition->environment_variables;

@@ -138,6 +138,14 @@ static void tell_exited(struct local *local, const struct container_end *end) {
     if (runner && node->runner) node->runner->exited(node->runner_owner, number, text.data);
 }
 
+static void on_given(void *owner, struct container *container) {
+    const struct local *local = owner;
+    char name[24];
+    snprintf(name, sizeof name, "%llu", (unsigned long long)local->number);
+    scoped_string char *gpus = container_gpus(container), *text = mem_printf("it has %s", gpus);
+    logs_say(local->node->logs_dir, local->app, local->function, name, text);
+}
+
 static void on_created(void *owner, struct container *container) {
     (void)container;
     struct local *local = owner;
@@ -158,7 +166,7 @@ static void on_exited(void *owner, struct container *container, const struct con
     (void)container;
     tell_exited(owner, end);
 }
-static const struct container_events container_events = {on_created, on_ready, on_exited};
+static const struct container_events container_events = {on_created, on_ready, on_exited, on_given};
 
 static void on_failed(void *owner) {
     struct local *local = owner;
@@ -212,8 +220,8 @@ static struct error *create(struct local *local, const struct core_function *ask
     return error;
 }
 
-struct error *node_gpu_check(const char *gpu) {
-    return container_gpu_check(gpu);
+struct error *node_gpu_check(const struct node *node, const char *gpu) {
+    return container_gpu_check(node->host, gpu);
 }
 
 struct error *node_function_check(struct node *node, const struct core_function *function) {

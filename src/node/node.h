@@ -66,7 +66,7 @@ void node_ready(struct node *node, uint64_t container);
 
 /* Whether this machine has such a GPU, told to containers by CDI: "any", "L4", "H100:2". FAILED_PRECONDITION:
  * why not. */
-must_check struct error *node_gpu_check(const char *gpu);
+must_check struct error *node_gpu_check(const struct node *node, const char *gpu);
 
 /* Whether such a function could be run here: image, volumes, program. For a clear answer before anything is
  * accepted. */

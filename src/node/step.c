@@ -102,7 +102,8 @@ static void on_failed(void *owner) {
     finish(step, &(struct image_step_end){.exit_code = -1, .error = take(step->failure)});
 }
 
-static const struct container_events container_events = {on_ready, on_ready, on_exited};
+static const struct container_events container_events = {
+    .created = on_ready, .ready = on_ready, .exited = on_exited};
 
 /* ---- its beginning ---- */
 

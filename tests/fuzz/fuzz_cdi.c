@@ -1,5 +1,6 @@
-/* Descriptions of devices (CDI), the first byte tells which form: whatever comes in ends in a complaint, or
- * in edits that can be written out, of no more devices than were asked for. */
+/* Descriptions of devices (CDI) and what NVIDIA's tool says of them, the first byte tells which form:
+ * whatever comes in ends in a complaint, or in edits that can be written out, of no more devices than were
+ * asked for. */
 #include "inside.h"
 
 #include <stdlib.h>
@@ -7,12 +8,18 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
     if (size_bytes == 0) return 0;
-    const bool yaml = data[0] == 'y';
-    uint64_t chosen = 0;
+    const struct span rest = {(const char *)data + 1, size_bytes - 1};
     scoped_json json_t *config = json_object();
-    scoped(error) struct error *error =
-        cdi_apply_text((struct span){(const char *)data + 1, size_bytes - 1}, yaml, 2, &chosen, config);
-    if (chosen > 2) abort();
+    static const unsigned nobody[CDI_CARDS_MAX];
+    struct gpus gpus = {0};
+    struct cdi cdi = {0};
+    uint64_t cards = 0;
+    gpus_parse(rest, &gpus);
+    scoped(error) struct error *error = cdi_add_text(&cdi, rest, data[0] == 'y');
+    if (!error) error = gpus_choose(&gpus, cdi.cards, nobody, "T4:2", &cards);
+    if (__builtin_popcountll(cards) != (error ? 0 : 2)) abort();
+    if (!error) error = cdi_apply(&cdi, cards, config);
+    cdi_done(&cdi);
     if (error) return 0;
     scoped_string char *text = json_dumps(config, JSON_COMPACT);
     if (!text) abort();

@@ -69,7 +69,8 @@ static inline void on_exited(void *owner, struct container *container, const str
     guest->end.error = NULL;
     io_loop_stop(guest->house->loop);
 }
-static const struct container_events house_events = {on_created, on_ready, on_exited};
+static const struct container_events house_events = {
+    .created = on_created, .ready = on_ready, .exited = on_exited};
 
 static inline void await(struct house *house, const int *count, int wanted, const char *what) {
     house->timed_out = false;

@@ -52,20 +52,27 @@ static const char as_yaml[] =
     "  containerEdits: {deviceNodes: [{path: /dev/fake0}, {path: /dev/fake1}]}\n";
 /* clang-format on */
 
-static json_t *applied(const char *text, bool yaml, uint64_t wanted, uint64_t *chosen) {
+/* `wanted` of what the text describes, chosen as for a machine of which nothing more is known. */
+static json_t *applied(const char *text, bool yaml, const char *wanted, uint64_t *cards) {
+    static const struct gpus unknown;
+    static const unsigned nobody[CDI_CARDS_MAX];
     json_t *config = json_object();
-    *chosen = 0;
-    assert_ok(cdi_apply_text(span_of(text), yaml, wanted, chosen, config));
+    struct cdi cdi = {0};
+    *cards = 0;
+    assert_ok(cdi_add_text(&cdi, span_of(text), yaml));
+    error_free(gpus_choose(&unknown, cdi.cards, nobody, wanted, cards));
+    assert_ok(cdi_apply(&cdi, *cards, config));
+    cdi_done(&cdi);
     return config;
 }
 
 static void test_yaml_and_json_say_the_same(void **unused) {
     (void)unused;
     uint64_t chosen, chosen_too;
-    scoped_json json_t *from_json = applied(as_json, false, 2, &chosen);
-    scoped_json json_t *from_yaml = applied(as_yaml, true, 2, &chosen_too);
-    assert_int_equal(chosen, 2);
-    assert_int_equal(chosen_too, 2);
+    scoped_json json_t *from_json = applied(as_json, false, "any:2", &chosen);
+    scoped_json json_t *from_yaml = applied(as_yaml, true, "any:2", &chosen_too);
+    assert_int_equal(chosen, 3);
+    assert_int_equal(chosen_too, 3);
     assert_true(json_equal(from_json, from_yaml));
     assert_int_equal(json_array_size(json_object_get(json_object_get(from_json, "linux"), "devices")), 3);
     json_t *hooks = json_object_get(json_object_get(from_json, "hooks"), "createContainer");
@@ -77,7 +84,7 @@ static void test_yaml_and_json_say_the_same(void **unused) {
 static void test_as_many_as_were_asked_for(void **unused) {
     (void)unused;
     uint64_t chosen;
-    scoped_json json_t *config = applied(as_json, false, 1, &chosen);
+    scoped_json json_t *config = applied(as_json, false, "T4", &chosen);
     assert_int_equal(chosen, 1);
     json_t *devices = json_object_get(json_object_get(config, "linux"), "devices");
     assert_int_equal(json_array_size(devices), 2);
@@ -98,7 +105,7 @@ static void test_what_is_wrong_is_told_with_its_place(void **unused) {
         {"a: &x [1]\nb: *x\n", "line 2: an alias", true},
         {"[a]: b", "a key that is no text", true},
         {"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", "too deep", true},
-        {IN_DEVICE("{\"deviceNodes\":[{}]}"), "devices[0]: deviceNodes: one without a path", false},
+        {IN_DEVICE("{\"deviceNodes\":[{}]}"), "devices: 0: deviceNodes: one without a path", false},
         {IN_DEVICE("{\"deviceNodes\":[{\"path\":\"/dev/no-such-device\"}]}"), "/dev/no-such-device: No such",
          false},
         {IN_DEVICE("{\"mounts\":[{\"hostPath\":\"/x\"}]}"), "hostPath or containerPath is missing", false},
@@ -107,9 +114,10 @@ static void test_what_is_wrong_is_told_with_its_place(void **unused) {
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         scoped_json json_t *config = json_object();
-        uint64_t chosen = 0;
-        scoped(error) struct error *failed =
-            cdi_apply_text(span_of(rows[i].text), rows[i].yaml, 1, &chosen, config);
+        struct cdi cdi = {0};
+        scoped(error) struct error *failed = cdi_add_text(&cdi, span_of(rows[i].text), rows[i].yaml);
+        if (!failed) failed = cdi_apply(&cdi, 1, config);
+        cdi_done(&cdi);
         scoped_string char *said = failed ? error_text(failed) : mem_string("nothing");
         if (!strstr(said, rows[i].complaint)) fail_msg("%s: '%s'", rows[i].text, said);
     }
@@ -121,25 +129,83 @@ static void test_other_kinds_are_not_gpus(void **unused) {
                                         "{}", "{\"kind\":\"x/gpu\",\"devices\":7}", "{\"kind\":\"x/gpu\"}"};
     for (size_t i = 0; i < COUNT(texts); i++) {
         uint64_t chosen;
-        scoped_json json_t *config = applied(texts[i], false, 1, &chosen);
+        scoped_json json_t *config = applied(texts[i], false, "any", &chosen);
         assert_int_equal(chosen, 0);
         assert_int_equal(json_object_size(config), 0);
     }
 }
 
-static void test_too_few_and_none_are_told(void **unused) {
+static const char tool_says[] = "0, 15360, Tesla T4\n1, 24564, NVIDIA GeForce RTX 4090\n"
+                                "2, 81559, NVIDIA H100 80GB HBM3\n3, [N/A], broken\nnonsense\n99, 1, far\n";
+
+/* A machine of four cards; "1,2" are the numbers that are given. */
+static void test_a_card_with_that_much_memory_is_given(void **unused) {
     (void)unused;
-    scoped_string char *id = random_id("catnap-cdi"), *dir = mem_printf("/tmp/%s", id),
-                       *file = path_join(dir, "nvidia.yaml");
-    scoped_json json_t *config = json_object();
-    const char *const none[] = {"/no/such/directory", NULL}, *const dirs[] = {dir, NULL};
-    assert_error(cdi_apply_from(none, "any", config), ERROR_FAILED_PRECONDITION, "nvidia-ctk cdi generate");
+    static const struct {
+        const char *gpu, *given, *complaint;
+    } rows[] = {
+        {"any", "GPU 1 (NVIDIA GeForce RTX 4090, 24564 MiB)", NULL}, /* nobody has it yet */
+        {"T4", "GPU 1 (NVIDIA GeForce RTX 4090, 24564 MiB)", NULL},
+        {"t4:3",
+         "GPU 0 (Tesla T4, 15360 MiB), GPU 1 (NVIDIA GeForce RTX 4090, 24564 MiB), "
+         "GPU 2 (NVIDIA H100 80GB HBM3, 81559 MiB)",
+         NULL},
+        {"A10G", "GPU 1 (NVIDIA GeForce RTX 4090, 24564 MiB)", NULL},
+        {"A100-80GB", "GPU 2 (NVIDIA H100 80GB HBM3, 81559 MiB)", NULL},
+        {"RTX-4090", "GPU 1 (NVIDIA GeForce RTX 4090, 24564 MiB)", NULL},
+        {"H100:2", NULL,
+         "2 of the kind H100 are wanted, this machine has 1; it has GPU 0 (Tesla T4, 15360 MiB), "},
+        {"H200", NULL, "1 of the kind H200 is wanted, this machine has 0"},
+        {"GTX-1080", NULL, "1 of the kind GTX-1080 is wanted, this machine has 0"},
+        {"any:0", NULL, "a count from 1"},
+        {"any:many", NULL, "a count from 1"},
+    };
+    const unsigned users[CDI_CARDS_MAX] = {[0] = 2, [2] = 1};
+    struct gpus gpus = {0};
+    gpus_parse(span_of(tool_says), &gpus);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        uint64_t cards = 0;
+        scoped(error) struct error *failed = gpus_choose(&gpus, 7, users, rows[i].gpu, &cards);
+        scoped_string char *said = failed ? error_text(failed) : gpus_words(&gpus, cards);
+        if (!!failed != !!rows[i].complaint || (failed && !strstr(said, rows[i].complaint)) ||
+            (!failed && strcmp(said, rows[i].given) != 0))
+            fail_msg("%s: %s", rows[i].gpu, said);
+    }
+    uint64_t cards;
+    assert_error(gpus_choose(&gpus, 0, users, "any", &cards), ERROR_FAILED_PRECONDITION,
+                 "nvidia-ctk cdi generate");
+}
+
+/* Asked once a boot; a tool that fails or that hangs up says nothing, and then any card will do. */
+static void test_the_tool_is_asked_once(void **unused) {
+    (void)unused;
+    scoped_string char *id = random_id("catnap-gpus"), *dir = mem_printf("/tmp/%s", id),
+                       *tool = path_join(dir, "tool"), *kept = path_join(dir, "kept"),
+                       *asked = path_join(dir, "asked");
+    struct gpus gpus;
     assert_ok(dir_make(dir, 0755));
-    assert_ok(file_replace(file, span_of(as_yaml), 0644));
-    assert_error(cdi_apply_from(dirs, "H100:3", config), ERROR_FAILED_PRECONDITION, "describes 2 of 3");
-    assert_error(cdi_apply_from(dirs, "any:0", config), ERROR_INVALID_ARGUMENT, "a count from 1");
-    assert_error(cdi_apply_from(dirs, "any:many", config), ERROR_INVALID_ARGUMENT, "a count from 1");
-    assert_ok(cdi_apply_from(dirs, "H100:2", config));
+    gpus_find(tool, kept, &gpus);
+    assert_int_equal(gpus.card[0].mib, 0);
+    scoped_string char *failing = mem_string("#!/bin/sh\necho '0, 5, x'\nexit 9\n");
+    scoped_string char *working =
+        mem_printf("#!/bin/sh\necho \"$*\" >> %s\necho '1, 15360, Tesla T4'\n", asked);
+    assert_ok(file_replace(tool, span_of(failing), 0755));
+    gpus_find(tool, kept, &gpus);
+    assert_int_equal(gpus.card[0].mib, 0);
+    assert_false(file_exists(kept));
+    assert_ok(file_replace(tool, span_of(working), 0755));
+    for (int i = 0; i < 2; i++) {
+        gpus_find(tool, kept, &gpus);
+        assert_int_equal(gpus.card[1].mib, 15360);
+        assert_string_equal(gpus.card[1].name, "Tesla T4");
+    }
+    scoped_text struct text times = {0};
+    assert_ok(file_read(asked, 4096, &times));
+    assert_string_equal(times.data, "--query-gpu=index,memory.total,name --format=csv,noheader,nounits\n");
+    assert_ok(file_replace(kept, SPAN("another boot\n0, 7, old\n"), 0600));
+    gpus_find(tool, kept, &gpus);
+    assert_int_equal(gpus.card[0].mib, 0);
+    assert_int_equal(gpus.card[1].mib, 15360);
     assert_ok(tree_remove(dir));
 }
 
@@ -185,7 +251,8 @@ int main(void) {
         cmocka_unit_test(test_as_many_as_were_asked_for),
         cmocka_unit_test(test_what_is_wrong_is_told_with_its_place),
         cmocka_unit_test(test_other_kinds_are_not_gpus),
-        cmocka_unit_test(test_too_few_and_none_are_told),
+        cmocka_unit_test(test_a_card_with_that_much_memory_is_given),
+        cmocka_unit_test(test_the_tool_is_asked_once),
         cmocka_unit_test(test_devices_are_there_and_work),
     };
     return cmocka_run_group_tests_name("container cdi", tests, NULL, NULL);
