@@ -10,6 +10,7 @@ from conftest import Catnap
 
 APPS = 100
 SECONDS = 30
+REST_S = 35  # the time-outs of the last connection run out, and it lets go of what it does not need
 
 
 def threads(pid):
@@ -44,7 +45,7 @@ def main():
             for i in range(APPS):
                 catnap.up(f"app: idle{i}\nfunctions:\n  web:\n    command: [/bin/true]\n    port: 80\n")
             pid = catnap.process.pid
-            time.sleep(2)
+            time.sleep(REST_S)
             before = switches(pid)
             say(f"idle: watched for {SECONDS} s")
             time.sleep(SECONDS)

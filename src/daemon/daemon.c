@@ -32,6 +32,8 @@
 #define URL_MARK "{url}"
 #define MODAL_ADDRESS "127.0.0.1:7071" /* where nothing else is said and nobody has it */
 
+enum { REST_MS = 1000 };
+
 struct daemon {
     struct config config;
     struct io_loop *loop;
@@ -46,6 +48,7 @@ struct daemon {
     struct gateway *gateway;
     struct modal *modal;
     struct io_signal *interrupt, *terminate;
+    struct io_rest *rest;
     char *logs_dir;
     size_t ups; /* of config.up, applied so far */
     int signals;
@@ -342,6 +345,7 @@ static struct error *open_all(struct daemon *daemon) {
 }
 
 static void close_all(struct daemon *daemon) {
+    io_rest_free(daemon->rest);
     io_signal_free(daemon->interrupt);
     io_signal_free(daemon->terminate);
     store_settle(daemon->store); /* while those who wait for it are there */
@@ -392,6 +396,7 @@ int daemon_main(int argc, char **argv) {
     }
     daemon.interrupt = io_signal_new(daemon.loop, SIGINT, on_signal, &daemon);
     daemon.terminate = io_signal_new(daemon.loop, SIGTERM, on_signal, &daemon);
+    daemon.rest = io_rest_new(daemon.loop, REST_MS, daemon_rest, NULL);
     up_next(&daemon);
     io_loop_run(daemon.loop);
     close_all(&daemon);

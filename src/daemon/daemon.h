@@ -4,5 +4,7 @@
 
 /* The verb `serve` with its arguments behind it: argv[0] is "serve". Returns the exit status. */
 int daemon_main(int argc, char **argv);
+/* Gives memory back that comes again by itself. */
+void daemon_rest(void *unused);
 /* The verb `doctor`: what this machine can and can't do. */
 int daemon_doctor(int argc, char **argv);

@@ -28,6 +28,13 @@ bool io_timer_armed(const struct io_timer *timer);
 void io_timer_free(struct io_timer *timer);
 DEFINE_SCOPED(io_timer)
 
+/* ---- rest ---- */
+/* `fire` comes when nothing has happened on the loop for so long; again after something happened. */
+struct io_rest;
+struct io_rest *io_rest_new(struct io_loop *loop, int64_t delay_ms, void (*fire)(void *owner), void *owner);
+void io_rest_free(struct io_rest *rest);
+DEFINE_SCOPED(io_rest)
+
 /* ---- alarm: at a time of the wall clock (ms since 1970) ---- */
 /* `fire` comes then, at once where that has passed, and whenever the clock is set while it is armed: look
  * what the time is. A machine that was suspended at that time: when it goes on. */

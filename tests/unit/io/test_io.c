@@ -274,10 +274,46 @@ static void test_a_port_is_found_and_a_taken_one_is_told(void **unused) {
     close(first);
 }
 
+struct resting {
+    struct io_loop *loop;
+    struct io_rest *rest;
+    struct io_timer *something, *end;
+    int rests;
+};
+
+static void on_rest(void *owner) {
+    struct resting *seen = owner;
+    seen->rests++;
+    io_timer_arm(seen->rests == 1 ? seen->something : seen->end, seen->rests == 1 ? 1 : 150);
+}
+static void on_something(void *owner) {
+    (void)owner;
+}
+static void on_long_after(void *owner) {
+    struct resting *seen = owner;
+    assert_int_equal(seen->rests, 2);
+    io_timer_free(seen->something);
+    io_timer_free(seen->end);
+    io_rest_free(seen->rest);
+    io_loop_stop(seen->loop);
+}
+
+/* Once at first and once after each thing that happens; as long as nothing does, not again. */
+static void test_rest_is_told_once(void **unused) {
+    (void)unused;
+    struct resting seen = {.loop = io_loop_new()};
+    seen.something = io_timer_new(seen.loop, on_something, &seen);
+    seen.end = io_timer_new(seen.loop, on_long_after, &seen);
+    seen.rest = io_rest_new(seen.loop, 5, on_rest, &seen);
+    io_loop_run(seen.loop);
+    io_loop_free(seen.loop);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_alarm_comes_at_its_time_by_the_clock_on_the_wall),
         cmocka_unit_test(test_a_timer_can_be_armed_again_and_freed_in_its_callback),
+        cmocka_unit_test(test_rest_is_told_once),
         cmocka_unit_test(test_deferred_work_keeps_its_order),
         cmocka_unit_test(test_work_ends_on_the_loop_with_its_error_and_posts_arrive),
         cmocka_unit_test(test_a_watch_tells_of_bytes_and_can_go_in_its_callback),
