@@ -60,6 +60,7 @@ struct input *call_add(struct call *call, int32_t idx, struct span bytes) {
     text_add(&input->bytes, bytes);
     list_init(&input->queue);
     list_init(&input->done);
+    list_init(&input->mates);
     list_append(&call->inputs, &input->node);
     call->input_count++;
     map_put(call->modal->inputs, span_of(input->id), input);

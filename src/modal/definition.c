@@ -17,6 +17,7 @@
 #define DOZE_AFTER_MS 10000
 #define CONTAINERS_DEFAULT 16 /* where the client sets no limit: the machine's size is one */
 #define QUEUE_MAX 100000
+#define LINGER_MAX_MS 600000 /* the client's own limit of a batch's wait */
 
 struct error *definition_new(struct span bytes, const char *client_version, const char *id_or_null,
                              struct definition **ret) {
@@ -82,7 +83,6 @@ static uint32_t at_most(uint32_t value, uint32_t limit) {
 static void set_numbers(struct core_function *core, const Modal__Function *function) {
     const Modal__AutoscalerSettings *scaler = function->autoscaler_settings;
     core->max_inputs = first_of(function->max_concurrent_inputs, 0, 1);
-    if (function->batch_max_size > core->max_inputs) core->max_inputs = function->batch_max_size;
     core->target_inputs = at_most(function->target_concurrent_inputs, core->max_inputs);
     core->max_containers = at_most(
         first_of(scaler ? scaler->max_containers : 0, function->concurrency_limit, CONTAINERS_DEFAULT), 1000);
@@ -247,8 +247,15 @@ uint32_t function_max_inputs(const struct function *function) {
     uint32_t most = definition ? definition->function->max_concurrent_inputs : 0;
     const Modal__FunctionOptions *options = function->options;
     if (options && options_max_inputs(options)) most = options_max_inputs(options);
-    uint32_t batch = function_batch_size(function);
-    return most > batch ? most : batch;
+    return most ? most : 1;
+}
+
+int64_t function_batch_linger_ms(const struct function *function) {
+    const struct definition *definition = function_definition(function);
+    uint64_t linger_ms = definition ? definition->function->batch_linger_ms : 0;
+    const Modal__FunctionOptions *options = function->options;
+    if (options && options->has_batch_linger_ms) linger_ms = options->batch_linger_ms;
+    return linger_ms < LINGER_MAX_MS ? (int64_t)linger_ms : LINGER_MAX_MS;
 }
 
 /* `with_options` of a class: what is set in it takes the place of the definition's. */
@@ -263,7 +270,6 @@ static struct error *apply_options(struct core_function *core, struct modal *mod
         core->scaledown_window_ms = (int64_t)options->task_idle_timeout_secs * 1000;
     if (options->has_timeout_secs) core->timeout_ms = (int64_t)options->timeout_secs * 1000;
     if (options_max_inputs(options)) core->max_inputs = options_max_inputs(options);
-    if (options->batch_max_size > core->max_inputs) core->max_inputs = options->batch_max_size;
     if (options->has_target_concurrent_inputs)
         core->target_inputs = at_most(options->target_concurrent_inputs, core->max_inputs);
     free(options->resources ? take(core->gpu) : NULL);

@@ -406,6 +406,17 @@ static void function_get_serialized(struct rpc *rpc, const void *message) {
     rpc_answer(rpc, &answer);
 }
 
+static uint32_t running_inputs(const struct function *function) {
+    uint32_t count = 0;
+    void *value;
+    for (size_t i = 0; table_next(function->app->modal->tasks, &i, NULL, &value);) {
+        const struct task *task = value;
+        if (task->function != function) continue;
+        LIST_EACH(node, &task->running) count++;
+    }
+    return count;
+}
+
 static void function_stats(struct rpc *rpc, const void *message) {
     const Modal__FunctionGetCurrentStatsRequest *request = message;
     const struct function *function = function_of(rpc->modal, request->function_id);
@@ -416,15 +427,13 @@ static void function_stats(struct rpc *rpc, const void *message) {
     Modal__FunctionStats answer = MODAL__FUNCTION_STATS__INIT;
     struct pool_function *there =
         pool_function_find(rpc->modal->pool, function->core_app, function->core_name);
-    struct pool_function_view view = {0};
-    if (there) pool_function_view(there, &view);
     struct pool_container_view containers[64];
     size_t count = there ? pool_container_views(there, containers, COUNT(containers)) : 0;
     answer.has_backlog = answer.has_num_total_tasks = answer.has_num_active_tasks = true;
     answer.has_num_running_inputs = true;
     answer.backlog = (uint32_t)function->queued;
     answer.num_total_tasks = (uint32_t)count;
-    answer.num_running_inputs = view.working;
+    answer.num_running_inputs = running_inputs(function);
     for (size_t i = 0; i < count; i++) answer.num_active_tasks += containers[i].working > 0;
     rpc_answer(rpc, &answer);
 }

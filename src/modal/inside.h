@@ -166,8 +166,9 @@ char *definition_deps(const struct modal *modal, const struct definition *defini
 /* The definition's bytes for a container of that function: what its options say of concurrency and batches
  * stands behind, where a reader takes it for the last word. */
 struct text definition_for_container(const struct function *function, const struct definition *definition);
-uint32_t function_max_inputs(const struct function *function); /* that a container has at once */
+uint32_t function_max_inputs(const struct function *function); /* that a container has at once; of batches */
 uint32_t function_batch_size(const struct function *function);
+int64_t function_batch_linger_ms(const struct function *function);
 bool definition_is_web(const struct definition *definition);
 /* The parts of it that a sandbox has as well. Fields by number that our messages leave out: those mounts are
  * not there. */
@@ -373,6 +374,7 @@ struct input {
     enum input_state state;
     struct task *task;
     struct slot *slot; /* its ticket, from the grant on */
+    struct list mates; /* in slot->inputs */
     struct io_timer *retry;
     uint32_t retry_count;
     bool final; /* the container ends after it */
@@ -394,11 +396,13 @@ void stream_done(struct stream *stream);
 void call_out_drained(struct call *call);
 extern const struct rpc_method call_methods[], dataout_methods[];
 
-struct slot {                  /* a ticket of the pool, and from its grant on the input that it is for */
-    struct list node;          /* of function->slots while it waits */
+struct slot {         /* a ticket of the pool, and from its grant on its input, or the batch of them */
+    struct list node; /* of function->slots while it waits */
     struct function *function; /* NULL: it is gone */
     struct pool_ticket *ticket;
-    struct input *input;
+    struct list inputs;
+    size_t count; /* of inputs */
+    bool lingers; /* for more of its batch */
 };
 void input_enqueue(struct input *input);
 void input_free(struct input *input);
@@ -429,6 +433,7 @@ struct task {
 struct task *task_of_container(const struct modal *modal, uint64_t container);
 struct task *task_of(const struct modal *modal, const char *id);
 void task_assign(struct task *task, struct input *input);
+void task_assign_slot(struct task *task, struct slot *slot);
 void task_cancel_input(struct task *task, struct input *input);
 /* Its work ends now: it is told, and so is who waits. */
 void task_abandon(struct task *task, const char *why);

@@ -118,7 +118,9 @@ struct nap_ticket {
     struct nap_pool *pool;
     struct nap_container *container; /* NULL: waits */
     uint64_t number;
-    uint64_t turn; /* order of arrival over all pools */
+    uint64_t turn;                /* order of arrival over all pools */
+    bool unripe;                  /* lingers until ripe_ms, or until it is told */
+    int64_t ripe_ms, deadline_ms; /* of the wait */
     struct list link;
     struct nap_timer timer;
 };
@@ -167,6 +169,7 @@ void nap_container_due(struct nap_container *container);
 /* ---- ticket.c ---- */
 void nap_ticket_arrived(struct nap *nap, const struct nap_event *event);
 void nap_ticket_grant(struct nap_ticket *ticket, struct nap_container *container);
+void nap_ticket_ripe(struct nap_ticket *ticket);
 void nap_ticket_over(struct nap_ticket *ticket, bool done);
 void nap_ticket_refuse(struct nap_ticket *ticket, enum nap_reason reason);
 void nap_ticket_due(struct nap_ticket *ticket);

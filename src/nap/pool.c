@@ -162,10 +162,11 @@ static struct nap_container *with_slot(struct nap_pool *pool) {
 
 static void grant(struct nap_pool *pool) {
     while (pool->waiting > 0 && !nap_group_yields(pool)) {
-        struct nap_container *container = with_slot(pool);
+        struct nap_ticket *oldest = CONTAINER_OF(pool->queue.next, struct nap_ticket, link);
+        struct nap_container *container = oldest->unripe ? NULL : with_slot(pool);
         if (!container) return;
         if (container->state == NAP_DOZING) nap_container_thaw(container);
-        nap_ticket_grant(CONTAINER_OF(pool->queue.next, struct nap_ticket, link), container);
+        nap_ticket_grant(oldest, container);
         nap_group_turn(pool);
     }
 }

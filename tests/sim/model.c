@@ -132,6 +132,7 @@ static void on_arrived(struct sim *sim, const struct nap_event *event) {
     ticket->number = event->ticket;
     ticket->turn = sim->next_turn++;
     ticket->due_ms = event->deadline_ms;
+    ticket->ripe_ms = event->ripe_ms > sim->seen_ms ? event->ripe_ms : 0;
     list_append(&pool->queue, &ticket->link);
     table_put(sim->tickets, ticket->number, ticket);
     pool->waiting++;
@@ -219,6 +220,10 @@ static void on_timer(struct sim *sim) {
         pool->hold = false;
         if (pool->retry_at_ms <= sim->seen_ms) pool->retry_at_ms = 0;
         if (pool->wake_until_ms <= sim->seen_ms) pool->wake_wanted = false;
+        LIST_EACH(node, &pool->queue) {
+            struct sim_ticket *ticket = CONTAINER_OF(node, struct sim_ticket, link);
+            if (ticket->ripe_ms <= sim->seen_ms) ticket->ripe_ms = 0;
+        }
     }
 }
 
@@ -232,6 +237,9 @@ void model_event(struct sim *sim, const struct nap_event *event) {
         if (known) on_removed(pool);
         break;
     case NAP_WORK_ARRIVED: on_arrived(sim, event); break;
+    case NAP_WORK_RIPE:
+        if (ticket) ticket->ripe_ms = 0;
+        break;
     case NAP_WORK_CANCELLED:
     case NAP_WORK_DONE:
         if (ticket) model_ticket_over(sim, ticket, event->kind == NAP_WORK_DONE);

@@ -53,6 +53,7 @@ void mood_draw(struct mood *mood, struct dice *dice) {
         .burst_permille = permille(dice, 200),
         .cancel_permille = permille(dice, 400),
         .deadline_permille = permille(dice, 1000),
+        .linger_permille = permille(dice, 1000),
         .endless_permille = permille(dice, 100),
         .work_ms = PICK(dice, 0, 2, 10, 100, 1000),
         .start_ms = PICK(dice, 0, 2, 30, 300, 3000),

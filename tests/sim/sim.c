@@ -15,10 +15,10 @@
 #define EVENING_STEPS 200000
 
 static const char *event_name(enum nap_event_kind kind) {
-    static const char *const names[] = {"set",       "remove",   "work",         "cancel",    "done",
-                                        "primed",    "ready",    "start failed", "exited",    "freeze failed",
-                                        "adopted",   "pressure", "user wake",    "user doze", "user sleep",
-                                        "user stop", "timer"};
+    static const char *const names[] = {"set",           "remove",    "work",     "ripe",         "cancel",
+                                        "done",          "primed",    "ready",    "start failed", "exited",
+                                        "freeze failed", "adopted",   "pressure", "user wake",    "user doze",
+                                        "user sleep",    "user stop", "timer"};
     return names[kind];
 }
 
@@ -30,6 +30,7 @@ static void tell_event(const struct sim *sim, const struct nap_event *event) {
     if (event->container) printf(" container %llu", (unsigned long long)event->container);
     if (event->kind == NAP_WORK_ARRIVED && event->deadline_ms != NAP_NEVER)
         printf(" until %lld", (long long)event->deadline_ms);
+    if (event->ripe_ms) printf(" ripe at %lld", (long long)event->ripe_ms);
     if (event->kind == NAP_ADOPTED)
         printf(" version %llu %s", (unsigned long long)event->version, event->dozing ? "dozing" : "awake");
     if (event->kind != NAP_POOL_SET) return;

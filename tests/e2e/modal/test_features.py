@@ -35,9 +35,14 @@ def always():
 if not OLD:
 
     @app.function()
-    @modal.batched(max_batch_size=4, wait_ms=200)
-    def batch(xs: list[int]) -> list[int]:
-        return [2 * x for x in xs]
+    @modal.batched(max_batch_size=4, wait_ms=600000)
+    def whole(xs: list[int]) -> list[tuple]:
+        return [(2 * x, len(xs)) for x in xs]
+
+    @app.function()
+    @modal.batched(max_batch_size=4, wait_ms=100)
+    def alone(xs: list[int]) -> list[tuple]:
+        return [(2 * x, len(xs)) for x in xs]
 
 
 @app.cls(**limits(idle=2))
@@ -71,7 +76,7 @@ def main():
     tell("where", where.remote())
     tell("large", [(len(piece), piece[0]) for piece in large.remote_gen()])
     if not OLD:
-        tell("batch", list(batch.map(range(6))))
+        tell("batch", list(whole.map(range(8))), alone.remote(8))
     try:
         always.remote()
     except ValueError as error:
@@ -106,7 +111,9 @@ def test_what_else_a_call_can_be(client):
         "stats 0",
     ]
     assert client.old or "options False True" in client.told()
-    assert client.old or "batch [0, 2, 4, 6, 8, 10]" in client.told()
+    # They linger until four are there, whichever way they came; one alone goes when its time is up.
+    whole = [(2 * x, 4) for x in range(8)]
+    assert client.old or f"batch {whole} (16, 1)" in client.told()
 
 
 WEB = """
