@@ -11,6 +11,8 @@
 #include <stdlib.h>
 
 #define TICKETS_MAX 1000 /* of a function, waiting */
+#define QUEUED_MAX_MS \
+    (INT64_C(7) * 86400 * 1000) /* a call may wait for its turn as long as its result is kept */
 #define STATUS(NAME) MODAL__GENERIC_RESULT_GENERIC_STATUS__GenericResultGenericStatus_GENERIC_STATUS_##NAME
 
 /* Its slot is given back by the last of its batch. */
@@ -178,7 +180,8 @@ void function_pump(struct function *function) {
         function->waiting++;
         int64_t linger_ms = waiting_are_whole(function) ? 0 : function_batch_linger_ms(function);
         slot->lingers = linger_ms > 0;
-        slot->ticket = pool_ticket_new_gathering(there, 0, linger_ms, &ticket_events, slot);
+        slot->ticket = pool_ticket_new_gathering(there, function->label ? 0 : QUEUED_MAX_MS, linger_ms,
+                                                 &ticket_events, slot);
         if (pool_ticket_container(slot->ticket)) granted(slot);
     }
 }
