@@ -36,7 +36,7 @@ struct nap_timer {
 };
 
 struct nap_limits { /* of core_function, what nap reads */
-    uint32_t max_containers, min_containers, max_inputs, target_inputs, queue_max;
+    uint32_t max_containers, min_containers, buffer_containers, max_inputs, target_inputs, queue_max;
     int64_t doze_after_ms, scaledown_window_ms, startup_timeout_ms, timeout_ms, stop_grace_ms;
     bool pin, prime;
 };
@@ -157,6 +157,8 @@ bool nap_container_idle(const struct nap_container *container);
 void nap_container_start(struct nap_pool *pool); /* the primed one, or a new one */
 void nap_container_prime(struct nap_pool *pool);
 void nap_container_adopt(struct nap_pool *pool, const struct nap_event *event);
+void nap_container_used(
+    struct nap_container *container); /* an idle one, as if: until now it was kept for work */
 void nap_container_thaw(struct nap_container *container);
 void nap_container_freeze(struct nap_container *container);
 void nap_container_stop(struct nap_container *container, enum nap_reason ended_by);

@@ -14,7 +14,8 @@
  * The rules:
  * - One start serves all who wait: a pool starts as many as it takes to have at most target_inputs in each,
  * not more than max_containers (of its version), and keeps min_containers (which may doze). Up to max_inputs
- * is granted at once meanwhile.
+ * is granted at once meanwhile. While it has work it keeps buffer_containers more; who was kept so and idle
+ * counts as used until the last work ended.
  * - Work goes to the fullest container below the target, then to the last one frozen, then above the target.
  * - A ticket may linger: until it is ripe it wants a container as any other, so that one comes up meanwhile,
  * but it is not granted, nor is who came after it.

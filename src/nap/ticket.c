@@ -95,6 +95,12 @@ static void leave_container(struct nap_container *container, bool done) {
         nap_container_stop(container, NAP_REASON_NONE);
 }
 
+/* Without this the buffer would be stopped in each short pause, and started again after it. */
+static void last_work_over(struct nap_pool *pool) {
+    if (pool->limits.buffer_containers == 0 || pool->waiting + pool->working > 0) return;
+    LIST_EACH(node, &pool->containers) nap_container_used(CONTAINER_OF(node, struct nap_container, link));
+}
+
 void nap_ticket_over(struct nap_ticket *ticket, bool done) {
     struct nap_pool *pool = ticket->pool;
     list_remove(&ticket->link);
@@ -104,6 +110,7 @@ void nap_ticket_over(struct nap_ticket *ticket, bool done) {
         leave_container(ticket->container, done);
     else
         pool->waiting--;
+    last_work_over(pool);
     nap_pool_touch(pool);
     free(ticket);
 }

@@ -48,6 +48,7 @@ void recount(struct sim_pool *pool) {
 uint32_t needed(const struct sim_pool *pool) {
     if (pool->removed || pool->stopped || (pool->sleeping && pool->waiting == 0)) return 0;
     uint32_t count = (pool->waiting + pool->work_here + target_of(pool) - 1) / target_of(pool);
+    if (count > 0) count += pool->function->buffer_containers;
     if (count == 0 && pool->wake_wanted) count = 1;
     if (count < pool->function->min_containers && !pool->sleeping) count = pool->function->min_containers;
     return count < pool->function->max_containers ? count : pool->function->max_containers;

@@ -11,6 +11,15 @@ struct sim_pool *model_pool(struct sim *sim, uint64_t number) {
     return pool->exists ? pool : NULL;
 }
 
+/* The buffer of a pool is used as long as there is work. */
+static void kept_until_now(struct sim *sim, struct sim_pool *pool) {
+    if (pool->function->buffer_containers == 0 || pool->waiting + pool->working > 0) return;
+    LIST_EACH(node, &pool->containers) {
+        struct sim_container *container = CONTAINER_OF(node, struct sim_container, link);
+        if (idle(container)) container->idle_since_ms = sim->seen_ms;
+    }
+}
+
 void model_ticket_over(struct sim *sim, struct sim_ticket *ticket, bool done) {
     struct sim_pool *pool = ticket->pool;
     struct sim_container *container = ticket->container;
@@ -19,6 +28,7 @@ void model_ticket_over(struct sim *sim, struct sim_ticket *ticket, bool done) {
     free(ticket);
     if (!container) {
         pool->waiting--;
+        kept_until_now(sim, pool);
         return;
     }
     pool->working--;
@@ -28,6 +38,7 @@ void model_ticket_over(struct sim *sim, struct sim_ticket *ticket, bool done) {
         container->served = true;
         pool->failures = 0;
     }
+    kept_until_now(sim, pool);
     recount(pool);
 }
 

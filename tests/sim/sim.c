@@ -35,10 +35,12 @@ static void tell_event(const struct sim *sim, const struct nap_event *event) {
         printf(" version %llu %s", (unsigned long long)event->version, event->dozing ? "dozing" : "awake");
     if (event->kind != NAP_POOL_SET) return;
     const struct core_function *f = event->function;
-    printf(" version %llu containers %u..%u inputs %u/%u queue %u doze %lld end %lld start %lld timeout %lld "
+    printf(" version %llu containers %u..%u (buffer %u) inputs %u/%u queue %u doze %lld end %lld start %lld "
+           "timeout %lld "
            "grace %lld %s%s%s",
-           (unsigned long long)event->version, f->min_containers, f->max_containers, f->target_inputs,
-           f->max_inputs, f->queue_max, (long long)(f->doze_after_ms == NAP_NEVER ? -1 : f->doze_after_ms),
+           (unsigned long long)event->version, f->min_containers, f->max_containers, f->buffer_containers,
+           f->target_inputs, f->max_inputs, f->queue_max,
+           (long long)(f->doze_after_ms == NAP_NEVER ? -1 : f->doze_after_ms),
            (long long)(f->scaledown_window_ms == NAP_NEVER ? -1 : f->scaledown_window_ms),
            (long long)f->startup_timeout_ms, (long long)f->timeout_ms, (long long)f->stop_grace_ms,
            f->group ? f->group : "", f->pin ? " pin" : "", f->prime ? " prime" : "");

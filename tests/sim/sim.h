@@ -32,7 +32,7 @@ struct mood {
     uint32_t timer_late_permille, backwards_permille, echo_permille;
     /* Means between such events in the whole world. */
     int64_t pressure_ms, jump_ms, restart_ms, user_ms, redeploy_ms, remove_ms, early_timer_ms;
-    uint32_t group_permille, pin_permille, prime_permille, min_permille;
+    uint32_t group_permille, pin_permille, prime_permille, min_permille, buffer_permille;
     bool wide; /* limits in the dozens instead of a few */
 };
 void mood_draw(struct mood *mood, struct dice *dice);

@@ -1,4 +1,5 @@
-/* Days of pools whose caller turns the knobs: work that lingers for more of its batch. */
+/* Days of pools whose caller turns the knobs: work that lingers for more of its batch, containers kept beyond
+ * what the work needs. */
 #include "world.h"
 
 /* clang-format off */
@@ -49,6 +50,28 @@ static void test_a_wait_that_ends_before_it_is_ripe(void **unused) {
         {5, READY, 0, 1, "", 0}, {40, TIMER, 0, 0, "refuse 1: no container was free in time", 0});
     world_done(&world);
 }
+
+static void test_a_buffer_is_kept_while_there_is_work(void **unused) {
+    (void)unused;
+    struct world world = world_new(&plain);
+    struct core_function *function = world.functions[1];
+    function->max_inputs = 1, function->max_containers = 4, function->buffer_containers = 2;
+    function->doze_after_ms = NAP_NEVER;
+    DAY(&world,
+        {0, SET, 1, 0, "", 0}, {0, TIMER, 0, 0, "", 0}, /* nothing to do: none */
+        {0, WORK, 1, 1, "start 1, start 2, start 3", 0}, {5, READY, 0, 1, "grant 1 in 1", 0},
+        {6, READY, 0, 2, "", 0}, {7, READY, 0, 3, "", 0},
+        {10, WORK, 1, 2, "grant 2 in 2, start 4", 0},   /* at once, and the buffer is filled up */
+        {11, WORK, 1, 3, "grant 3 in 3", 0},            /* max_containers is max_containers */
+        {12, READY, 0, 4, "", 0},
+        {900, DONE, 0, 3, "", 0},
+        {1000, DONE, 0, 2, "stop 4", 0}, {1001, EXIT, 0, 4, "", 0}, /* one too many: 4 was idle the longest */
+        {2000, DONE, 0, 1, "", 0},
+        {2010, WORK, 1, 4, "grant 4 in 1", 0},          /* a short pause costs the buffer nothing */
+        {2020, DONE, 0, 4, "", 0},
+        {2620, TIMER, 0, 0, "stop 1, stop 2, stop 3", 0});
+    world_done(&world);
+}
 /* clang-format on */
 
 int main(void) {
@@ -57,6 +80,7 @@ int main(void) {
         cmocka_unit_test(test_a_start_that_took_longer_is_not_followed_by_lingering),
         cmocka_unit_test(test_nobody_is_thawed_for_who_lingers),
         cmocka_unit_test(test_a_wait_that_ends_before_it_is_ripe),
+        cmocka_unit_test(test_a_buffer_is_kept_while_there_is_work),
     };
     return cmocka_run_group_tests_name("nap knobs", tests, NULL, NULL);
 }
