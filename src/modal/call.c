@@ -222,7 +222,7 @@ static void map(struct rpc *rpc, const void *message) {
     answer.function_call_id = arena_text(rpc_arena(rpc), call->id);
     answer.n_pipelined_inputs = request->n_pipelined_inputs;
     answer.pipelined_inputs = add_inputs(rpc, call, request->pipelined_inputs, request->n_pipelined_inputs);
-    answer.retry_policy = function_definition(function)->function->retry_policy;
+    answer.retry_policy = (Modal__FunctionRetryPolicy *)function_retries(function);
     answer.function_call_jwt = answer.function_call_id;
     answer.has_sync_client_retries_enabled = true;
     answer.has_max_inputs_outstanding = true;

@@ -189,8 +189,7 @@ void function_pump(struct function *function) {
 /* ---- ends ---- */
 
 static bool retries_left(const struct input *input) {
-    const struct definition *definition = function_definition(input->call->function);
-    const Modal__FunctionRetryPolicy *policy = definition ? definition->function->retry_policy : NULL;
+    const Modal__FunctionRetryPolicy *policy = function_retries(input->call->function);
     return policy && (!input->call->on_done || input->call->scheduled) &&
            input->retry_count < policy->retries;
 }
@@ -202,8 +201,7 @@ static void on_retry(void *owner) {
 }
 
 static void retry(struct input *input) {
-    const Modal__FunctionRetryPolicy *policy =
-        function_definition(input->call->function)->function->retry_policy;
+    const Modal__FunctionRetryPolicy *policy = function_retries(input->call->function);
     double delay_ms = policy->initial_delay_ms;
     for (uint32_t i = 0; i < input->retry_count && policy->backoff_coefficient > 0; i++)
         delay_ms *= (double)policy->backoff_coefficient;

@@ -169,6 +169,7 @@ struct text definition_for_container(const struct function *function, const stru
 uint32_t function_max_inputs(const struct function *function); /* that a container has at once; of batches */
 uint32_t function_batch_size(const struct function *function);
 int64_t function_batch_linger_ms(const struct function *function);
+const Modal__FunctionRetryPolicy *function_retries(const struct function *function); /* NULL: none */
 bool definition_is_web(const struct definition *definition);
 /* The parts of it that a sandbox has as well. Fields by number that our messages leave out: those mounts are
  * not there. */
@@ -245,6 +246,7 @@ struct app {
     struct io_timer *heartbeat; /* ephemeral: its client is gone when this fires */
     struct list log_streams;    /* held AppGetLogs */
     struct map *tags;           /* name -> its value, owned */
+    struct map *overrides; /* of autoscaler.c: core name of a function -> what was set since the deploy */
     bool in_pool, done_told;
 };
 struct app *app_of(struct modal *modal, const char *id);
@@ -446,32 +448,6 @@ void task_build_done(struct task *task); /* NULL: fine */
 void tasks_hook(struct modal *modal);
 void tasks_free(struct modal *modal);
 extern const struct rpc_method container_methods[];
-
-/* ---- named.c, dict.c, queue.c: values under a name, or of one app for as long as it beats ---- */
-struct named {
-    char id[ID_MAX];
-    struct modal *modal;
-    char *name, *environment; /* name NULL: ephemeral */
-    double created_at;
-    struct io_timer *patience;         /* ephemeral */
-    void (*dies)(struct named *named); /* frees what it is a part of */
-};
-/* By an id or by a name; makes one by `make` where the creation type says so. */
-must_check struct error *named_get_or_create(struct modal *modal, struct map *names, const char *name,
-                                             const char *environment, int creation, const char *what,
-                                             struct named *(*make)(struct modal *modal), struct named **ret,
-                                             bool *ret_made);
-void named_init(struct named *named, struct modal *modal, const char *prefix,
-                void (*dies)(struct named *named));
-void named_done(struct named *named, struct map *names);
-void named_beat(struct named *named);
-char *named_record(const struct named *named); /* owned */
-bool named_restore(struct named *named, struct map *names, const char *id, struct span record);
-void dicts_free(struct modal *modal);
-must_check struct error *dicts_load(struct modal *modal);
-void queues_free(struct modal *modal);
-must_check struct error *queues_load(struct modal *modal);
-extern const struct rpc_method dict_methods[], queue_methods[];
 
 /* ---- blob.c ---- */
 void blob_server_open(struct modal *modal);
