@@ -5,6 +5,8 @@
  * until the call is. A call that nobody asks for any more is forgotten after CALL_KEPT_S. */
 #include "inside.h"
 
+#include "callgraph.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -40,6 +42,7 @@ struct call *call_new(struct function *function, int type) {
 }
 
 void call_free(struct call *call) {
+    callgraph_gone(call);
     while (!list_empty(&call->inputs)) input_free(CONTAINER_OF(call->inputs.next, struct input, node));
     rpc_held_end(&call->waiters, ERROR_NOT_FOUND, "the call is gone");
     rpc_held_end(&call->in.readers, ERROR_NOT_FOUND, "the call is gone");
@@ -218,6 +221,7 @@ static void map(struct rpc *rpc, const void *message) {
         return;
     }
     struct call *call = call_new(function, (int)request->function_call_type);
+    callgraph_made(call, rpc->task, request->parent_input_id);
     Modal__FunctionMapResponse answer = MODAL__FUNCTION_MAP_RESPONSE__INIT;
     answer.function_call_id = arena_text(rpc_arena(rpc), call->id);
     answer.n_pipelined_inputs = request->n_pipelined_inputs;
@@ -276,6 +280,8 @@ static Modal__FunctionGetOutputsItem *output_item(const struct input *input, str
     item->has_retry_count = true;
     item->idx = input->idx;
     item->input_id = arena_text(arena, input->id);
+    if (input->worked_by)
+        item->task_id = arena_printf(arena, "ta-%llu", (unsigned long long)input->worked_by);
     item->data_format = (Modal__DataFormat)input->result_format;
     item->input_started_at = input->started_at;
     item->output_created_at = input->output_at;

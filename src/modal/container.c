@@ -69,6 +69,7 @@ static void serve(struct task *task) {
 static void assign(struct task *task, struct input *input) {
     input->state = INPUT_ASSIGNED;
     input->task = task;
+    input->worked_by = task->container;
     list_append(&task->assigned, &input->queue);
 }
 

@@ -362,6 +362,7 @@ struct call {
     void (*on_in_taken)(void *owner);                        /* chunks of `in` went to the container */
     struct list choked; /* held FunctionCallPutDataOut: the client is slow */
     void *owner;
+    struct kin *kin; /* of callgraph.c; NULL: it called none, and nobody at work called it */
     double created_at;
     struct list node;
 };
@@ -375,8 +376,9 @@ struct input {
     struct text bytes; /* FunctionInput as it came */
     enum input_state state;
     struct task *task;
-    struct slot *slot; /* its ticket, from the grant on */
-    struct list mates; /* in slot->inputs */
+    uint64_t worked_by; /* the last container that was given it; 0: none */
+    struct slot *slot;  /* its ticket, from the grant on */
+    struct list mates;  /* in slot->inputs */
     struct io_timer *retry;
     uint32_t retry_count;
     bool final; /* the container ends after it */

@@ -71,9 +71,35 @@ def large():
         yield bytes([i]) * 3000000
 
 
+@app.function()
+def outer():
+    return len([where.remote(), *where.starmap([(), ()])])
+
+
+def listed(function):
+    from modal._utils.async_utils import synchronizer
+    from modal_proto import api_pb2
+
+    @synchronizer.create_blocking
+    async def ask(function):
+        stub = function._client.stub if OLD else function._client._stub
+        asked = api_pb2.FunctionCallListRequest(function_id=function.object_id)
+        return (await stub.FunctionCallList(asked)).function_calls
+
+    return ask(function)
+
+
 @app.local_entrypoint()
 def main():
     tell("where", where.remote())
+    call = outer.spawn()
+    tell("outer", call.get())
+    (top,) = call.get_call_graph()
+    tell("graph", top.function_name, *sorted(f"{c.function_name} {c.status.name}" for c in top.children))
+    every = [top, *top.children]
+    tell("ids", *(len({getattr(c, name) for c in every}) for name in ("input_id", "function_call_id")))
+    tell("tasks", top.task_id[:3], top.task_id in [c.task_id for c in top.children])
+    tell("listed", *(f"{c.total_inputs}/{c.succeeded_inputs.total}" for c in listed(outer)))
     tell("large", [(len(piece), piece[0]) for piece in large.remote_gen()])
     if not OLD:
         tell("batch", list(whole.map(range(8))), alone.remote(8))
@@ -104,6 +130,11 @@ def test_what_else_a_call_can_be(client):
     assert out.count("trying") == (2 if client.old else 3), "twice, and where its options say so once"
     assert [line for line in client.told() if not line.startswith(("batch", "options"))] == [
         "where ('beside it', False, 'in-', 'fc-')",
+        "outer 3",
+        "graph outer where SUCCESS where SUCCESS where SUCCESS",
+        "ids 4 3",
+        "tasks ta- False",
+        "listed 1/1",
         "large [(3000000, 0), (3000000, 1), (3000000, 2)]",
         *["never never good"] * (1 if client.old else 2),
         "again 8",
