@@ -128,6 +128,7 @@ def test_what_else_a_call_can_be(client):
     (client.cwd / "extra.txt").write_text("beside it")
     out = client.run("run", client.write(MORE, APP=client.name("more")))
     assert out.count("trying") == (2 if client.old else 3), "twice, and where its options say so once"
+    assert "by signal" not in out and "ended it" not in out, "what catnap ends itself is nobody's news"
     assert [line for line in client.told() if not line.startswith(("batch", "options"))] == [
         "where ('beside it', False, 'in-', 'fc-')",
         "outer 3",
