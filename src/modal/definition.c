@@ -166,9 +166,14 @@ static struct error *set_volumes(struct core_function *core, const struct modal 
 
 struct error *definition_mounts_check(struct span bytes, uint32_t shared, uint32_t s3, uint32_t bucket) {
     if (wire_field(bytes, s3).data || wire_field(bytes, bucket).data)
-        return error_new(ERROR_UNIMPLEMENTED, "catnap does not have CloudBucketMount: a Volume keeps files");
+        return error_new(
+            ERROR_UNIMPLEMENTED,
+            "catnap does not have CloudBucketMount: a Volume keeps files; docs/compat.md tells what "
+            "there is");
     if (wire_field(bytes, shared).data)
-        return error_new(ERROR_UNIMPLEMENTED, "catnap does not have NetworkFileSystem: a Volume keeps files");
+        return error_new(ERROR_UNIMPLEMENTED,
+                         "catnap does not have NetworkFileSystem: a Volume keeps files; docs/compat.md tells "
+                         "what there is");
     return NULL;
 }
 

@@ -263,6 +263,21 @@ static struct error *create(struct rpc *rpc, const Modal__FunctionCreateRequest 
     return NULL;
 }
 
+/* What is told of a function that is taken, where it is not all as it was asked. */
+static void warnings(Modal__FunctionCreateResponse *answer, const Modal__Function *said,
+                     struct arena *arena) {
+    if (!said->checkpointing_enabled) return;
+    Modal__Warning *warning = arena_alloc(arena, sizeof *warning);
+    modal__warning__init(warning);
+    warning->has_type = true;
+    warning->type = MODAL__WARNING_WARNING_TYPE__WarningWarningType_WARNING_TYPE_FUNCTION_CONFIGURATION;
+    warning->message = "enable_memory_snapshot is not taken: catnap keeps no snapshots of memory, and "
+                       "enter(snap=True) runs as enter. An idle container is frozen instead, and wakes in "
+                       "milliseconds; see docs/compat.md";
+    answer->server_warnings = arena_alloc(arena, sizeof *answer->server_warnings);
+    answer->server_warnings[answer->n_server_warnings++] = warning;
+}
+
 static void on_deps(void *owner, const char *directory, struct error *error) {
     (void)directory;
     struct rpc *rpc = owner;
@@ -282,6 +297,7 @@ static void on_deps(void *owner, const char *directory, struct error *error) {
     answer.function_id = function->id;
     answer.function = &echo;
     answer.handle_metadata = function_metadata(function, arena);
+    warnings(&answer, function->staged->function, arena);
     if (!version_before(rpc_client_version(rpc), 1, 0, 0))
         answer.function_data = function_data(function, arena);
     rpc_answer(rpc, &answer);
@@ -343,7 +359,9 @@ static void function_bind(struct rpc *rpc, const void *message) {
     struct span parameters = {(const char *)request->serialized_params.data, request->serialized_params.len};
     struct span options = wire_field(rpc->message, 3);
     const Modal__FunctionOptions *asked = request->function_options;
+    enum { BUCKET_MOUNTS = 20, NONE = 0 };
     struct error *denied = asked ? secrets_may_use(rpc, asked->secret_ids, asked->n_secret_ids) : NULL;
+    if (!denied) denied = definition_mounts_check(options, NONE, NONE, BUCKET_MOUNTS);
     if (denied) {
         rpc_fail(rpc, denied);
         return;

@@ -14,7 +14,7 @@ def f(queue):
     return queue.get(timeout=120)
 
 
-@app.cls(**limits(idle=2))
+@app.cls(**limits(idle=2), enable_memory_snapshot=True)
 class Model:
     @modal.method()
     def f(self):
@@ -50,12 +50,17 @@ if not OLD:
             f.update_autoscaler(**wrong)
         except modal.exception.InvalidError as error:
             tell("refused", error)
+    try:
+        f.with_options(volumes={"/b": modal.CloudBucketMount("b")}).autoscaler.settings()
+    except Exception as error:
+        tell("refused", error)
 """
 
 
 def test_its_numbers_are_set_while_it_is_deployed(own_client, own_house):
     app, client, catnap = own_client.name("scaled"), own_client, own_house.catnap
-    client.run("deploy", client.write(SCALED, APP=app))
+    out = client.run("deploy", client.write(SCALED, APP=app))
+    assert client.old or "enable_memory_snapshot is not taken" in " ".join(out.split()), "nothing pretends"
     assert own_house.running(app) == []
     client.script(FOUND + "at_least(f, min_containers=2)\nat_least(Model(), min_containers=1)", APP=app)
     wait_for("all three are there, without a call", lambda: len(own_house.running(app)) == 3)
@@ -70,7 +75,7 @@ def test_its_numbers_are_set_while_it_is_deployed(own_client, own_house):
         assert done == "buffered"
         assert "min_containers=0, max_containers=2, scaledown_window=3, buffer_containers=1" in variant
         assert "min_containers (4) is more than max_containers (3)" in refused[0]
-        assert "at most 1000 containers" in refused[1]
+        assert "at most 1000 containers" in refused[1] and "a Volume keeps files" in refused[2]
 
     client.run("deploy", "app.py")
     wait_for("the deploy has the word again", lambda: own_house.running(app) == [])

@@ -266,6 +266,7 @@ REFUSED = {
     "a part of a volume": "v = modal.Volume.from_name('refused', create_if_missing=True)\n"
     "if not OLD:\n    v = v.with_mount_options(sub_path='/a')\n"
     "@app.function(volumes={'/v': v})\ndef f():\n    pass\n",
+    "a bucket": "b = modal.CloudBucketMount('b')\n@app.function(volumes={'/b': b})\ndef f():\n    pass\n",
     "a network file system": MAIN
     + "modal.NetworkFileSystem.from_name('n', create_if_missing=True).listdir('/')\n",
 }
