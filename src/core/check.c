@@ -157,6 +157,7 @@ static struct error *check_limits(const struct core_function *function) {
         return BAD("stop_signal: %d is no signal; 1 to 64", function->stop_signal);
     TRY_PLAIN(check_number("max_containers", function->max_containers, 1, CONTAINERS_MAX));
     TRY_PLAIN(check_number("min_containers", function->min_containers, 0, function->max_containers));
+    TRY_PLAIN(check_number("buffer_containers", function->buffer_containers, 0, function->max_containers));
     TRY_PLAIN(check_number("max_inputs", function->max_inputs, 1, INPUTS_MAX));
     TRY_PLAIN(check_number("target_inputs", function->target_inputs, 0, function->max_inputs));
     TRY_PLAIN(check_number("queue", function->queue_max, 1, QUEUE_MAX));

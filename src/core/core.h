@@ -65,6 +65,7 @@ struct core_function {
 
     uint32_t max_containers;     /* 1 */
     uint32_t min_containers;     /* 0 */
+    uint32_t buffer_containers;  /* so many more than the work needs, while there is work; 0 */
     uint32_t max_inputs;         /* concurrent requests a container; 1 */
     uint32_t target_inputs;      /* scale out above it; 0: max_inputs */
     uint32_t queue_max;          /* `queue`: waiting tickets; beyond: refused. 1000 */

@@ -41,6 +41,7 @@ const struct core_field core_fields[] = {
     FIELD(doze_signal, INT, SHAPES),
     FIELD(max_containers, U32, false),
     FIELD(min_containers, U32, false),
+    FIELD(buffer_containers, U32, false),
     FIELD(max_inputs, U32, false),
     FIELD(target_inputs, U32, false),
     NAMED("queue", queue_max, U32, false),

@@ -52,6 +52,7 @@ static const struct field fields[] = {
     {"stop_signal", FIELD_SIGNAL, AT(stop_signal)},
     {"max_containers", FIELD_COUNT, AT(max_containers)},
     {"min_containers", FIELD_COUNT, AT(min_containers)},
+    {"buffer_containers", FIELD_COUNT, AT(buffer_containers)},
     {"max_inputs", FIELD_COUNT, AT(max_inputs)},
     {"target_inputs", FIELD_COUNT, AT(target_inputs)},
     {"queue", FIELD_COUNT, AT(queue_max)},

@@ -6,6 +6,7 @@
  * and when the last is gone its logs say so. */
 #include "inside.h"
 
+#include "autoscaler.h"
 #include "sandbox.h"
 #include "schedule.h"
 
@@ -62,6 +63,7 @@ struct app *app_new(struct modal *modal, const char *name, const char *environme
     app->layout = map_new();
     app->classes = map_new();
     app->tags = map_new();
+    app->overrides = map_new();
     app->deployments_arena = arena_new();
     list_init(&app->functions_made);
     list_init(&app->log_streams);
@@ -91,6 +93,8 @@ void app_free(struct app *app) {
     map_free(app->layout);
     map_free(app->classes);
     app_tags_free(app);
+    autoscaler_forget(app);
+    map_free(app->overrides);
     io_timer_free(app->heartbeat);
     arena_free(app->deployments_arena);
     free(app->deployments);

@@ -5,6 +5,8 @@
  * until the call is. A call that nobody asks for any more is forgotten after CALL_KEPT_S. */
 #include "inside.h"
 
+#include "callgraph.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -40,6 +42,7 @@ struct call *call_new(struct function *function, int type) {
 }
 
 void call_free(struct call *call) {
+    callgraph_gone(call);
     while (!list_empty(&call->inputs)) input_free(CONTAINER_OF(call->inputs.next, struct input, node));
     rpc_held_end(&call->waiters, ERROR_NOT_FOUND, "the call is gone");
     rpc_held_end(&call->in.readers, ERROR_NOT_FOUND, "the call is gone");
@@ -60,6 +63,7 @@ struct input *call_add(struct call *call, int32_t idx, struct span bytes) {
     text_add(&input->bytes, bytes);
     list_init(&input->queue);
     list_init(&input->done);
+    list_init(&input->mates);
     list_append(&call->inputs, &input->node);
     call->input_count++;
     map_put(call->modal->inputs, span_of(input->id), input);
@@ -217,11 +221,12 @@ static void map(struct rpc *rpc, const void *message) {
         return;
     }
     struct call *call = call_new(function, (int)request->function_call_type);
+    callgraph_made(call, rpc->task, request->parent_input_id);
     Modal__FunctionMapResponse answer = MODAL__FUNCTION_MAP_RESPONSE__INIT;
     answer.function_call_id = arena_text(rpc_arena(rpc), call->id);
     answer.n_pipelined_inputs = request->n_pipelined_inputs;
     answer.pipelined_inputs = add_inputs(rpc, call, request->pipelined_inputs, request->n_pipelined_inputs);
-    answer.retry_policy = function_definition(function)->function->retry_policy;
+    answer.retry_policy = (Modal__FunctionRetryPolicy *)function_retries(function);
     answer.function_call_jwt = answer.function_call_id;
     answer.has_sync_client_retries_enabled = true;
     answer.has_max_inputs_outstanding = true;
@@ -275,6 +280,8 @@ static Modal__FunctionGetOutputsItem *output_item(const struct input *input, str
     item->has_retry_count = true;
     item->idx = input->idx;
     item->input_id = arena_text(arena, input->id);
+    if (input->worked_by)
+        item->task_id = arena_printf(arena, "ta-%llu", (unsigned long long)input->worked_by);
     item->data_format = (Modal__DataFormat)input->result_format;
     item->input_started_at = input->started_at;
     item->output_created_at = input->output_at;

@@ -35,28 +35,28 @@ static Modal__FunctionGetInputsItem *item_of(struct input *input, struct arena *
     return item;
 }
 
-static size_t batch_size(const struct task *task) {
-    return task->function ? function_batch_size(task->function) : 1;
-}
-
-/* Gives the held poll what waits for it. Inputs that wait for a batch to fill wait in their slots: what is
- * here is ready to go. */
+/* Gives the held poll what waits for it: all inputs of one slot. What may still join a batch is not here yet:
+ * the slot was not granted. */
 static void serve(struct task *task) {
     if (list_empty(&task->polls)) return;
     struct rpc *rpc = CONTAINER_OF(task->polls.next, struct rpc, node);
     struct arena *arena = rpc_arena(rpc);
     Modal__FunctionGetInputsResponse answer = MODAL__FUNCTION_GET_INPUTS_RESPONSE__INIT;
-    answer.inputs = arena_alloc(arena, batch_size(task) * sizeof *answer.inputs);
     if (list_empty(&task->assigned)) {
         if (!task->stopping) return;
-        Modal__FunctionGetInputsItem item = MODAL__FUNCTION_GET_INPUTS_ITEM__INIT;
+        Modal__FunctionGetInputsItem item = MODAL__FUNCTION_GET_INPUTS_ITEM__INIT, *items[] = {&item};
+        answer.inputs = items;
         item.has_kill_switch = item.kill_switch = true;
-        answer.inputs[answer.n_inputs++] = &item;
+        answer.n_inputs = COUNT(items);
         rpc_answer(rpc, &answer);
         return;
     }
-    while (!list_empty(&task->assigned) && answer.n_inputs < batch_size(task)) {
+    const struct slot *slot = CONTAINER_OF(task->assigned.next, struct input, queue)->slot;
+    size_t most = slot ? slot->count : 1; /* without one it is a build's only input */
+    answer.inputs = arena_alloc(arena, most * sizeof *answer.inputs);
+    while (!list_empty(&task->assigned) && answer.n_inputs < most) {
         struct input *input = CONTAINER_OF(task->assigned.next, struct input, queue);
+        if (input->slot != slot) break;
         list_remove(&input->queue);
         list_append(&task->running, &input->queue);
         input->state = INPUT_RUNNING;
@@ -66,10 +66,20 @@ static void serve(struct task *task) {
     rpc_answer(rpc, &answer);
 }
 
-void task_assign(struct task *task, struct input *input) {
+static void assign(struct task *task, struct input *input) {
     input->state = INPUT_ASSIGNED;
     input->task = task;
+    input->worked_by = task->container;
     list_append(&task->assigned, &input->queue);
+}
+
+void task_assign(struct task *task, struct input *input) {
+    assign(task, input);
+    serve(task);
+}
+
+void task_assign_slot(struct task *task, struct slot *slot) {
+    LIST_EACH(node, &slot->inputs) assign(task, CONTAINER_OF(node, struct input, mates));
     serve(task);
 }
 

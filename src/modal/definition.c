@@ -4,19 +4,19 @@
  * not. */
 #include "inside.h"
 
+#include "autoscaler.h"
 #include "runtime.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define IDLE_DEFAULT_S 60
 #define TIMEOUT_DEFAULT_S 300
 #define STARTUP_LEAST_S 60
 #define GRACE_MS 30000 /* exit hooks and the last commit of its volumes run in it */
 #define DOZE_AFTER_MS 10000
-#define CONTAINERS_DEFAULT 16 /* where the client sets no limit: the machine's size is one */
 #define QUEUE_MAX 100000
+#define LINGER_MAX_MS 600000 /* the client's own limit of a batch's wait */
 
 struct error *definition_new(struct span bytes, const char *client_version, const char *id_or_null,
                              struct definition **ret) {
@@ -80,17 +80,8 @@ static uint32_t at_most(uint32_t value, uint32_t limit) {
 }
 
 static void set_numbers(struct core_function *core, const Modal__Function *function) {
-    const Modal__AutoscalerSettings *scaler = function->autoscaler_settings;
     core->max_inputs = first_of(function->max_concurrent_inputs, 0, 1);
-    if (function->batch_max_size > core->max_inputs) core->max_inputs = function->batch_max_size;
     core->target_inputs = at_most(function->target_concurrent_inputs, core->max_inputs);
-    core->max_containers = at_most(
-        first_of(scaler ? scaler->max_containers : 0, function->concurrency_limit, CONTAINERS_DEFAULT), 1000);
-    core->min_containers = at_most(first_of(scaler ? scaler->min_containers : 0, function->warm_pool_size, 0),
-                                   core->max_containers);
-    uint32_t idle_s =
-        first_of(scaler ? scaler->scaledown_window : 0, function->task_idle_timeout_secs, IDLE_DEFAULT_S);
-    core->scaledown_window_ms = (int64_t)idle_s * 1000;
     core->doze_after_ms = DOZE_AFTER_MS;
     core->timeout_ms = (int64_t)first_of(function->timeout_secs, 0, TIMEOUT_DEFAULT_S) * 1000;
     uint32_t startup_s = first_of(function->startup_timeout_secs, function->timeout_secs, TIMEOUT_DEFAULT_S);
@@ -175,9 +166,14 @@ static struct error *set_volumes(struct core_function *core, const struct modal 
 
 struct error *definition_mounts_check(struct span bytes, uint32_t shared, uint32_t s3, uint32_t bucket) {
     if (wire_field(bytes, s3).data || wire_field(bytes, bucket).data)
-        return error_new(ERROR_UNIMPLEMENTED, "catnap does not have CloudBucketMount: a Volume keeps files");
+        return error_new(
+            ERROR_UNIMPLEMENTED,
+            "catnap does not have CloudBucketMount: a Volume keeps files; docs/compat.md tells what "
+            "there is");
     if (wire_field(bytes, shared).data)
-        return error_new(ERROR_UNIMPLEMENTED, "catnap does not have NetworkFileSystem: a Volume keeps files");
+        return error_new(ERROR_UNIMPLEMENTED,
+                         "catnap does not have NetworkFileSystem: a Volume keeps files; docs/compat.md tells "
+                         "what there is");
     return NULL;
 }
 
@@ -247,23 +243,30 @@ uint32_t function_max_inputs(const struct function *function) {
     uint32_t most = definition ? definition->function->max_concurrent_inputs : 0;
     const Modal__FunctionOptions *options = function->options;
     if (options && options_max_inputs(options)) most = options_max_inputs(options);
-    uint32_t batch = function_batch_size(function);
-    return most > batch ? most : batch;
+    return most ? most : 1;
 }
 
-/* `with_options` of a class: what is set in it takes the place of the definition's. */
+int64_t function_batch_linger_ms(const struct function *function) {
+    const struct definition *definition = function_definition(function);
+    uint64_t linger_ms = definition ? definition->function->batch_linger_ms : 0;
+    const Modal__FunctionOptions *options = function->options;
+    if (options && options->has_batch_linger_ms) linger_ms = options->batch_linger_ms;
+    return linger_ms < LINGER_MAX_MS ? (int64_t)linger_ms : LINGER_MAX_MS;
+}
+
+const Modal__FunctionRetryPolicy *function_retries(const struct function *function) {
+    const struct definition *definition = function_definition(function);
+    if (function->options && function->options->retry_policy) return function->options->retry_policy;
+    return definition ? definition->function->retry_policy : NULL;
+}
+
+/* `with_options`: what is set in it takes the place of the definition's. How many: autoscaler.c. */
 static struct error *apply_options(struct core_function *core, struct modal *modal,
                                    const struct function *function) {
     const Modal__FunctionOptions *options = function->options;
     if (!options) return NULL;
-    if (options->has_concurrency_limit) core->max_containers = at_most(options->concurrency_limit, 1000);
-    if (options->has_warm_pool_size)
-        core->min_containers = at_most(options->warm_pool_size, core->max_containers);
-    if (options->has_task_idle_timeout_secs)
-        core->scaledown_window_ms = (int64_t)options->task_idle_timeout_secs * 1000;
     if (options->has_timeout_secs) core->timeout_ms = (int64_t)options->timeout_secs * 1000;
     if (options_max_inputs(options)) core->max_inputs = options_max_inputs(options);
-    if (options->batch_max_size > core->max_inputs) core->max_inputs = options->batch_max_size;
     if (options->has_target_concurrent_inputs)
         core->target_inputs = at_most(options->target_concurrent_inputs, core->max_inputs);
     free(options->resources ? take(core->gpu) : NULL);
@@ -303,6 +306,7 @@ struct error *definition_core(const struct function *function, const struct defi
     TRY_PLAIN(definition_files_set(core, modal, said, deps));
     TRY_PLAIN(set_secrets(core, modal, said->secret_ids, said->n_secret_ids));
     TRY_PLAIN(apply_options(core, modal, function));
+    autoscaler_apply(core, function, definition);
     definition_gpu_or_none(core, modal);
     if (web && web->type == MODAL__WEBHOOK_TYPE__WEBHOOK_TYPE_WEB_SERVER) {
         core->port = (uint16_t)web->web_server_port; /* the gateway goes straight to it */

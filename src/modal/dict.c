@@ -2,6 +2,8 @@
  * look into neither. */
 #include "inside.h"
 
+#include "named.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -263,6 +263,21 @@ static struct error *create(struct rpc *rpc, const Modal__FunctionCreateRequest 
     return NULL;
 }
 
+/* What is told of a function that is taken, where it is not all as it was asked. */
+static void warnings(Modal__FunctionCreateResponse *answer, const Modal__Function *said,
+                     struct arena *arena) {
+    if (!said->checkpointing_enabled) return;
+    Modal__Warning *warning = arena_alloc(arena, sizeof *warning);
+    modal__warning__init(warning);
+    warning->has_type = true;
+    warning->type = MODAL__WARNING_WARNING_TYPE__WarningWarningType_WARNING_TYPE_FUNCTION_CONFIGURATION;
+    warning->message = "enable_memory_snapshot is not taken: catnap keeps no snapshots of memory, and "
+                       "enter(snap=True) runs as enter. An idle container is frozen instead, and wakes in "
+                       "milliseconds; see docs/compat.md";
+    answer->server_warnings = arena_alloc(arena, sizeof *answer->server_warnings);
+    answer->server_warnings[answer->n_server_warnings++] = warning;
+}
+
 static void on_deps(void *owner, const char *directory, struct error *error) {
     (void)directory;
     struct rpc *rpc = owner;
@@ -282,6 +297,7 @@ static void on_deps(void *owner, const char *directory, struct error *error) {
     answer.function_id = function->id;
     answer.function = &echo;
     answer.handle_metadata = function_metadata(function, arena);
+    warnings(&answer, function->staged->function, arena);
     if (!version_before(rpc_client_version(rpc), 1, 0, 0))
         answer.function_data = function_data(function, arena);
     rpc_answer(rpc, &answer);
@@ -343,7 +359,9 @@ static void function_bind(struct rpc *rpc, const void *message) {
     struct span parameters = {(const char *)request->serialized_params.data, request->serialized_params.len};
     struct span options = wire_field(rpc->message, 3);
     const Modal__FunctionOptions *asked = request->function_options;
+    enum { BUCKET_MOUNTS = 20, NONE = 0 };
     struct error *denied = asked ? secrets_may_use(rpc, asked->secret_ids, asked->n_secret_ids) : NULL;
+    if (!denied) denied = definition_mounts_check(options, NONE, NONE, BUCKET_MOUNTS);
     if (denied) {
         rpc_fail(rpc, denied);
         return;
@@ -406,6 +424,17 @@ static void function_get_serialized(struct rpc *rpc, const void *message) {
     rpc_answer(rpc, &answer);
 }
 
+static uint32_t running_inputs(const struct function *function) {
+    uint32_t count = 0;
+    void *value;
+    for (size_t i = 0; table_next(function->app->modal->tasks, &i, NULL, &value);) {
+        const struct task *task = value;
+        if (task->function != function) continue;
+        LIST_EACH(node, &task->running) count++;
+    }
+    return count;
+}
+
 static void function_stats(struct rpc *rpc, const void *message) {
     const Modal__FunctionGetCurrentStatsRequest *request = message;
     const struct function *function = function_of(rpc->modal, request->function_id);
@@ -416,15 +445,13 @@ static void function_stats(struct rpc *rpc, const void *message) {
     Modal__FunctionStats answer = MODAL__FUNCTION_STATS__INIT;
     struct pool_function *there =
         pool_function_find(rpc->modal->pool, function->core_app, function->core_name);
-    struct pool_function_view view = {0};
-    if (there) pool_function_view(there, &view);
     struct pool_container_view containers[64];
     size_t count = there ? pool_container_views(there, containers, COUNT(containers)) : 0;
     answer.has_backlog = answer.has_num_total_tasks = answer.has_num_active_tasks = true;
     answer.has_num_running_inputs = true;
     answer.backlog = (uint32_t)function->queued;
     answer.num_total_tasks = (uint32_t)count;
-    answer.num_running_inputs = view.working;
+    answer.num_running_inputs = running_inputs(function);
     for (size_t i = 0; i < count; i++) answer.num_active_tasks += containers[i].working > 0;
     rpc_answer(rpc, &answer);
 }

@@ -2,19 +2,26 @@
  *
  *   queued --ticket granted--> assigned --its container asks--> running --output--> done
  *      ^--- retried: its function's policy says so, or its container ended before it asked ---'
- * Tickets are not made for a certain input: whichever waits longest gets the slot. Their number is bounded,
- * so that a hundred thousand inputs cost the pool nothing. */
+ * Tickets are not made for a certain input: whichever waits longest gets the slot, of a batched function as
+ * many as are one batch. Only the last ticket may want more for its batch: the pool lets it linger. The
+ * number of tickets is bounded, so that a hundred thousand inputs cost the pool nothing. */
 #include "inside.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #define TICKETS_MAX 1000 /* of a function, waiting */
+#define QUEUED_MAX_MS \
+    (INT64_C(7) * 86400 * 1000) /* a call may wait for its turn as long as its result is kept */
 #define STATUS(NAME) MODAL__GENERIC_RESULT_GENERIC_STATUS__GenericResultGenericStatus_GENERIC_STATUS_##NAME
 
-static void slot_done(struct input *input) {
+/* Its slot is given back by the last of its batch. */
+static void leave_slot(struct input *input) {
     struct slot *slot = take(input->slot);
     if (!slot) return;
+    list_remove(&input->mates);
+    slot->count--;
+    if (slot->count > 0 || !slot->ticket) return;
     pool_ticket_done(slot->ticket);
     free(slot);
 }
@@ -25,7 +32,7 @@ void input_free(struct input *input) {
     list_remove(&input->queue);
     list_remove(&input->done);
     list_remove(&input->node);
-    slot_done(input);
+    leave_slot(input);
     io_timer_free(input->retry);
     map_remove(input->call->modal->inputs, span_of(input->id));
     text_done(&input->bytes);
@@ -58,16 +65,18 @@ static void granted(struct slot *slot) {
     list_remove(&slot->node);
     function->waiting--;
     struct task *task = task_of_container(modal, pool_ticket_container(slot->ticket));
-    struct input *input = task && !task->stopping ? dequeue(function) : NULL;
-    if (!input) {
+    size_t most = task && !task->stopping ? function_batch_size(function) : 0;
+    for (struct input *input; slot->count < most && (input = dequeue(function)); slot->count++) {
+        input->slot = slot;
+        list_append(&slot->inputs, &input->mates);
+    }
+    if (slot->count == 0) {
         pool_ticket_done(slot->ticket);
         free(slot);
         if (function->queued > 0 && !task) function_pump(function);
         return;
     }
-    slot->input = input;
-    input->slot = slot;
-    task_assign(task, input);
+    task_assign_slot(task, slot);
 }
 
 static void on_granted(void *owner, struct pool_ticket *ticket) {
@@ -93,20 +102,24 @@ static void lost(struct input *input, const struct pool_refusal *refusal) {
 static void on_refused(void *owner, struct pool_ticket *ticket, const struct pool_refusal *refusal) {
     (void)ticket;
     struct slot *slot = owner;
-    struct input *input = slot->input;
     struct function *function = slot->function;
-    if (input) {
-        input->slot = NULL; /* the ticket is over */
+    if (slot->count > 0) {
+        slot->ticket = NULL; /* it is over */
+        while (!list_empty(&slot->inputs)) {
+            struct input *input = CONTAINER_OF(slot->inputs.next, struct input, mates);
+            leave_slot(input);
+            lost(input, refusal);
+        }
         free(slot);
-        lost(input, refusal);
         return;
     }
     list_remove(&slot->node);
     free(slot);
     if (!function) return;
     function->waiting--;
-    input = dequeue(function);
-    if (input) input_fail(input, STATUS(FAILURE), refusal->text);
+    size_t most = function_batch_size(function);
+    for (struct input *input; most > 0 && (input = dequeue(function)); most--)
+        input_fail(input, STATUS(FAILURE), refusal->text);
     function_pump(function);
 }
 
@@ -130,33 +143,53 @@ void function_start_failed(struct function *function, const Modal__GenericResult
         input_finish(input, text_span(&bytes), MODAL__DATA_FORMAT__DATA_FORMAT_PICKLE);
 }
 
+static size_t tickets_wanted(const struct function *function) {
+    size_t batch = function_batch_size(function), count = (function->queued + batch - 1) / batch;
+    return count < TICKETS_MAX ? count : TICKETS_MAX;
+}
+
+/* Whether each of those that wait has a whole batch behind it; else the last one lingers for more. */
+static bool waiting_are_whole(const struct function *function) {
+    return function->queued >= function->waiting * function_batch_size(function);
+}
+
+static void last_is_whole(struct function *function) {
+    if (list_empty(&function->slots) || !waiting_are_whole(function)) return;
+    struct slot *last = CONTAINER_OF(function->slots.prev, struct slot, node);
+    if (!last->lingers) return;
+    last->lingers = false;
+    if (pool_ticket_ripe(last->ticket)) granted(last);
+}
+
 void function_pump(struct function *function) {
     struct modal *modal = function->app->modal;
-    size_t wanted = function->queued < TICKETS_MAX ? function->queued : TICKETS_MAX;
-    if (function->waiting >= wanted || modal->closing) return;
+    if (modal->closing) return;
+    last_is_whole(function);
+    if (function->waiting >= tickets_wanted(function)) return;
     struct pool_function *there = pool_function_find(modal->pool, function->core_app, function->core_name);
     if (!there) {
         for (struct input *input; (input = dequeue(function));)
             input_fail(input, STATUS(FAILURE), "the function is not deployed, or its app was stopped");
         return;
     }
-    while (function->waiting < wanted) {
+    while (function->waiting < tickets_wanted(function)) {
         struct slot *slot = NEW(struct slot);
         slot->function = function;
+        list_init(&slot->inputs);
         list_append(&function->slots, &slot->node);
         function->waiting++;
-        slot->ticket = pool_ticket_new(there, 0, &ticket_events, slot);
-        if (!pool_ticket_container(slot->ticket)) continue;
-        granted(slot);
-        wanted = function->queued < TICKETS_MAX ? function->queued : TICKETS_MAX;
+        int64_t linger_ms = waiting_are_whole(function) ? 0 : function_batch_linger_ms(function);
+        slot->lingers = linger_ms > 0;
+        slot->ticket = pool_ticket_new_gathering(there, function->label ? 0 : QUEUED_MAX_MS, linger_ms,
+                                                 &ticket_events, slot);
+        if (pool_ticket_container(slot->ticket)) granted(slot);
     }
 }
 
 /* ---- ends ---- */
 
 static bool retries_left(const struct input *input) {
-    const struct definition *definition = function_definition(input->call->function);
-    const Modal__FunctionRetryPolicy *policy = definition ? definition->function->retry_policy : NULL;
+    const Modal__FunctionRetryPolicy *policy = function_retries(input->call->function);
     return policy && (!input->call->on_done || input->call->scheduled) &&
            input->retry_count < policy->retries;
 }
@@ -168,8 +201,7 @@ static void on_retry(void *owner) {
 }
 
 static void retry(struct input *input) {
-    const Modal__FunctionRetryPolicy *policy =
-        function_definition(input->call->function)->function->retry_policy;
+    const Modal__FunctionRetryPolicy *policy = function_retries(input->call->function);
     double delay_ms = policy->initial_delay_ms;
     for (uint32_t i = 0; i < input->retry_count && policy->backoff_coefficient > 0; i++)
         delay_ms *= (double)policy->backoff_coefficient;
@@ -208,7 +240,7 @@ void input_finish(struct input *input, struct span result, int format) {
     if (said) modal__generic_result__free_unpacked(said, NULL);
     if (input->state == INPUT_QUEUED && !list_empty(&input->queue)) input->call->function->queued--;
     list_remove(&input->queue);
-    slot_done(input);
+    leave_slot(input);
     if (!final_status(status) && retries_left(input)) {
         retry(input);
         return;
@@ -232,7 +264,7 @@ void input_fail(struct input *input, int status, const char *exception) {
 void input_lost(struct input *input, const char *why) {
     if (input->state == INPUT_ASSIGNED) { /* its container never saw it */
         list_remove(&input->queue);
-        slot_done(input);
+        leave_slot(input);
         input_enqueue(input);
         return;
     }

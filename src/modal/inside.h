@@ -166,8 +166,10 @@ char *definition_deps(const struct modal *modal, const struct definition *defini
 /* The definition's bytes for a container of that function: what its options say of concurrency and batches
  * stands behind, where a reader takes it for the last word. */
 struct text definition_for_container(const struct function *function, const struct definition *definition);
-uint32_t function_max_inputs(const struct function *function); /* that a container has at once */
+uint32_t function_max_inputs(const struct function *function); /* that a container has at once; of batches */
 uint32_t function_batch_size(const struct function *function);
+int64_t function_batch_linger_ms(const struct function *function);
+const Modal__FunctionRetryPolicy *function_retries(const struct function *function); /* NULL: none */
 bool definition_is_web(const struct definition *definition);
 /* The parts of it that a sandbox has as well. Fields by number that our messages leave out: those mounts are
  * not there. */
@@ -244,6 +246,7 @@ struct app {
     struct io_timer *heartbeat; /* ephemeral: its client is gone when this fires */
     struct list log_streams;    /* held AppGetLogs */
     struct map *tags;           /* name -> its value, owned */
+    struct map *overrides; /* of autoscaler.c: core name of a function -> what was set since the deploy */
     bool in_pool, done_told;
 };
 struct app *app_of(struct modal *modal, const char *id);
@@ -359,6 +362,7 @@ struct call {
     void (*on_in_taken)(void *owner);                        /* chunks of `in` went to the container */
     struct list choked; /* held FunctionCallPutDataOut: the client is slow */
     void *owner;
+    struct kin *kin; /* of callgraph.c; NULL: it called none, and nobody at work called it */
     double created_at;
     struct list node;
 };
@@ -372,7 +376,9 @@ struct input {
     struct text bytes; /* FunctionInput as it came */
     enum input_state state;
     struct task *task;
-    struct slot *slot; /* its ticket, from the grant on */
+    uint64_t worked_by; /* the last container that was given it; 0: none */
+    struct slot *slot;  /* its ticket, from the grant on */
+    struct list mates;  /* in slot->inputs */
     struct io_timer *retry;
     uint32_t retry_count;
     bool final; /* the container ends after it */
@@ -394,11 +400,13 @@ void stream_done(struct stream *stream);
 void call_out_drained(struct call *call);
 extern const struct rpc_method call_methods[], dataout_methods[];
 
-struct slot {                  /* a ticket of the pool, and from its grant on the input that it is for */
-    struct list node;          /* of function->slots while it waits */
+struct slot {         /* a ticket of the pool, and from its grant on its input, or the batch of them */
+    struct list node; /* of function->slots while it waits */
     struct function *function; /* NULL: it is gone */
     struct pool_ticket *ticket;
-    struct input *input;
+    struct list inputs;
+    size_t count; /* of inputs */
+    bool lingers; /* for more of its batch */
 };
 void input_enqueue(struct input *input);
 void input_free(struct input *input);
@@ -429,6 +437,7 @@ struct task {
 struct task *task_of_container(const struct modal *modal, uint64_t container);
 struct task *task_of(const struct modal *modal, const char *id);
 void task_assign(struct task *task, struct input *input);
+void task_assign_slot(struct task *task, struct slot *slot);
 void task_cancel_input(struct task *task, struct input *input);
 /* Its work ends now: it is told, and so is who waits. */
 void task_abandon(struct task *task, const char *why);
@@ -441,32 +450,6 @@ void task_build_done(struct task *task); /* NULL: fine */
 void tasks_hook(struct modal *modal);
 void tasks_free(struct modal *modal);
 extern const struct rpc_method container_methods[];
-
-/* ---- named.c, dict.c, queue.c: values under a name, or of one app for as long as it beats ---- */
-struct named {
-    char id[ID_MAX];
-    struct modal *modal;
-    char *name, *environment; /* name NULL: ephemeral */
-    double created_at;
-    struct io_timer *patience;         /* ephemeral */
-    void (*dies)(struct named *named); /* frees what it is a part of */
-};
-/* By an id or by a name; makes one by `make` where the creation type says so. */
-must_check struct error *named_get_or_create(struct modal *modal, struct map *names, const char *name,
-                                             const char *environment, int creation, const char *what,
-                                             struct named *(*make)(struct modal *modal), struct named **ret,
-                                             bool *ret_made);
-void named_init(struct named *named, struct modal *modal, const char *prefix,
-                void (*dies)(struct named *named));
-void named_done(struct named *named, struct map *names);
-void named_beat(struct named *named);
-char *named_record(const struct named *named); /* owned */
-bool named_restore(struct named *named, struct map *names, const char *id, struct span record);
-void dicts_free(struct modal *modal);
-must_check struct error *dicts_load(struct modal *modal);
-void queues_free(struct modal *modal);
-must_check struct error *queues_load(struct modal *modal);
-extern const struct rpc_method dict_methods[], queue_methods[];
 
 /* ---- blob.c ---- */
 void blob_server_open(struct modal *modal);

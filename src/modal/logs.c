@@ -38,9 +38,10 @@ static void position(const char *entry, int64_t *ret_ms, uint64_t *ret_given) {
     *ret_given = given;
 }
 
-/* An ordinary end is nobody's news. */
+/* An ordinary end is nobody's news; a crash, or an end for want of memory, is. */
 static bool worth_telling(const struct logs_line *line) {
-    return line->stream != 's' || !span_starts(line->text, "it exited with code 0");
+    return line->stream != 's' ||
+           !(span_starts(line->text, "it exited with code 0") || span_starts(line->text, NODE_ENDED_IT));
 }
 
 static int descriptor_of(const struct logs_line *line) {

@@ -4,6 +4,7 @@
 #include "inside.h"
 
 #include "blob.h"
+#include "named.h"
 #include "runtime.h"
 #include "sandbox.h"
 #include "service.h"

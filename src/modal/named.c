@@ -2,6 +2,8 @@
  * heartbeats. */
 #include "inside.h"
 
+#include "named.h"
+
 #include <stdlib.h>
 
 #define PATIENCE_MS 900000 /* clients beat every 300 s */

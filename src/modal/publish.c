@@ -3,6 +3,7 @@
  * Earlier deployments are kept for rollback. */
 #include "inside.h"
 
+#include "autoscaler.h"
 #include "schedule.h"
 
 #include <stdio.h>
@@ -226,6 +227,7 @@ static void app_publish(struct rpc *rpc, const void *message) {
         return;
     }
     switch_over(app, request);
+    autoscaler_forget(app);
     app->deployed_at = now_s();
     bool deploys = request->app_state == MODAL__APP_STATE__APP_STATE_DEPLOYED;
     if (!deploys) {
@@ -284,6 +286,7 @@ void app_restore(struct modal *modal, const Modal__AppRecord *record) {
     app->created_at = record->created_at;
     for (size_t i = 0; i < record->n_tag_names && i < record->n_tag_values; i++)
         free(map_put(app->tags, span_of(record->tag_names[i]), mem_string(record->tag_values[i])));
+    autoscaler_restore(app, record);
     app->state = MODAL__APP_STATE__APP_STATE_DEPLOYED;
     app_name_take(app, NULL);
     struct arena *arena = app->deployments_arena;
@@ -326,6 +329,7 @@ static void app_rollback(struct rpc *rpc, const void *message) {
         rpc_fail(rpc, error);
         return;
     }
+    autoscaler_forget(app);
     app->deployed_at = now_s();
     deployment_add(app, rpc_client_version(rpc), "", wanted->version);
     keep(rpc, app);

@@ -5,6 +5,8 @@
  * and its client tries again or raises queue.Full, as it was told. */
 #include "inside.h"
 
+#include "named.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,6 +1,8 @@
 /* record: what is kept over a restart, and read again at the start. */
 #include "inside.h"
 
+#include "autoscaler.h"
+
 #include <stdlib.h>
 
 void app_record(const struct app *app, struct text *ret) {
@@ -22,8 +24,10 @@ void app_record(const struct app *app, struct text *ret) {
         values[record.n_tag_names] = value;
     }
     record.n_tag_values = count;
+    autoscaler_record(app, &record);
     *ret = message_pack(&record);
     free(names);
+    autoscaler_record_done(&record);
 }
 
 static void on_environment(void *owner, const char *key, struct span value) {

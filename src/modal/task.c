@@ -194,11 +194,13 @@ static void exited(void *owner, uint64_t container, const char *text) {
     struct modal *modal = owner;
     struct task *task = task_of_container(modal, container);
     if (!task) return;
-    struct app *app = task->function ? task->function->app : NULL;
+    struct function *function = task->function;
+    struct app *app = function ? function->app : NULL;
     const char *why = task->exception ? task->exception : text;
     fail_all(&task->assigned, why);
     fail_all(&task->running, why);
     task_free(task);
+    if (function) function_pump(function); /* what came while it was on its way out waits without a ticket */
     if (app) app_tasks_gone(app);
 }
 

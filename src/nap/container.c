@@ -192,6 +192,13 @@ void nap_container_ready(struct nap_container *container) {
     nap_container_in(container);
 }
 
+void nap_container_used(struct nap_container *container) {
+    if (!nap_container_idle(container)) return;
+    nap_container_out(container);
+    container->idle_since_ms = container->pool->nap->now_ms;
+    nap_container_in(container);
+}
+
 void nap_container_thaw(struct nap_container *container) {
     nap_container_out(container);
     enter(container, NAP_AWAKE);

@@ -36,7 +36,7 @@ struct nap_timer {
 };
 
 struct nap_limits { /* of core_function, what nap reads */
-    uint32_t max_containers, min_containers, max_inputs, target_inputs, queue_max;
+    uint32_t max_containers, min_containers, buffer_containers, max_inputs, target_inputs, queue_max;
     int64_t doze_after_ms, scaledown_window_ms, startup_timeout_ms, timeout_ms, stop_grace_ms;
     bool pin, prime;
 };
@@ -118,7 +118,9 @@ struct nap_ticket {
     struct nap_pool *pool;
     struct nap_container *container; /* NULL: waits */
     uint64_t number;
-    uint64_t turn; /* order of arrival over all pools */
+    uint64_t turn;                /* order of arrival over all pools */
+    bool unripe;                  /* lingers until ripe_ms, or until it is told */
+    int64_t ripe_ms, deadline_ms; /* of the wait */
     struct list link;
     struct nap_timer timer;
 };
@@ -155,6 +157,8 @@ bool nap_container_idle(const struct nap_container *container);
 void nap_container_start(struct nap_pool *pool); /* the primed one, or a new one */
 void nap_container_prime(struct nap_pool *pool);
 void nap_container_adopt(struct nap_pool *pool, const struct nap_event *event);
+void nap_container_used(
+    struct nap_container *container); /* an idle one, as if: until now it was kept for work */
 void nap_container_thaw(struct nap_container *container);
 void nap_container_freeze(struct nap_container *container);
 void nap_container_stop(struct nap_container *container, enum nap_reason ended_by);
@@ -167,6 +171,7 @@ void nap_container_due(struct nap_container *container);
 /* ---- ticket.c ---- */
 void nap_ticket_arrived(struct nap *nap, const struct nap_event *event);
 void nap_ticket_grant(struct nap_ticket *ticket, struct nap_container *container);
+void nap_ticket_ripe(struct nap_ticket *ticket);
 void nap_ticket_over(struct nap_ticket *ticket, bool done);
 void nap_ticket_refuse(struct nap_ticket *ticket, enum nap_reason reason);
 void nap_ticket_due(struct nap_ticket *ticket);

@@ -74,7 +74,11 @@ static void on_adopted(struct nap *nap, const struct nap_event *event) {
 
 static void on_ticket(struct nap *nap, const struct nap_event *event) {
     struct nap_ticket *ticket = table_get(nap->tickets, event->ticket);
-    if (ticket) nap_ticket_over(ticket, event->kind == NAP_WORK_DONE);
+    if (!ticket) return;
+    if (event->kind != NAP_WORK_RIPE)
+        nap_ticket_over(ticket, event->kind == NAP_WORK_DONE);
+    else if (!ticket->container)
+        nap_ticket_ripe(ticket);
 }
 
 static void on_container(struct nap *nap, const struct nap_event *event) {
@@ -103,6 +107,7 @@ struct nap_actions nap_step(struct nap *nap, const struct nap_event *event, int6
     switch (event->kind) {
     case NAP_POOL_SET: nap_pool_set(nap, event); break;
     case NAP_WORK_ARRIVED: nap_ticket_arrived(nap, event); break;
+    case NAP_WORK_RIPE:
     case NAP_WORK_CANCELLED:
     case NAP_WORK_DONE: on_ticket(nap, event); break;
     case NAP_PRIMED:

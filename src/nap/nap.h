@@ -14,8 +14,11 @@
  * The rules:
  * - One start serves all who wait: a pool starts as many as it takes to have at most target_inputs in each,
  * not more than max_containers (of its version), and keeps min_containers (which may doze). Up to max_inputs
- * is granted at once meanwhile.
+ * is granted at once meanwhile. While it has work it keeps buffer_containers more; who was kept so and idle
+ * counts as used until the last work ended.
  * - Work goes to the fullest container below the target, then to the last one frozen, then above the target.
+ * - A ticket may linger: until it is ripe it wants a container as any other, so that one comes up meanwhile,
+ * but it is not granted, nor is who came after it.
  * - A start that nobody waits for any more goes on and dozes later: who asked a moment ago will likely ask
  * again.
  * - A failed start refuses all who wait, unless another container of the pool may serve them; until retry_ms
@@ -37,10 +40,11 @@ enum nap_event_kind {
      * nothing. Starts for min_containers and priming wait for the NAP_TIMER that is due at once, so that
      * adoption in between comes first. */
     NAP_POOL_SET,
-    NAP_POOL_REMOVED, /* pool: who waits is refused, all containers stop; work in them may end within their
-                         grace */
-    NAP_WORK_ARRIVED, /* pool, ticket (never used before); deadline_ms or NAP_NEVER: waiting longer is refused
-                       */
+    NAP_POOL_REMOVED,   /* pool: who waits is refused, all containers stop; work in them may end within their
+                           grace */
+    NAP_WORK_ARRIVED,   /* pool, ticket (never used before); deadline_ms or NAP_NEVER: waiting longer is
+                           refused; ripe_ms: not granted before; 0: at once */
+    NAP_WORK_RIPE,      /* ticket: lingers no more; granted as soon as there is a slot */
     NAP_WORK_CANCELLED, /* ticket: waiting or working; a working one frees its slot */
     NAP_WORK_DONE,      /* ticket: its slot is free. One that is gone is ignored (its container died) */
     NAP_PRIMED,         /* container: created and waiting for its start */
@@ -77,11 +81,11 @@ struct nap_event {
     enum nap_event_kind kind;
     uint64_t pool, ticket, container;
     const struct core_function
-        *function;       /* POOL_SET; nap reads the limits: numbers, times, group, pin, prime */
-    uint64_t version;    /* POOL_SET: containers of any other version take no new work and leave when idle */
-    int64_t deadline_ms; /* WORK_ARRIVED */
-    int64_t started_ms;  /* ADOPTED: last use as far as known */
-    bool dozing;         /* ADOPTED */
+        *function;    /* POOL_SET; nap reads the limits: numbers, times, group, pin, prime */
+    uint64_t version; /* POOL_SET: containers of any other version take no new work and leave when idle */
+    int64_t deadline_ms, ripe_ms; /* WORK_ARRIVED */
+    int64_t started_ms;           /* ADOPTED: last use as far as known */
+    bool dozing;                  /* ADOPTED */
 };
 
 enum nap_verb {

@@ -4,10 +4,10 @@
  * idle for too long leaves, then what is still missing is started. It is called for each pool that was
  * touched, at the end of the step.
  *
- * How many it needs: enough that no container has more than target_inputs, those that wait counted in, and
- * min_containers at least; starting ones count, so that one start serves all who wait. Between target and
- * max_inputs work is granted at once, while the next container starts. A start that nobody waits for any more
- * goes on: who asked a moment ago will likely ask again. */
+ * How many it needs: enough that no container has more than target_inputs, those that wait counted in, then
+ * buffer_containers more, and min_containers at least; starting ones count, so that one start serves all who
+ * wait. Between target and max_inputs work is granted at once, while the next container starts. A start that
+ * nobody waits for any more goes on: who asked a moment ago will likely ask again. */
 #include "inside.h"
 
 #include <stdlib.h>
@@ -54,6 +54,7 @@ static struct nap_limits limits_of(const struct core_function *function) {
     struct nap_limits limits = {
         .max_containers = function->max_containers ? function->max_containers : 1,
         .min_containers = function->min_containers,
+        .buffer_containers = function->buffer_containers,
         .max_inputs = function->max_inputs ? function->max_inputs : 1,
         .target_inputs = function->target_inputs,
         .queue_max = function->queue_max,
@@ -146,6 +147,7 @@ static uint32_t needed(const struct nap_pool *pool) {
     if (pool->removed || pool->stopped || (pool->sleeping && pool->waiting == 0)) return 0;
     uint64_t load = (uint64_t)pool->waiting + pool->work_here;
     uint64_t count = (load + limits->target_inputs - 1) / limits->target_inputs;
+    if (count > 0) count += limits->buffer_containers;
     if (count == 0 && pool->wake_wanted) count = 1;
     if (count < limits->min_containers && !pool->sleeping) count = limits->min_containers;
     return count < limits->max_containers ? (uint32_t)count : limits->max_containers;
@@ -162,10 +164,11 @@ static struct nap_container *with_slot(struct nap_pool *pool) {
 
 static void grant(struct nap_pool *pool) {
     while (pool->waiting > 0 && !nap_group_yields(pool)) {
-        struct nap_container *container = with_slot(pool);
+        struct nap_ticket *oldest = CONTAINER_OF(pool->queue.next, struct nap_ticket, link);
+        struct nap_container *container = oldest->unripe ? NULL : with_slot(pool);
         if (!container) return;
         if (container->state == NAP_DOZING) nap_container_thaw(container);
-        nap_ticket_grant(CONTAINER_OF(pool->queue.next, struct nap_ticket, link), container);
+        nap_ticket_grant(oldest, container);
         nap_group_turn(pool);
     }
 }

@@ -1,8 +1,8 @@
 /* Tickets: waiting, working or gone.
  *
  * A ticket waits in its pool's queue or lies in the work of one container; it leaves by over() or refuse()
- * and is freed there, so that it can't end twice. Its one timer is the wait's deadline first, the work's
- * timeout after the grant. */
+ * and is freed there, so that it can't end twice. Its one timer is the end of its lingering first, then the
+ * wait's deadline, then the work's timeout after the grant. */
 #include "inside.h"
 
 #include <stdlib.h>
@@ -39,12 +39,24 @@ void nap_ticket_arrived(struct nap *nap, const struct nap_event *event) {
     ticket->number = event->ticket;
     ticket->turn = nap->next_turn++;
     ticket->timer.kind = NAP_TIMER_TICKET;
-    nap_timer_set(nap, &ticket->timer, event->deadline_ms, ticket->turn);
+    ticket->deadline_ms = event->deadline_ms;
+    ticket->ripe_ms = event->ripe_ms;
+    ticket->unripe = event->ripe_ms > nap->now_ms;
+    int64_t due_ms =
+        ticket->unripe && ticket->ripe_ms < ticket->deadline_ms ? ticket->ripe_ms : ticket->deadline_ms;
+    nap_timer_set(nap, &ticket->timer, due_ms, ticket->turn);
     list_append(&pool->queue, &ticket->link);
     pool->waiting++;
     pool->sleeping = false;
     table_put(nap->tickets, ticket->number, ticket);
     nap_pool_touch(pool);
+}
+
+void nap_ticket_ripe(struct nap_ticket *ticket) {
+    if (!ticket->unripe) return;
+    ticket->unripe = false;
+    nap_timer_set(ticket->pool->nap, &ticket->timer, ticket->deadline_ms, ticket->turn);
+    nap_pool_touch(ticket->pool);
 }
 
 void nap_ticket_grant(struct nap_ticket *ticket, struct nap_container *container) {
@@ -83,6 +95,12 @@ static void leave_container(struct nap_container *container, bool done) {
         nap_container_stop(container, NAP_REASON_NONE);
 }
 
+/* Without this the buffer would be stopped in each short pause, and started again after it. */
+static void last_work_over(struct nap_pool *pool) {
+    if (pool->limits.buffer_containers == 0 || pool->waiting + pool->working > 0) return;
+    LIST_EACH(node, &pool->containers) nap_container_used(CONTAINER_OF(node, struct nap_container, link));
+}
+
 void nap_ticket_over(struct nap_ticket *ticket, bool done) {
     struct nap_pool *pool = ticket->pool;
     list_remove(&ticket->link);
@@ -92,6 +110,7 @@ void nap_ticket_over(struct nap_ticket *ticket, bool done) {
         leave_container(ticket->container, done);
     else
         pool->waiting--;
+    last_work_over(pool);
     nap_pool_touch(pool);
     free(ticket);
 }
@@ -110,6 +129,8 @@ void nap_ticket_due(struct nap_ticket *ticket) {
     const struct nap_pool *pool = ticket->pool;
     if (ticket->container)
         nap_ticket_refuse(ticket, NAP_REASON_TIMEOUT);
+    else if (ticket->unripe && ticket->ripe_ms <= pool->nap->now_ms)
+        nap_ticket_ripe(ticket);
     else if (pool->up == 0 && nap_group_others_live(pool))
         nap_ticket_refuse(ticket, NAP_REASON_BUSY_GROUP);
     else

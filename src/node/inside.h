@@ -34,6 +34,7 @@ struct local {
     char *app, *function;
     int stop_signal;
     bool runner, ready;    /* ready: heard (of a runner), or a lone one's */
+    bool stopped, killed;  /* by us */
     bool step;             /* of an earlier daemon, a build's or a lone one: ended, and nobody is told */
     struct error *failure; /* of what came before the container room */
     const struct node_lone_events *lone; /* NULL: it is nap's */

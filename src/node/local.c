@@ -7,6 +7,7 @@
 #include "volume.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -92,12 +93,21 @@ struct local *local_new(struct node *node, uint64_t number, const char *app, con
 
 /* ---- how it ended, as a sentence ---- */
 
-static void tell_end(struct text *text, const struct container_end *end) {
+/* By the signal that we sent; one that crashes on its way out crashed. */
+static bool ended_by_us(const struct local *local, const struct container_end *end) {
+    return (local->killed && end->signal == SIGKILL) || (local->stopped && end->signal == local->stop_signal);
+}
+
+static void tell_end(struct text *text, const struct local *local, const struct container_end *end) {
     if (end->error) {
         scoped_string char *why = error_text(end->error);
         text_add_string(text, why);
     } else if (end->oom_killed) {
         text_add_string(text, "it was killed for using more memory than its limit");
+    } else if (end->signal && ended_by_us(local, end)) {
+        text_add_string(text, local->stopped && local->killed ? NODE_ENDED_IT
+                                  ": it did not end when it was asked to"
+                                                              : NODE_ENDED_IT);
     } else if (end->signal) {
         text_printf(text, "it was ended by signal %d (%s)", end->signal, strsignal(end->signal));
     } else if (end->exit_code >= 0) {
@@ -115,7 +125,7 @@ static void tell_exited(struct local *local, const struct container_end *end) {
         return;
     }
     scoped_text struct text text = {0};
-    tell_end(&text, end);
+    tell_end(&text, local, end);
     char name[24];
     snprintf(name, sizeof name, "%llu", (unsigned long long)local->number);
     scoped_string char *tail =
@@ -299,18 +309,22 @@ void node_reclaim(struct node *node, uint64_t container) {
 void node_stop(struct node *node, uint64_t container) {
     struct local *local = local_find(node, container);
     if (!local || !local->container) return;
+    local->stopped = true;
     if (!local->runner || !node->runner) {
         container_signal(local->container, local->stop_signal);
     } else if (local->ready) {
         node_thaw(node, container); /* or it would not hear */
         node->runner->stop(node->runner_owner, container);
     } else { /* it only starts: nothing to finish, and its user need not hear of an interrupted import */
-        container_kill(local->container);
+        local->stopped = false;
+        node_kill(node, container);
     }
 }
 void node_kill(struct node *node, uint64_t container) {
     struct local *local = local_find(node, container);
-    if (local && local->container) container_kill(local->container);
+    if (!local || !local->container) return;
+    local->killed = true;
+    container_kill(local->container);
 }
 
 struct error *node_connect(struct node *node, uint64_t container, uint16_t port, int *ret_fd) {

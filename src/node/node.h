@@ -13,6 +13,9 @@ struct volumes;
 struct image_store;
 struct image_runner;
 
+#define NODE_ENDED_IT "catnap ended it" /* how the text of an end begins that was ours: by a stop or a kill \
+                                         */
+
 struct node_options {
     struct io_loop *loop;
     struct container_host *host; /* borrowed */

@@ -127,6 +127,12 @@ struct pool_ticket_events {
  * by not being 0, and `granted` is not called then. */
 struct pool_ticket *pool_ticket_new(struct pool_function *function, int64_t wait_ms,
                                     const struct pool_ticket_events *events, void *owner);
+/* The same for work that gathers, a batch: it makes a container come up at once, but is granted only after
+ * `linger_ms`, or when pool_ticket_ripe says that it is whole (and perhaps at once: look as above). */
+struct pool_ticket *pool_ticket_new_gathering(struct pool_function *function, int64_t wait_ms,
+                                              int64_t linger_ms, const struct pool_ticket_events *events,
+                                              void *owner);
+bool pool_ticket_ripe(struct pool_ticket *ticket); /* true: granted in this call */
 void pool_ticket_done(
     struct pool_ticket *ticket); /* waiting (cancelled) or granted (slot given back); frees it */
 /* A granted ticket's container: a connected, non-blocking socket to its port. */

@@ -8,8 +8,21 @@
 
 #define EXTRA_WAIT_MS 60000 /* beyond startup_timeout: for a queue before it, or another of its group */
 
+/* What was granted at once is not told. */
+static bool granted_at_once(struct pool_ticket *ticket) {
+    bool granted = ticket->container && ticket->refused == NAP_REASON_NONE;
+    if (granted) list_remove(&ticket->delivery);
+    return granted;
+}
+
 struct pool_ticket *pool_ticket_new(struct pool_function *function, int64_t wait_ms,
                                     const struct pool_ticket_events *events, void *owner) {
+    return pool_ticket_new_gathering(function, wait_ms, 0, events, owner);
+}
+
+struct pool_ticket *pool_ticket_new_gathering(struct pool_function *function, int64_t wait_ms,
+                                              int64_t linger_ms, const struct pool_ticket_events *events,
+                                              void *owner) {
     struct pool *pool = function->pool;
     struct pool_ticket *ticket = NEW(struct pool_ticket);
     list_init(&ticket->delivery);
@@ -26,9 +39,16 @@ struct pool_ticket *pool_ticket_new(struct pool_function *function, int64_t wait
                         .pool = function->number,
                         .ticket = ticket->number,
                         .deadline_ms = ticket->made_ms + wait_ms,
+                        .ripe_ms = linger_ms > 0 ? ticket->made_ms + linger_ms : 0,
                     });
-    if (ticket->container && ticket->refused == NAP_REASON_NONE) list_remove(&ticket->delivery);
+    granted_at_once(ticket);
     return ticket;
+}
+
+bool pool_ticket_ripe(struct pool_ticket *ticket) {
+    if (ticket->container || !ticket->number) return false; /* granted or refused: about to be told */
+    pool_feed(ticket->pool, &(struct nap_event){.kind = NAP_WORK_RIPE, .ticket = ticket->number});
+    return granted_at_once(ticket);
 }
 
 void pool_ticket_done(struct pool_ticket *ticket) {

@@ -107,6 +107,7 @@ static void on_grant(struct sim *sim, const struct nap_action *action) {
     struct sim_ticket *ticket = table_get(sim->tickets, action->ticket);
     ALWAYS(sim, ticket && !ticket->container, "only a waiting ticket is granted, and once");
     ALWAYS(sim, ticket->pool == pool, "a ticket is granted in a container of its own pool");
+    ALWAYS(sim, ticket->ripe_ms == 0, "who lingers is not granted");
     ALWAYS(sim, pool->queue.next == &ticket->link, "who waits longest is granted first");
     ALWAYS(sim, container->state == NAP_AWAKE, "only the awake work");
     ALWAYS(sim, fresh(container), "an old version takes no new work");
@@ -218,6 +219,7 @@ static void on_thaw(struct sim *sim, const struct nap_action *action) {
     bool asked = sim->event.kind == NAP_USER_WAKE && sim->event.pool == action->pool;
     ALWAYS(sim, container->state == NAP_DOZING, "only the frozen are thawed");
     ALWAYS(sim, asked || container->pool->waiting > 0, "a thaw has a reason");
+    ALWAYS(sim, asked || !lingers(container->pool), "nobody is thawed for who lingers");
     check_place(sim, container);
     LIST_EACH(node, &container->pool->containers) {
         const struct sim_container *other = CONTAINER_OF(node, struct sim_container, link);

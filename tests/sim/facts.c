@@ -10,6 +10,11 @@ bool idle(const struct sim_container *container) {
     return container->state == NAP_DOZING || (container->state == NAP_AWAKE && container->working == 0);
 }
 
+bool lingers(const struct sim_pool *pool) {
+    if (list_empty(&pool->queue)) return false;
+    return CONTAINER_OF(pool->queue.next, struct sim_ticket, link)->ripe_ms != 0;
+}
+
 bool backs_off(const struct sim *sim, const struct sim_pool *pool) {
     return pool->retry_at_ms > sim->seen_ms;
 }
@@ -43,6 +48,7 @@ void recount(struct sim_pool *pool) {
 uint32_t needed(const struct sim_pool *pool) {
     if (pool->removed || pool->stopped || (pool->sleeping && pool->waiting == 0)) return 0;
     uint32_t count = (pool->waiting + pool->work_here + target_of(pool) - 1) / target_of(pool);
+    if (count > 0) count += pool->function->buffer_containers;
     if (count == 0 && pool->wake_wanted) count = 1;
     if (count < pool->function->min_containers && !pool->sleeping) count = pool->function->min_containers;
     return count < pool->function->max_containers ? count : pool->function->max_containers;
@@ -170,8 +176,11 @@ static int64_t pool_due_ms(const struct sim *sim, const struct sim_pool *pool) {
     int64_t due_ms = pool->hold ? pool->set_ms : NAP_NEVER;
     if (pool->retry_at_ms) due_ms = earlier(due_ms, pool->retry_at_ms);
     if (pool->wake_wanted) due_ms = earlier(due_ms, pool->wake_until_ms);
-    LIST_EACH(node, &pool->queue)
-    due_ms = earlier(due_ms, CONTAINER_OF(node, struct sim_ticket, link)->due_ms);
+    LIST_EACH(node, &pool->queue) {
+        const struct sim_ticket *ticket = CONTAINER_OF(node, struct sim_ticket, link);
+        due_ms = earlier(due_ms, ticket->due_ms);
+        if (ticket->ripe_ms) due_ms = earlier(due_ms, ticket->ripe_ms);
+    }
     LIST_EACH(node, &pool->containers) {
         const struct sim_container *container = CONTAINER_OF(node, struct sim_container, link);
         due_ms = earlier(due_ms, container_due_ms(sim, container));

@@ -11,6 +11,15 @@ struct sim_pool *model_pool(struct sim *sim, uint64_t number) {
     return pool->exists ? pool : NULL;
 }
 
+/* The buffer of a pool is used as long as there is work. */
+static void kept_until_now(struct sim *sim, struct sim_pool *pool) {
+    if (pool->function->buffer_containers == 0 || pool->waiting + pool->working > 0) return;
+    LIST_EACH(node, &pool->containers) {
+        struct sim_container *container = CONTAINER_OF(node, struct sim_container, link);
+        if (idle(container)) container->idle_since_ms = sim->seen_ms;
+    }
+}
+
 void model_ticket_over(struct sim *sim, struct sim_ticket *ticket, bool done) {
     struct sim_pool *pool = ticket->pool;
     struct sim_container *container = ticket->container;
@@ -19,6 +28,7 @@ void model_ticket_over(struct sim *sim, struct sim_ticket *ticket, bool done) {
     free(ticket);
     if (!container) {
         pool->waiting--;
+        kept_until_now(sim, pool);
         return;
     }
     pool->working--;
@@ -28,6 +38,7 @@ void model_ticket_over(struct sim *sim, struct sim_ticket *ticket, bool done) {
         container->served = true;
         pool->failures = 0;
     }
+    kept_until_now(sim, pool);
     recount(pool);
 }
 
@@ -132,6 +143,7 @@ static void on_arrived(struct sim *sim, const struct nap_event *event) {
     ticket->number = event->ticket;
     ticket->turn = sim->next_turn++;
     ticket->due_ms = event->deadline_ms;
+    ticket->ripe_ms = event->ripe_ms > sim->seen_ms ? event->ripe_ms : 0;
     list_append(&pool->queue, &ticket->link);
     table_put(sim->tickets, ticket->number, ticket);
     pool->waiting++;
@@ -219,6 +231,10 @@ static void on_timer(struct sim *sim) {
         pool->hold = false;
         if (pool->retry_at_ms <= sim->seen_ms) pool->retry_at_ms = 0;
         if (pool->wake_until_ms <= sim->seen_ms) pool->wake_wanted = false;
+        LIST_EACH(node, &pool->queue) {
+            struct sim_ticket *ticket = CONTAINER_OF(node, struct sim_ticket, link);
+            if (ticket->ripe_ms <= sim->seen_ms) ticket->ripe_ms = 0;
+        }
     }
 }
 
@@ -232,6 +248,9 @@ void model_event(struct sim *sim, const struct nap_event *event) {
         if (known) on_removed(pool);
         break;
     case NAP_WORK_ARRIVED: on_arrived(sim, event); break;
+    case NAP_WORK_RIPE:
+        if (ticket) ticket->ripe_ms = 0;
+        break;
     case NAP_WORK_CANCELLED:
     case NAP_WORK_DONE:
         if (ticket) model_ticket_over(sim, ticket, event->kind == NAP_WORK_DONE);

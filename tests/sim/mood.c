@@ -53,6 +53,7 @@ void mood_draw(struct mood *mood, struct dice *dice) {
         .burst_permille = permille(dice, 200),
         .cancel_permille = permille(dice, 400),
         .deadline_permille = permille(dice, 1000),
+        .linger_permille = permille(dice, 1000),
         .endless_permille = permille(dice, 100),
         .work_ms = PICK(dice, 0, 2, 10, 100, 1000),
         .start_ms = PICK(dice, 0, 2, 30, 300, 3000),
@@ -76,6 +77,7 @@ void mood_draw(struct mood *mood, struct dice *dice) {
         .pin_permille = permille(dice, 300),
         .prime_permille = permille(dice, 1000),
         .min_permille = permille(dice, 500),
+        .buffer_permille = permille(dice, 500),
         .wide = dice_chance(dice, 200),
     };
     if (mood->remove_ms > 0 && mood->redeploy_ms == 0) mood->redeploy_ms = mood->remove_ms / 2 + 1;
@@ -88,6 +90,9 @@ void mood_limits(const struct mood *mood, struct dice *dice, struct core_functio
     function->max_containers = (uint32_t)dice_between(dice, 1, dice_chance(dice, 400) ? 1 : most);
     function->min_containers =
         dice_chance(dice, mood->min_permille) ? (uint32_t)dice_between(dice, 1, function->max_containers) : 0;
+    function->buffer_containers = dice_chance(dice, mood->buffer_permille)
+                                      ? (uint32_t)dice_between(dice, 1, function->max_containers)
+                                      : 0;
     function->max_inputs = (uint32_t)dice_between(dice, 1, dice_chance(dice, 300) ? 1 : most);
     function->target_inputs = (uint32_t)dice_between(dice, 0, function->max_inputs);
     function->queue_max = (uint32_t)PICK(dice, 1, 5, 50, 1000);

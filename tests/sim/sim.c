@@ -15,10 +15,10 @@
 #define EVENING_STEPS 200000
 
 static const char *event_name(enum nap_event_kind kind) {
-    static const char *const names[] = {"set",       "remove",   "work",         "cancel",    "done",
-                                        "primed",    "ready",    "start failed", "exited",    "freeze failed",
-                                        "adopted",   "pressure", "user wake",    "user doze", "user sleep",
-                                        "user stop", "timer"};
+    static const char *const names[] = {"set",           "remove",    "work",     "ripe",         "cancel",
+                                        "done",          "primed",    "ready",    "start failed", "exited",
+                                        "freeze failed", "adopted",   "pressure", "user wake",    "user doze",
+                                        "user sleep",    "user stop", "timer"};
     return names[kind];
 }
 
@@ -30,14 +30,17 @@ static void tell_event(const struct sim *sim, const struct nap_event *event) {
     if (event->container) printf(" container %llu", (unsigned long long)event->container);
     if (event->kind == NAP_WORK_ARRIVED && event->deadline_ms != NAP_NEVER)
         printf(" until %lld", (long long)event->deadline_ms);
+    if (event->ripe_ms) printf(" ripe at %lld", (long long)event->ripe_ms);
     if (event->kind == NAP_ADOPTED)
         printf(" version %llu %s", (unsigned long long)event->version, event->dozing ? "dozing" : "awake");
     if (event->kind != NAP_POOL_SET) return;
     const struct core_function *f = event->function;
-    printf(" version %llu containers %u..%u inputs %u/%u queue %u doze %lld end %lld start %lld timeout %lld "
+    printf(" version %llu containers %u..%u (buffer %u) inputs %u/%u queue %u doze %lld end %lld start %lld "
+           "timeout %lld "
            "grace %lld %s%s%s",
-           (unsigned long long)event->version, f->min_containers, f->max_containers, f->target_inputs,
-           f->max_inputs, f->queue_max, (long long)(f->doze_after_ms == NAP_NEVER ? -1 : f->doze_after_ms),
+           (unsigned long long)event->version, f->min_containers, f->max_containers, f->buffer_containers,
+           f->target_inputs, f->max_inputs, f->queue_max,
+           (long long)(f->doze_after_ms == NAP_NEVER ? -1 : f->doze_after_ms),
            (long long)(f->scaledown_window_ms == NAP_NEVER ? -1 : f->scaledown_window_ms),
            (long long)f->startup_timeout_ms, (long long)f->timeout_ms, (long long)f->stop_grace_ms,
            f->group ? f->group : "", f->pin ? " pin" : "", f->prime ? " prime" : "");

@@ -25,14 +25,14 @@ struct mood {
     uint32_t pools;
     struct nap_config config;
     int64_t arrival_ms; /* mean between requests of a pool */
-    uint32_t burst_permille, cancel_permille, deadline_permille, endless_permille;
+    uint32_t burst_permille, cancel_permille, deadline_permille, linger_permille, endless_permille;
     int64_t work_ms, start_ms, exit_ms;
     uint32_t start_fails_permille, start_hangs_permille, freeze_fails_permille, stubborn_permille;
     int64_t crash_ms; /* mean life of a container */
     uint32_t timer_late_permille, backwards_permille, echo_permille;
     /* Means between such events in the whole world. */
     int64_t pressure_ms, jump_ms, restart_ms, user_ms, redeploy_ms, remove_ms, early_timer_ms;
-    uint32_t group_permille, pin_permille, prime_permille, min_permille;
+    uint32_t group_permille, pin_permille, prime_permille, min_permille, buffer_permille;
     bool wide; /* limits in the dozens instead of a few */
 };
 void mood_draw(struct mood *mood, struct dice *dice);
@@ -45,7 +45,8 @@ struct sim_ticket {
     struct sim_pool *pool;
     struct sim_container *container; /* NULL: waits */
     uint64_t number, turn;
-    int64_t due_ms; /* of the wait, or of the work */
+    int64_t due_ms;  /* of the wait, or of the work */
+    int64_t ripe_ms; /* lingers until then; 0: does not */
 };
 
 struct sim_container {
@@ -80,6 +81,7 @@ enum world_kind {
     WORLD_ARRIVE,
     WORLD_DONE,
     WORLD_CANCEL,
+    WORLD_RIPE,
     WORLD_CREATED,
     WORLD_READY,
     WORLD_FAILED,
@@ -163,6 +165,7 @@ void model_container_free(struct sim *sim, struct sim_container *container);
 /* facts.c: derived from the model, each time anew */
 bool fresh(const struct sim_container *container);
 bool idle(const struct sim_container *container);
+bool lingers(const struct sim_pool *pool); /* who waits longest does */
 bool backs_off(const struct sim *sim, const struct sim_pool *pool);
 uint32_t needed(const struct sim_pool *pool);
 uint32_t missing(const struct sim *sim, const struct sim_pool *pool);

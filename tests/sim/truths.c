@@ -48,7 +48,8 @@ static void check_container(struct sim *sim, const struct sim_container *contain
            "what is idle and over max_containers leaves");
     bool has_slot =
         state == NAP_DOZING || (state == NAP_AWAKE && container->working < pool->function->max_inputs);
-    ALWAYS(sim, !has_slot || pool->waiting == 0 || yields(sim, pool), "nobody waits beside a free slot");
+    ALWAYS(sim, !has_slot || pool->waiting == 0 || yields(sim, pool) || lingers(pool),
+           "nobody who is ripe waits beside a free slot");
 }
 
 static void check_pool(struct sim *sim, const struct sim_pool *pool) {

@@ -102,7 +102,11 @@ static void arrive(struct sim *sim, uint64_t number) {
             .kind = NAP_WORK_ARRIVED, .pool = number, .ticket = sim->next_ticket++, .deadline_ms = NAP_NEVER};
         if (dice_chance(&sim->dice, mood->deadline_permille))
             event.deadline_ms = sim->now_ms + dice_wait(&sim->dice, mood->start_ms + mood->work_ms + 1);
+        bool lingers = dice_chance(&sim->dice, mood->linger_permille);
+        if (lingers) event.ripe_ms = sim->now_ms + dice_wait(&sim->dice, mood->start_ms + 5) - 2;
         world_feed(sim, &event);
+        if (lingers && dice_chance(&sim->dice, 500))
+            world_later(sim, dice_wait(&sim->dice, mood->start_ms), WORLD_RIPE, event.ticket);
         if (dice_chance(&sim->dice, mood->cancel_permille))
             world_later(sim, dice_wait(&sim->dice, mood->start_ms + mood->work_ms), WORLD_CANCEL,
                         event.ticket);
@@ -177,14 +181,12 @@ static void happen(struct sim *sim, const struct world_entry *entry) {
 }
 
 static void come_back(struct sim *sim, const struct world_entry *entry) {
-    static const enum nap_event_kind kinds[] = {[WORLD_DONE] = NAP_WORK_DONE,
-                                                [WORLD_CANCEL] = NAP_WORK_CANCELLED,
-                                                [WORLD_CREATED] = NAP_PRIMED,
-                                                [WORLD_READY] = NAP_READY,
-                                                [WORLD_FAILED] = NAP_START_FAILED,
-                                                [WORLD_EXITED] = NAP_EXITED,
-                                                [WORLD_FREEZE_FAILED] = NAP_FREEZE_FAILED};
-    bool of_ticket = entry->kind == WORLD_DONE || entry->kind == WORLD_CANCEL;
+    static const enum nap_event_kind kinds[] = {
+        [WORLD_DONE] = NAP_WORK_DONE, [WORLD_CANCEL] = NAP_WORK_CANCELLED,
+        [WORLD_RIPE] = NAP_WORK_RIPE, [WORLD_CREATED] = NAP_PRIMED,
+        [WORLD_READY] = NAP_READY,    [WORLD_FAILED] = NAP_START_FAILED,
+        [WORLD_EXITED] = NAP_EXITED,  [WORLD_FREEZE_FAILED] = NAP_FREEZE_FAILED};
+    bool of_ticket = entry->kind == WORLD_DONE || entry->kind == WORLD_CANCEL || entry->kind == WORLD_RIPE;
     bool there = table_get(of_ticket ? sim->tickets : sim->containers, entry->number);
     if (!there && !dice_chance(&sim->dice, sim->mood.echo_permille)) return;
     world_feed(sim, &(struct nap_event){.kind = kinds[entry->kind],

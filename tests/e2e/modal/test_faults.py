@@ -85,9 +85,21 @@ def hog():
         big[i] = 1
 
 
+@app.function()
+def crash():
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
 @app.local_entrypoint()
 def main():
-    hog.remote()
+    for function in hog, crash:
+        try:
+            function.remote()
+        except Exception as error:
+            tell(repr(error))
 """
 
 
@@ -124,6 +136,9 @@ def test_a_request_that_ends_badly_and_the_next_one_that_is_fine(client, house):
     client.stop(app)
 
 
-def test_a_call_that_takes_too_much_memory_is_told_so(client):
-    out = client.run("run", client.write(ENDS, APP=client.name("memory"), HOW="well"), check=False)
-    assert "it begins" in out and "killed for using more memory than its limit" in flat(out), out
+def test_a_call_that_takes_too_much_memory_or_crashes_is_told_so(client):
+    out = client.run("run", client.write(ENDS, APP=client.name("memory"), HOW="well"))
+    hog, crash = client.told()
+    assert "it begins" in out
+    for said, text in (hog, "more memory than its limit"), (crash, "signal 11 (Segmentation fault)"):
+        assert text in said and text in flat(out), "its caller hears of it, and so does who reads the log"

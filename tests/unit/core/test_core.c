@@ -167,6 +167,7 @@ static void test_what_a_function_may_not_be(void **unused) {
     REFUSED(f->pids_max = 1, "pids: 1 is out of range");
     REFUSED(f->max_containers = 0, "max_containers: 0 is out of range; from 1 to 1000");
     REFUSED(f->min_containers = 2, "min_containers: 2 is out of range; from 0 to 1");
+    REFUSED(f->buffer_containers = 2, "buffer_containers: 2 is out of range; from 0 to 1");
     REFUSED(f->max_inputs = 0, "max_inputs: 0 is out of range");
     REFUSED(f->target_inputs = 2, "target_inputs: 2 is out of range; from 0 to 1");
     REFUSED(f->queue_max = 0, "queue: 0 is out of range");

@@ -139,7 +139,8 @@ static void test_every_key_arrives(void **unused) {
         "    volumes:\n      /data: store\n      /models: {volume: \"${HOME}/models\", read_only: true}\n"
         "    port: ${PORT}\n    publish: ${NOPE:-8080}\n    label: hello\n    ready: notify\n"
         "    network: outbound\n    writable_rootfs: true\n    gpu: any\n    memory: 1.5G\n    cpu: 0.5\n"
-        "    pids: 100\n    doze_signal: SIGUSR1\n    max_containers: 3\n    min_containers: 1\n"
+        "    pids: 100\n    doze_signal: SIGUSR1\n    max_containers: 3\n    min_containers: 1\n    "
+        "buffer_containers: 2\n"
         "    max_inputs: 10\n    target_inputs: 5\n    queue: 7\n    doze_after: 250ms\n"
         "    scaledown_window: never\n    startup_timeout: 1h30m\n    timeout: 6\n    stop_grace: 5s\n"
         "    group: gpu\n    pin: true\n    prime: true\n",
@@ -170,6 +171,7 @@ static void test_every_key_arrives(void **unused) {
     assert_int_equal(f->doze_signal, 10);
     assert_int_equal(f->max_containers, 3);
     assert_int_equal(f->min_containers, 1);
+    assert_int_equal(f->buffer_containers, 2);
     assert_int_equal(f->max_inputs, 10);
     assert_int_equal(f->target_inputs, 5);
     assert_int_equal(f->queue_max, 7);

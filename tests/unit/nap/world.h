@@ -10,8 +10,8 @@
 #define SAID_SIZE 512
 
 /* clang-format off */
-enum { SET = NAP_POOL_SET, REMOVE = NAP_POOL_REMOVED, WORK = NAP_WORK_ARRIVED, CANCEL = NAP_WORK_CANCELLED,
-       DONE = NAP_WORK_DONE, CREATED = NAP_PRIMED,
+enum { SET = NAP_POOL_SET, REMOVE = NAP_POOL_REMOVED, WORK = NAP_WORK_ARRIVED, RIPE = NAP_WORK_RIPE,
+       CANCEL = NAP_WORK_CANCELLED, DONE = NAP_WORK_DONE, CREATED = NAP_PRIMED,
        READY = NAP_READY, FAIL = NAP_START_FAILED, EXIT = NAP_EXITED,
        UNFREEZABLE = NAP_FREEZE_FAILED, ADOPT = NAP_ADOPTED, PRESSURE = NAP_PRESSURE, WAKE = NAP_USER_WAKE,
        DOZE = NAP_USER_DOZE, SLEEP = NAP_USER_SLEEP, STOP = NAP_USER_STOP, TIMER = NAP_TIMER };
@@ -22,7 +22,8 @@ struct moment {
     int event;
     uint64_t pool, number; /* of the ticket or container */
     const char *todo;
-    int64_t more; /* SET: version; WORK: deadline_ms, 0: never; ADOPT: 1 is dozing */
+    int64_t more; /* SET: version; WORK: deadline_ms, 0: never, below 0: how long it lingers; ADOPT:
+                     1 is dozing */
 };
 
 struct world {
@@ -84,7 +85,8 @@ static void live_moment(struct world *world, const struct moment *moment) {
         .container = moment->number,
         .function = moment->event == SET ? world->functions[moment->pool] : NULL,
         .version = moment->event == SET && moment->more ? (uint64_t)moment->more : 1,
-        .deadline_ms = moment->event == WORK && moment->more ? moment->more : NAP_NEVER,
+        .deadline_ms = moment->event == WORK && moment->more > 0 ? moment->more : NAP_NEVER,
+        .ripe_ms = moment->event == WORK && moment->more < 0 ? moment->at_ms - moment->more : 0,
         .started_ms = moment->at_ms,
         .dozing = moment->more == 1,
     };

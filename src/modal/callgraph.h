@@ -1,0 +1,8 @@
+/* callgraph: which call was made by which input; see callgraph.c. */
+#pragma once
+#include "inside.h"
+
+/* `parent`: the input at work in that container; anything else is ignored. */
+void callgraph_made(struct call *call, const struct task *task_or_null, const char *parent);
+void callgraph_gone(struct call *call); /* it is about to be freed */
+extern const struct rpc_method callgraph_methods[];
