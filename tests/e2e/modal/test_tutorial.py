@@ -1,4 +1,4 @@
-"""`./dev run` as somebody at a terminal has it: copycat.yaml, and Modal's own tutorial by Modal's own client."""
+"""`./dev run` as somebody at a terminal has it: copycat.yaml, and the tutorial by Modal's own client."""
 
 import hashlib
 import json
