@@ -26,6 +26,10 @@ static json_t *local_of(const struct backend *backend) {
            *devices = engine_device_names(backend->device);
     if (json_array_size(devices) > 0) json_object_set(local, "cuda_devices", devices);
     json_decref(devices);
+    const char *slash = strrchr(backend->model->directory, '/');
+    if (backend->model->stands_in)
+        json_object_set_new(local, "packaged",
+                            json_string(slash && slash[1] ? slash + 1 : backend->model->directory));
     return json_pack("{s:o}", "local", local);
 }
 

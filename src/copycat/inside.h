@@ -95,6 +95,13 @@ void places_done(struct places *places);
 /* ---- models.c ---- */
 must_check struct error *model_find(const struct places *places, const char *id, enum model_kind kind,
                                     struct model **ret_model);
+/* ---- packaged.c ---- */
+/* Of a name that `download` could not fetch: the packaged model serves it. Told to the log. */
+bool packaged_is_noted(const struct places *places, const char *id, char **ret_directory);
+/* Whether a fetch that ended so is made good by the packaged model. Told to the output. */
+bool packaged_stands_in(struct error *error, const char *id, char **ret_directory);
+must_check struct error *packaged_note(const struct places *places, const char *id, bool stands_in);
+
 /* COPYCAT_DEVICE_FALLBACK: *device becomes "cpu" where what it names is not there. */
 must_check struct error *device_check(const char **device);
 uint32_t environment_number(const char *variable, uint32_t fallback);

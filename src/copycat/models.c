@@ -32,22 +32,8 @@ static void on_progress(void *owner, const struct model_progress *progress) {
             teller->terminal && !whole ? "\033[K" : "\n");
 }
 
-/* An image may bring a model along for machines that reach no hub: it then serves under the name that was
- * asked for, and says so. */
-static struct error *packaged(struct error *error, const char *id, char **ret_directory) {
-    const char *directory = getenv("COPYCAT_PACKAGED_MODEL");
-    if (!directory || !file_exists(directory)) return error;
-    scoped_string char *text = error_text(error);
-    printf("model '%s' could not be fetched (%s); the packaged one, %s, is served under its name\n", id, text,
-           directory);
-    fflush(stdout);
-    error_free(error);
-    *ret_directory = mem_string(directory);
-    return NULL;
-}
-
 static struct error *fetch(const struct places *places, const char *id, enum model_kind kind,
-                           bool prefer_local, char **ret_directory) {
+                           bool prefer_local, char **ret_directory, bool *ret_stands_in) {
     struct teller teller = {.terminal = isatty(STDERR_FILENO)};
     struct model_source source = {
         .models = places->models,
@@ -60,19 +46,27 @@ static struct error *fetch(const struct places *places, const char *id, enum mod
     };
     TRY_PLAIN(dir_make(places->models, 0755));
     struct error *error = model_fetch(&source, id, kind, prefer_local, ret_directory);
-    return error ? packaged(error, id, ret_directory) : NULL;
+    *ret_stands_in = error && packaged_stands_in(error, id, ret_directory);
+    if (!*ret_stands_in) return error;
+    error_free(error);
+    return NULL;
 }
 
 struct error *model_find(const struct places *places, const char *id, enum model_kind kind,
                          struct model **ret_model) {
     scoped_string char *directory = NULL;
+    bool stands_in = false;
     if (file_exists(id)) {
         log_info("copycat", "Loading model from local path %s", id);
         directory = mem_string(id);
+    } else if (packaged_is_noted(places, id, &directory)) {
+        stands_in = true;
     } else {
-        TRY(fetch(places, id, kind, true, &directory), "Failed to fetch model '%s'", id);
+        TRY(fetch(places, id, kind, true, &directory, &stands_in), "Failed to fetch model '%s'", id);
     }
-    return model_open(directory, id, ret_model);
+    TRY_PLAIN(model_open(directory, id, ret_model));
+    (*ret_model)->stands_in = stands_in;
+    return NULL;
 }
 
 int download_run(const struct arguments *arguments) {
@@ -80,7 +74,11 @@ int download_run(const struct arguments *arguments) {
     places_read(&places);
     scoped_string char *directory = NULL;
     struct error *error = dir_make(places.root, 0700);
-    if (!error) error = fetch(&places, arguments->model, MODEL_ANY, arguments->prefer_local_file, &directory);
+    bool stands_in = false;
+    if (!error)
+        error =
+            fetch(&places, arguments->model, MODEL_ANY, arguments->prefer_local_file, &directory, &stands_in);
+    if (!error) error = packaged_note(&places, arguments->model, stands_in);
     places_done(&places);
     if (error) {
         scoped_string char *text = error_text(error);

@@ -125,6 +125,16 @@ static struct error *add_function(struct sha256 *sum, struct modal *modal,
     return NULL;
 }
 
+/* A name of an image that was made here means what it means now: built or imported anew, it is another one. A
+ * registry's stays what it was when it came, as with Modal. */
+static void add_made_here(struct sha256 *sum, struct modal *modal, const char *command) {
+    struct span rest = span_of(command), word = span_cut(&rest, ' ');
+    scoped_string char *name = span_is(word, "FROM") && rest.data ? span_string(span_cut(&rest, ' ')) : NULL;
+    const struct image *image = name ? image_find(modal->images_room, name) : NULL;
+    if (image && (strcmp(image->source, "built") == 0 || strncmp(image->source, "file ", 5) == 0))
+        add(sum, image->id);
+}
+
 static struct error *key_of(struct modal *modal, const Modal__ImageGetOrCreateRequest *request,
                             char hex[SHA256_HEX_SIZE]) {
     const Modal__Image *asked = request->image;
@@ -137,7 +147,10 @@ static struct error *key_of(struct modal *modal, const Modal__ImageGetOrCreateRe
         add(sum, asked->base_images[i]->docker_tag);
         add(sum, base->key);
     }
-    for (size_t i = 0; i < asked->n_dockerfile_commands; i++) add(sum, asked->dockerfile_commands[i]);
+    for (size_t i = 0; i < asked->n_dockerfile_commands; i++) {
+        add(sum, asked->dockerfile_commands[i]);
+        add_made_here(sum, modal, asked->dockerfile_commands[i]);
+    }
     for (size_t i = 0; i < asked->n_context_files; i++) {
         const ProtobufCBinaryData *data = &asked->context_files[i]->data;
         char content[SHA256_HEX_SIZE];

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define INSIDE "/run/catnap"
 #define ARGUMENTS_IN_FILE 0, 71, 0 /* from this client on a file tells the arguments */
@@ -221,4 +222,6 @@ void tasks_free(struct modal *modal) {
         free(task);
     }
     table_free(modal->tasks);
+    scoped_string char *all = path_join(modal->run_dir, "t");
+    (void)rmdir(all); /* where containers go on, theirs stay in it */
 }

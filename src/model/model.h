@@ -12,6 +12,7 @@ struct model {
     char *file;            /* the first GGUF file */
     char *prompt_template; /* NULL: not a completion model */
     char *chat_template;   /* NULL: not a chat model */
+    bool stands_in;        /* it is another one than its id says; said by whoever opened it */
 };
 void model_free(struct model *model);
 DEFINE_SCOPED(model)

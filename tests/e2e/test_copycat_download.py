@@ -440,3 +440,25 @@ def test_a_model_in_parts_is_served(registry, root, weights):
         wait_for("the pages of all parts to be given back", lambda: tabby.rss() < before - (60 << 20))
     with Tabby("--model", SMALL) as tabby:
         assert tabby.text("import os\n\ndef main():\n    print(", temperature=0) == whole
+
+
+def test_a_packaged_model_stands_in_where_no_hub_answers(registry, root, weights):
+    away = {"COPYCAT_PACKAGED_MODEL": str(SMALL), "COPYCAT_REGISTRY_URL": "http://127.0.0.1:9"}
+    done = download(registry, root, env=away)
+    assert done.returncode == 0 and "could not be fetched" in done.stdout
+    assert f"the packaged one, {SMALL}, is served under its name" in done.stdout
+    env = environment(registry, root, COPYCAT_PACKAGED_MODEL=str(SMALL))
+    with Tabby("--model", "Mouse", env=env) as tabby:
+        assert registry.asked == [], "what `download` found out is not asked again at each start"
+        health = tabby.get("/v1/health").json()
+        assert health["model"] == "Mouse"
+        assert health["models"]["completion"]["local"]["packaged"] == SMALL.name
+        assert tabby.text("def fib(n):\n    ")
+        assert "is served under its name" in tabby.errors()
+
+    registry.add("Mouse", [weights], prompt_template="{prefix}")
+    done = download(registry, root, "Rat", env={"COPYCAT_PACKAGED_MODEL": str(SMALL)})
+    assert done.returncode == 101 and "Invalid `model_id`" in done.stderr, "a hub that answers is believed"
+    assert download(registry, root, env={"COPYCAT_PACKAGED_MODEL": str(SMALL)}).returncode == 0
+    with Tabby("--model", "Mouse", env=env) as tabby:
+        assert "packaged" not in tabby.get("/v1/health").json()["models"]["completion"]["local"]

@@ -34,7 +34,8 @@ function model(name, entry, flat) {
   const found = entry?.local?.model_id ?? entry?.remote?.model_name ?? flat;
   const device = entry?.local?.device ?? entry?.remote?.kind;
   if (!found) return fact(name, h("span", { class: "mark off" }, "none"));
-  return fact(name, h("span", { class: "mark good" }, "ready"), " ", found.split("/").pop(), device ? h("span", { class: "quiet" }, ` on ${device}`) : "");
+  const instead = entry?.local?.packaged;
+  return fact(name, h("span", { class: "mark good" }, "ready"), " ", found.split("/").pop(), instead ? ` (${instead} stands in)` : "", device ? h("span", { class: "quiet" }, ` on ${device}`) : "");
 }
 
 async function state() {

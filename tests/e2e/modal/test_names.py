@@ -130,3 +130,42 @@ def test_an_environment_has_a_suffix_in_its_host_names(client):
     assert "docs/compat.md" in " ".join(out.replace("│", " ").split())
     rows = json.loads(client.run("environment", "list", "--json"))
     assert f"x{client.version[0]}" in [v for row in rows for v in row.values()]
+
+
+MADE_HERE = """
+import asyncio
+
+from modal.client import _Client
+from modal_proto import api_pb2
+
+
+async def build():
+    client = await _Client.from_env()
+    asked = api_pb2.Image(dockerfile_commands=["FROM $NAME", "RUN cat /word"])
+    request = api_pb2.ImageGetOrCreateRequest(image=asked, builder_version="2025.06")
+    made = await client.stub.ImageGetOrCreate(request)
+    join = api_pb2.ImageJoinStreamingRequest(image_id=made.image_id, timeout=60)
+    join.include_logs_for_finished, said = True, ""
+    async for answer in client.stub.ImageJoinStreaming.unary_stream(join):
+        said += "".join(log.data for log in answer.task_logs)
+    tell(made.image_id, said.split("\\n")[-3] if "built" in said else said)
+
+
+asyncio.run(build())
+"""
+
+
+def test_an_image_on_one_that_was_made_here_is_made_anew_with_it(house, tmp_path):
+    client = Client("1.6.4", house, tmp_path)
+    name = client.name("base")
+    for word in ("one", "two"):
+        context = tmp_path / word
+        context.mkdir()
+        (context / "word").write_text(word)
+        (context / "Dockerfile").write_text("FROM host\nCOPY word /word\n")
+        house.catnap.cli("image", "build", str(context), "-t", name)
+        client.script(MADE_HERE, NAME=name)
+        client.script(MADE_HERE, NAME=name)
+    ids = [line.split()[0] for line in client.told()]
+    assert ids[0] == ids[1] != ids[2] == ids[3], client.told()
+    assert [line.split(" ", 1)[1] for line in client.told()] == ["one", "one", "two", "two"]

@@ -18,12 +18,11 @@ HELLO = WEB.replace("return asgi", "print('$WORD is up')\n    return asgi")
 class Terminal:
     """A client on a terminal of ours, always read: its spinner would fill it and block the client."""
 
-    def __init__(self, client, *words):
+    def __init__(self, command, cwd, env):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.chdir(client.cwd)
-            program = str(client.venv / "bin/modal")
-            os.execve(program, [program, *words], {**client.env, "TERM": "xterm"})
+            os.chdir(cwd)
+            os.execve(command[0], command, {**env, "TERM": "xterm"})
         self.raw, self.changed, self.over = b"", threading.Condition(), False
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
@@ -56,14 +55,15 @@ class Terminal:
         os.write(self.fd, keys)
 
     def end(self):
-        """Once it has written its last."""
+        """Its exit status, once it has written its last."""
         self.reader.join(PATIENCE_S)
         if self.reader.is_alive():
             os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         self.pid = 0
         assert self.over, f"it did not end: {self.seen[-2000:]}"
         os.close(self.fd)
+        return status
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def terminal(client):
     made = []
 
     def start(*words):
-        made.append(Terminal(client, *words))
+        made.append(Terminal([str(client.venv / "bin/modal"), *words], client.cwd, client.env))
         return made[-1]
 
     yield start
