@@ -159,9 +159,9 @@ void api_free(struct api *api) {
     wakes_forget(api);
     token_done(api);
     text_done(&api->events_last);
-    char *const strings[] = {api->version, api->state_dir, api->runtime_dir, api->logs_dir,    api->gateway,
-                             api->domain,  api->token,     api->modal,       api->modal_socket, api->tls_name,
-                             api->modal_url};
+    char *const strings[] = {api->version,      api->state_dir, api->runtime_dir, api->logs_dir,
+                             api->gateway,      api->domain,    api->token,       api->modal,
+                             api->modal_socket, api->tls_name,  api->modal_url};
     for (size_t i = 0; i < COUNT(strings); i++) free(strings[i]);
     free(api);
 }

@@ -29,8 +29,8 @@ static void tell(void *owner, struct tls *tls, struct error *taken_error) {
     }
     log_info("daemon", "certificate %s is in use, good for %lld days", tls_certificate_path(tls), left_days);
     if (tls_expires_ms(tls) - clock_wall_ms() < SOON_MS)
-        log_warn("daemon", "certificate %s ends in %lld days: is it being renewed?", tls_certificate_path(tls),
-                 left_days);
+        log_warn("daemon", "certificate %s ends in %lld days: is it being renewed?",
+                 tls_certificate_path(tls), left_days);
 }
 
 static void on_hangup(void *owner, int signo) {
@@ -42,11 +42,12 @@ static void on_hangup(void *owner, int signo) {
     if (modal && modal != gateway) tell(NULL, modal, tls_renew(modal));
 }
 
-static struct error *open_pair(struct io_loop *loop, const char *keys, const char *certificate, const char *key,
-                               struct tls **ret_tls) {
+static struct error *open_pair(struct io_loop *loop, const char *keys, const char *certificate,
+                               const char *key, struct tls **ret_tls) {
     if (!certificate && !key) return NULL;
     if (!certificate || !key)
-        return error_new(ERROR_INVALID_ARGUMENT, "%s in the configuration: only one of the two is there", keys);
+        return error_new(ERROR_INVALID_ARGUMENT, "%s in the configuration: only one of the two is there",
+                         keys);
     TRY(tls_open(certificate, key, ret_tls), "%s in the configuration", keys);
     tell(NULL, *ret_tls, NULL);
     struct error *error = tls_watch(*ret_tls, loop, tell, NULL);
@@ -73,10 +74,11 @@ static char *name_of(const struct tls *tls, const char *address, const char *dom
 static void check_domain(const struct tls *tls, const char *domain) {
     scoped_string char *label = mem_printf("app.%s", domain);
     if (tls_names(tls, label)) return;
-    log_warn("daemon",
-             "certificate %s is not good for *.%s, where functions are: clients will refuse it (`domain` in the "
-             "configuration says where they are)",
-             tls_certificate_path(tls), domain);
+    log_warn(
+        "daemon",
+        "certificate %s is not good for *.%s, where functions are: clients will refuse it (`domain` in the "
+        "configuration says where they are)",
+        tls_certificate_path(tls), domain);
 }
 
 struct error *certificates_open(struct io_loop *loop, const struct config *config,

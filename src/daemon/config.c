@@ -41,7 +41,8 @@ const char config_usage[] =
     "http://127.0.0.1:5000)\n"
     "                  aliases (a map, e.g. tabbyml/tabby: host)\n"
     "of TLS:           certificate key (PEM files: the gateway speaks https, and so does the address of\n"
-    "                  Modal's clients where other machines can reach it) modal_certificate modal_key (for the\n"
+    "                  Modal's clients where other machines can reach it) modal_certificate modal_key (for "
+    "the\n"
     "                  latter alone, on this machine too)\n"
     "of the gateway:   head_size (64KiB) body_size (no limit) connections_max head_timeout (30s)\n"
     "                  idle_timeout (75s) body_timeout (60s) write_timeout (60s) comments_every (15s)\n"
@@ -330,10 +331,14 @@ struct error *config_read(int argc, char **argv, struct config *ret_config, bool
 }
 
 void config_done(struct config *config) {
-    char *strings[] = {config->state_dir, config->run_dir, config->gateway,      config->api,
-                       config->user,      config->domain,  config->runtime,      config->init_path,
-                       config->modal,     config->pythons, config->registry_auth, config->certificate,
-                       config->key,       config->modal_certificate, config->modal_key};
+    char *strings[] = {config->state_dir,     config->run_dir,
+                       config->gateway,       config->api,
+                       config->user,          config->domain,
+                       config->runtime,       config->init_path,
+                       config->modal,         config->pythons,
+                       config->registry_auth, config->certificate,
+                       config->key,           config->modal_certificate,
+                       config->modal_key};
     for (size_t i = 0; i < COUNT(strings); i++) free(strings[i]);
     for (size_t i = 0; i < config->mirror_count; i++)
         free(config->mirrors[i].name), free(config->mirrors[i].value);

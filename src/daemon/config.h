@@ -17,11 +17,11 @@ struct config {
     bool no_auth;      /* Modal's clients need no token */
     char *certificate, *key; /* of the gateway, and of Modal's clients where others can reach that; NULL */
     char *modal_certificate, *modal_key; /* of Modal's clients alone */
-    char *user;        /* of the host labels */
-    char *domain;      /* of the host labels: "localhost" */
-    char *runtime;     /* "crun" */
-    char *init_path;   /* catnap-init */
-    char **up;         /* manifests applied at the start; NULL-terminated */
+    char *user;                          /* of the host labels */
+    char *domain;                        /* of the host labels: "localhost" */
+    char *runtime;                       /* "crun" */
+    char *init_path;                     /* catnap-init */
+    char **up;                           /* manifests applied at the start; NULL-terminated */
     size_t up_count;
     uint32_t containers_max, primed_max, launchers;
     int64_t reclaim_after_ms, backoff_first_ms, backoff_max_ms;

@@ -188,8 +188,7 @@ static struct error *modal_open(struct daemon *daemon) {
         const char *colon = strrchr(address, ':');
         scoped_string char *exact = mem_printf("%.*s:%u", (int)(colon ? colon - address : 0), address, port);
         api_modal_set(daemon->api, strchr(address, '/') ? NULL : exact,
-                      strchr(address, '/') ? address : socket,
-                      certificates_modal_name(daemon->certificates));
+                      strchr(address, '/') ? address : socket, certificates_modal_name(daemon->certificates));
         return NULL;
     }
     if (config->modal_asked) return error_wrap(error, "modal");

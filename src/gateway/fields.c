@@ -90,7 +90,8 @@ size_t fields_upstream(struct http_exchange *exchange, struct http_field fields[
     bool local = is_local(peer);
     struct span host = http_exchange_host(exchange);
     bool more = connection_names_more(head);
-    struct span proto = http_exchange_secure(exchange) ? SPAN("https") : SPAN("http"), outer_host = host, before = {0};
+    struct span proto = http_exchange_secure(exchange) ? SPAN("https") : SPAN("http"), outer_host = host,
+                before = {0};
     size_t count = 0;
     add(fields, &count, SPAN("Host"), host);
     for (size_t i = 0; i < head->field_count; i++) {

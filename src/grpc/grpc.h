@@ -42,11 +42,11 @@ struct grpc_server *grpc_server_new(const struct grpc_server_options *options);
 
 struct grpc_listener {
     const char
-        *address;  /* ADDR:PORT, [ADDR6]:PORT (PORT 0: any free one), or the path of a Unix socket (contains
-                      '/'; an old one nobody listens on is replaced). NULL: `fd` */
-    int fd;        /* where address is NULL: bound and listening, taken; a path it has is left alone */
-    unsigned mode; /* of a Unix socket made here; 0: 0600 */
-    void *tag;     /* comes back by grpc_call_tag: which listener took it */
+        *address;    /* ADDR:PORT, [ADDR6]:PORT (PORT 0: any free one), or the path of a Unix socket (contains
+                        '/'; an old one nobody listens on is replaced). NULL: `fd` */
+    int fd;          /* where address is NULL: bound and listening, taken; a path it has is left alone */
+    unsigned mode;   /* of a Unix socket made here; 0: 0600 */
+    void *tag;       /* comes back by grpc_call_tag: which listener took it */
     struct tls *tls; /* borrowed, outlives the listener; NULL: in the clear, HTTP/2 by prior knowledge */
     /* A peer that may be frozen for hours and is alive still (a container) answers no PING. 0: as the
      * server's limits on TCP, none on Unix sockets, where the kernel tells a dead peer; GRPC_NEVER: none;

@@ -60,7 +60,7 @@ struct http_server *http_server_new(const struct http_server_options *options);
 must_check struct error *http_server_listen(struct http_server *server, const char *address, void *tag,
                                             uint16_t *ret_port);
 must_check struct error *http_server_listen_fd(struct http_server *server, int fd, void *tag); /* taken */
-struct tls; /* tls.h */
+struct tls;                                                                                    /* tls.h */
 struct http_listener {
     const char *address;
     void *tag;

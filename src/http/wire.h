@@ -39,9 +39,9 @@ struct wire {
     bool misplaced;     /* came in the clear where TLS is spoken */
     bool write_to_read; /* TLS wants to send before it can read */
     bool unread;        /* TLS has unpacked more than was wanted: that makes no socket readable */
-    bool stopped;   /* a writer waits for `drained` */
-    bool finishing; /* `drained` when all is out */
-    bool failed;    /* sending failed with `error`; told before the loop sleeps, not inside a writer's call */
+    bool stopped;       /* a writer waits for `drained` */
+    bool finishing;     /* `drained` when all is out */
+    bool failed; /* sending failed with `error`; told before the loop sleeps, not inside a writer's call */
     struct error *error;
 };
 must_check struct error *wire_open(struct wire *wire, struct hub *hub, int fd, SSL *ssl,
@@ -57,7 +57,7 @@ void wire_finish(struct wire *wire);      /* `drained` once all is out */
 static inline size_t wire_backlog(const struct wire *wire) {
     return wire->out.size - wire->sent;
 }
-void wire_shut(struct wire *wire); /* our side says that it is done; all is out */
+void wire_shut(struct wire *wire);   /* our side says that it is done; all is out */
 void wire_settle(struct wire *wire); /* for the hub */
 
 /* secure.c: TLS with the manners of recv(2), send(2); errno EPROTO: it is no TLS, or broken. */

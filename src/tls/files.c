@@ -16,7 +16,7 @@ static struct error *readable(const char *kind, const char *path) {
     int why = errno;
     if (file) fclose(file);
     if (file) return NULL;
-    const char *what = why == EACCES  ? ": catnap's user must be allowed to read it"
+    const char *what = why == EACCES   ? ": catnap's user must be allowed to read it"
                        : why == ENOENT ? ": the configuration must name the PEM file"
                                        : "";
     return error_wrap(error_errno(why, "%s %s", kind, path), "%s can't be read%s", kind, what);
@@ -35,8 +35,8 @@ static struct error *guarded(const char *path) {
 static struct error *reason(const char *kind, const char *path, const char *hint) {
     const char *text = ERR_reason_error_string(ERR_peek_last_error());
     ERR_clear_error();
-    return error_new(ERROR_FAILED_PRECONDITION, "%s %s: %s (%s)", kind, path, text ? text : "it can't be used",
-                     hint);
+    return error_new(ERROR_FAILED_PRECONDITION, "%s %s: %s (%s)", kind, path,
+                     text ? text : "it can't be used", hint);
 }
 
 static int no_passphrase(char *buffer, int size, int writing, void *owner) {
@@ -57,9 +57,10 @@ static struct error *valid_now(const char *path, const X509 *certificate) {
     char date[40];
     if (X509_cmp_current_time(X509_get0_notAfter(certificate)) < 0) {
         date_of(X509_get0_notAfter(certificate), date, sizeof date);
-        return error_new(ERROR_FAILED_PRECONDITION,
-                         "certificate %s expired on %s: no client takes it; renew it and put the new one there",
-                         path, date);
+        return error_new(
+            ERROR_FAILED_PRECONDITION,
+            "certificate %s expired on %s: no client takes it; renew it and put the new one there", path,
+            date);
     }
     if (X509_cmp_current_time(X509_get0_notBefore(certificate)) <= 0) return NULL;
     date_of(X509_get0_notBefore(certificate), date, sizeof date);
@@ -74,11 +75,13 @@ struct error *files_load(const struct tls *tls, SSL_CTX *context) {
     ERR_clear_error();
     SSL_CTX_set_default_passwd_cb(context, no_passphrase);
     if (SSL_CTX_use_certificate_chain_file(context, certificate) != 1)
-        return reason("certificate", certificate, "a chain of certificates in PEM is expected, the server's first");
+        return reason("certificate", certificate,
+                      "a chain of certificates in PEM is expected, the server's first");
     if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1) {
         bool other = ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH;
-        return other ? reason("key", key, "it belongs to another certificate; the two must have come together")
-                     : reason("key", key, "a private key in PEM without a passphrase is expected");
+        return other
+                   ? reason("key", key, "it belongs to another certificate; the two must have come together")
+                   : reason("key", key, "a private key in PEM without a passphrase is expected");
     }
     return valid_now(certificate, SSL_CTX_get0_certificate(context));
 }

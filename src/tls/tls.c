@@ -83,8 +83,8 @@ struct ssl_st *tls_accept(struct tls *tls, enum tls_protocol protocol) {
 
 bool tls_names(const struct tls *tls, const char *host) {
     X509 *certificate = SSL_CTX_get0_certificate(tls->context);
-    bool good = X509_check_host(certificate, host, 0, 0, NULL) == 1 ||
-                X509_check_ip_asc(certificate, host, 0) == 1;
+    bool good =
+        X509_check_host(certificate, host, 0, 0, NULL) == 1 || X509_check_ip_asc(certificate, host, 0) == 1;
     ERR_clear_error();
     return good;
 }

@@ -32,7 +32,8 @@ enum tls_protocol {
  * memory. */
 struct ssl_st *tls_accept(struct tls *tls, enum tls_protocol protocol);
 
-bool tls_names(const struct tls *tls, const char *host); /* a client that asks for it by that name is content */
+bool tls_names(const struct tls *tls,
+               const char *host); /* a client that asks for it by that name is content */
 /* The first name that is no pattern; owned by the caller, NULL: there is none. */
 char *tls_first_name(const struct tls *tls);
 int64_t tls_expires_ms(const struct tls *tls); /* wall clock */

@@ -24,7 +24,8 @@ static void watch_folder(const struct watching *watching, const char *path) {
     scoped_string char *folder = !slash          ? mem_string(".")
                                  : slash == path ? mem_string("/")
                                                  : span_string((struct span){path, (size_t)(slash - path)});
-    (void)inotify_add_watch(watching->fd, folder, CHANGES); /* again for one that is watched: nothing changes */
+    (void)inotify_add_watch(watching->fd, folder,
+                            CHANGES); /* again for one that is watched: nothing changes */
 }
 
 static void watch_folders(const struct watching *watching) {
@@ -65,10 +66,8 @@ void watching_free(struct watching *watching) {
 struct error *tls_watch(struct tls *tls, struct io_loop *loop,
                         void (*renewed)(void *owner, struct tls *tls, struct error *error), void *owner) {
     struct watching *watching = NEW(struct watching);
-    *watching = (struct watching){.tls = tls,
-                                  .fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC),
-                                  .renewed = renewed,
-                                  .owner = owner};
+    *watching = (struct watching){
+        .tls = tls, .fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC), .renewed = renewed, .owner = owner};
     struct error *error = watching->fd < 0 ? error_errno(errno, "watch %s", tls->path[0]) : NULL;
     if (!error) error = io_watch_new(loop, watching->fd, IO_READABLE, on_change, watching, &watching->watch);
     if (error) {
