@@ -15,9 +15,9 @@ static struct error *no_route(struct http_exchange *exchange) {
 
 static void answer_version(struct api *api, struct http_exchange *exchange) {
     http_respond_json(exchange, 200,
-                      json_pack("{s:s, s:i, s:s, s:s, s:s*, s:s*}", "version", api->version, "pid",
+                      json_pack("{s:s, s:i, s:s, s:s, s:s*, s:s*, s:s*}", "version", api->version, "pid",
                                 (int)getpid(), "state", api->state_dir, "gateway", api->gateway, "modal",
-                                api->modal, "modal_socket", api->modal_socket));
+                                api->modal, "modal_socket", api->modal_socket, "modal_url", api->modal_url));
 }
 
 /* /v1/apps/APP and /v1/apps/APP/VERB */
@@ -116,6 +116,7 @@ struct api *api_new(const struct api_options *options) {
         .logs_dir = mem_string(options->logs_dir),
         .gateway = mem_string(options->gateway),
         .domain = mem_string(options->domain ? options->domain : "localhost"),
+        .tls_name = mem_string(options->tls_name),
     };
     struct list *const lists[] = {&api->token_files, &api->deploys,   &api->wakes,      &api->listeners,
                                   &api->followers,   &api->preparing, &api->image_works};
@@ -139,8 +140,10 @@ struct error *api_listen(struct api *api, const char *address, uint16_t *ret_por
     return token_publish(api, address, port);
 }
 
-void api_modal_set(struct api *api, const char *address, const char *socket) {
-    free(api->modal), free(api->modal_socket);
+void api_modal_set(struct api *api, const char *address, const char *socket, const char *tls_name) {
+    free(api->modal), free(api->modal_socket), free(api->modal_url);
+    const char *colon = address && tls_name ? strrchr(address, ':') : NULL;
+    api->modal_url = colon ? mem_printf("https://%s%s", tls_name, colon) : NULL;
     api->modal = mem_string(address);
     api->modal_socket = mem_string(socket);
 }
@@ -156,8 +159,9 @@ void api_free(struct api *api) {
     wakes_forget(api);
     token_done(api);
     text_done(&api->events_last);
-    char *const strings[] = {api->version, api->state_dir, api->runtime_dir, api->logs_dir,    api->gateway,
-                             api->domain,  api->token,     api->modal,       api->modal_socket};
+    char *const strings[] = {api->version,      api->state_dir, api->runtime_dir, api->logs_dir,
+                             api->gateway,      api->domain,    api->token,       api->modal,
+                             api->modal_socket, api->tls_name,  api->modal_url};
     for (size_t i = 0; i < COUNT(strings); i++) free(strings[i]);
     free(api);
 }

@@ -39,12 +39,14 @@ struct api_options {
     const char *logs_dir; /* of the logs room */
     const char *gateway;  /* ADDR:PORT that the gateway listens on; for the urls */
     const char *domain;   /* "localhost": functions are at LABEL.DOMAIN */
+    const char *tls_name; /* a name that the gateway's certificate is good for; NULL: it has none */
 };
 struct api *api_new(const struct api_options *options); /* strings are copied */
 /* ADDR:PORT, or a path of a Unix socket. May be called several times. */
 must_check struct error *api_listen(struct api *api, const char *address, uint16_t *ret_port);
-/* Where Modal's clients ask, for `catnap login`: ADDR:PORT (NULL: not by TCP) and the path of a socket. */
-void api_modal_set(struct api *api, const char *address, const char *socket);
+/* Where Modal's clients ask, for `catnap login`: ADDR:PORT (NULL: not by TCP) and the path of a socket;
+ * `tls_name`: a name that its certificate is good for, NULL: it has none. */
+void api_modal_set(struct api *api, const char *address, const char *socket, const char *tls_name);
 void api_free(struct api *api); /* cuts what is being answered; before the pool and the store */
 DEFINE_SCOPED(api)
 

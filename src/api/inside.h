@@ -17,7 +17,7 @@ struct api {
     struct store *store;
     struct image_store *images;
     struct identity *identity;
-    char *version, *state_dir, *runtime_dir, *logs_dir, *gateway, *domain;
+    char *version, *state_dir, *runtime_dir, *logs_dir, *gateway, *domain, *tls_name, *modal_url;
     char *modal, *modal_socket; /* where Modal's clients ask; NULL: nowhere */
     void (*publish)(void *owner, const char *app, const char *function, uint16_t port,
                     void (*done)(void *owner, struct error *error), void *done_owner);

@@ -20,6 +20,7 @@ static struct span client_host(const char *gateway) {
 
 char *port_url(const struct api *api, uint16_t port) {
     struct span host = client_host(api->gateway);
+    if (api->tls_name) return mem_printf("https://%s:%u", api->tls_name, port);
     return mem_printf("http://" SPAN_FORMAT ":%u", SPAN_ARGS(host), port);
 }
 
@@ -31,7 +32,9 @@ char *function_url(struct api *api, const struct pool_function *function, bool p
     struct pool_function_view view;
     pool_function_view((struct pool_function *)function, &view);
     if (!view.label || !colon) return NULL;
-    return mem_printf("http://%s.%s%s", view.label, api->domain, strcmp(colon, ":80") == 0 ? "" : colon);
+    bool usual = strcmp(colon, api->tls_name ? ":443" : ":80") == 0;
+    return mem_printf("%s://%s.%s%s", api->tls_name ? "https" : "http", view.label, api->domain,
+                      usual ? "" : colon);
 }
 
 static json_t *urls(struct api *api, const struct pool_function *function) {

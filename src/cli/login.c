@@ -35,6 +35,7 @@ static struct error *server_url(struct command *command, const json_t *version, 
     const char *socket = json_string_value(json_object_get(version, "modal_socket"));
     const char *place = command->place.address;
     bool remote = !strchr(place, '/') && !only_here(host_of(place));
+    const char *url = json_string_value(json_object_get(version, "modal_url")); /* by TLS, by name */
     if (modal) {
         struct span host = host_of(modal);
         if (remote && only_here(host))
@@ -43,6 +44,10 @@ static struct error *server_url(struct command *command, const json_t *version, 
                 "the daemon at %s hears Modal's clients on its own machine only (%s); `catnap serve "
                 "--modal ADDR:PORT` opens another address",
                 command->place.told, modal);
+        if (url) {
+            *ret_url = mem_string(url);
+            return NULL;
+        }
         if (everywhere(host)) host = remote ? host_of(place) : SPAN("127.0.0.1");
         *ret_url = mem_printf("http://" SPAN_FORMAT "%s", SPAN_ARGS(host), strrchr(modal, ':'));
         return NULL;

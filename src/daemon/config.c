@@ -14,6 +14,7 @@
 #include <yaml.h>
 
 #define CONFIG_BYTES_MAX 65536
+#define MODAL_ADDRESS "127.0.0.1:7071"
 
 const char config_usage[] =
     "usage: catnap serve [--state DIR] [--gateway ADDR:PORT] [--api ADDR:PORT|PATH] [--modal ADDR:PORT]\n"
@@ -39,6 +40,10 @@ const char config_usage[] =
     "                  registry_auth image_disk pull_stall mirrors (a map, e.g. docker.io: "
     "http://127.0.0.1:5000)\n"
     "                  aliases (a map, e.g. tabbyml/tabby: host)\n"
+    "of TLS:           certificate key (PEM files: the gateway speaks https, and so does the address of\n"
+    "                  Modal's clients where other machines can reach it) modal_certificate modal_key (for "
+    "the\n"
+    "                  latter alone, on this machine too)\n"
     "of the gateway:   head_size (64KiB) body_size (no limit) connections_max head_timeout (30s)\n"
     "                  idle_timeout (75s) body_timeout (60s) write_timeout (60s) comments_every (15s)\n"
     "example: catnap serve --state /srv/catnap --gateway 0.0.0.0:80\n";
@@ -78,6 +83,10 @@ static struct error *set(struct config *config, const char *key, const char *val
         {"modal", &config->modal},
         {"pythons", &config->pythons},
         {"registry_auth", &config->registry_auth},
+        {"certificate", &config->certificate},
+        {"key", &config->key},
+        {"modal_certificate", &config->modal_certificate},
+        {"modal_key", &config->modal_key},
     };
     for (size_t i = 0; i < COUNT(strings); i++) {
         if (strcmp(key, strings[i].key) != 0) continue;
@@ -272,7 +281,7 @@ static struct error *arguments_apply(int argc, char **argv, struct config *confi
     return NULL;
 }
 
-static bool loopback(const char *address) {
+bool config_is_loopback(const char *address) {
     struct sockaddr_storage parsed;
     uint32_t size;
     scoped(error) struct error *error = io_address_parse(address, &parsed, &size);
@@ -284,7 +293,8 @@ static bool loopback(const char *address) {
 }
 
 static struct error *auth_check(const struct config *config) {
-    if (!config->no_auth || !config->modal || strcmp(config->modal, "off") == 0 || loopback(config->modal))
+    if (!config->no_auth || !config->modal || strcmp(config->modal, "off") == 0 ||
+        config_is_loopback(config->modal))
         return NULL;
     return error_new(ERROR_INVALID_ARGUMENT,
                      "--no-auth with --modal %s: whoever reaches that address could run programs here. "
@@ -315,13 +325,20 @@ struct error *config_read(int argc, char **argv, struct config *ret_config, bool
     TRY_PLAIN(arguments_apply(argc, argv, ret_config));
     TRY_PLAIN(auth_check(ret_config));
     ret_config->line_is_wrong = false;
+    ret_config->modal_asked = ret_config->modal != NULL;
+    if (!ret_config->modal) ret_config->modal = mem_string(MODAL_ADDRESS);
     return places(ret_config);
 }
 
 void config_done(struct config *config) {
-    char *strings[] = {config->state_dir, config->run_dir, config->gateway,      config->api,
-                       config->user,      config->domain,  config->runtime,      config->init_path,
-                       config->modal,     config->pythons, config->registry_auth};
+    char *strings[] = {config->state_dir,     config->run_dir,
+                       config->gateway,       config->api,
+                       config->user,          config->domain,
+                       config->runtime,       config->init_path,
+                       config->modal,         config->pythons,
+                       config->registry_auth, config->certificate,
+                       config->key,           config->modal_certificate,
+                       config->modal_key};
     for (size_t i = 0; i < COUNT(strings); i++) free(strings[i]);
     for (size_t i = 0; i < config->mirror_count; i++)
         free(config->mirrors[i].name), free(config->mirrors[i].value);

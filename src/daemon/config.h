@@ -10,15 +10,18 @@ struct config {
     char *run_dir;     /* bundles, sockets; on a tmpfs where there is one */
     char *gateway;     /* ADDR:PORT */
     char *api;         /* ADDR:PORT or a path */
-    char *modal;       /* ADDR:PORT for Modal's clients, \"off\"; NULL: the default where that is free */
+    char *modal;       /* ADDR:PORT for Modal's clients, "off" */
+    bool modal_asked;  /* it was asked for: not the default, which gives way to who has the port already */
     char *pythons;     /* directory of relocatable Pythons; NULL: uv is asked */
     bool gpu_fallback; /* gpu_fallback: cpu */
     bool no_auth;      /* Modal's clients need no token */
-    char *user;        /* of the host labels */
-    char *domain;      /* of the host labels: "localhost" */
-    char *runtime;     /* "crun" */
-    char *init_path;   /* catnap-init */
-    char **up;         /* manifests applied at the start; NULL-terminated */
+    char *certificate, *key; /* of the gateway, and of Modal's clients where others can reach that; NULL */
+    char *modal_certificate, *modal_key; /* of Modal's clients alone */
+    char *user;                          /* of the host labels */
+    char *domain;                        /* of the host labels: "localhost" */
+    char *runtime;                       /* "crun" */
+    char *init_path;                     /* catnap-init */
+    char **up;                           /* manifests applied at the start; NULL-terminated */
     size_t up_count;
     uint32_t containers_max, primed_max, launchers;
     int64_t reclaim_after_ms, backoff_first_ms, backoff_max_ms;
@@ -41,5 +44,7 @@ must_check struct error *config_read(int argc, char **argv, struct config *ret_c
 /* limits.c: keys of the file that are the gateway's limits. *ret_known: it is one of them. */
 must_check struct error *config_limit_set(struct config *config, const char *key, const char *value,
                                           bool *ret_known);
+/* Only programs of this machine reach it. */
+bool config_is_loopback(const char *address);
 void config_done(struct config *config);
 extern const char config_usage[];

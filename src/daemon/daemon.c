@@ -7,6 +7,7 @@
 #include "daemon.h"
 
 #include "api.h"
+#include "certificate.h"
 #include "config.h"
 #include "container.h"
 #include "gateway.h"
@@ -30,7 +31,6 @@
 #define STEP_NUMBERS 10000000u        /* of containers in which images are built */
 #define MANIFEST_LIMIT (1024 * 1024)
 #define URL_MARK "{url}"
-#define MODAL_ADDRESS "127.0.0.1:7071" /* where nothing else is said and nobody has it */
 
 enum { REST_MS = 1000 };
 
@@ -44,6 +44,7 @@ struct daemon {
     struct node *node;
     struct image_store *images;
     struct pool *pool;
+    struct certificates *certificates;
     struct api *api;
     struct gateway *gateway;
     struct modal *modal;
@@ -166,6 +167,8 @@ static struct error *pool_open(struct daemon *daemon) {
         .domain = config->domain,
         .pythons = config->pythons,
         .no_auth = config->no_auth,
+        .secure = certificates_gateway(daemon->certificates) != NULL,
+        .tls = certificates_modal(daemon->certificates),
         .gpu_fallback = config->gpu_fallback,
     });
     TRY_PLAIN(modal_load(daemon->modal));
@@ -179,19 +182,19 @@ static struct error *modal_open(struct daemon *daemon) {
     scoped_string char *socket = path_join(config->run_dir, "modal.sock");
     modal_serve_web(daemon->modal, daemon->gateway);
     TRY(modal_listen(daemon->modal, socket, NULL), "modal");
-    api_modal_set(daemon->api, NULL, socket);
-    if (config->modal && strcmp(config->modal, "off") == 0) return NULL;
-    const char *address = config->modal ? config->modal : MODAL_ADDRESS;
+    api_modal_set(daemon->api, NULL, socket, NULL);
+    if (strcmp(config->modal, "off") == 0) return NULL;
+    const char *address = config->modal;
     uint16_t port = 0;
     struct error *error = modal_listen(daemon->modal, address, &port);
     if (!error) {
         const char *colon = strrchr(address, ':');
         scoped_string char *exact = mem_printf("%.*s:%u", (int)(colon ? colon - address : 0), address, port);
         api_modal_set(daemon->api, strchr(address, '/') ? NULL : exact,
-                      strchr(address, '/') ? address : socket);
+                      strchr(address, '/') ? address : socket, certificates_modal_name(daemon->certificates));
         return NULL;
     }
-    if (config->modal) return error_wrap(error, "modal");
+    if (config->modal_asked) return error_wrap(error, "modal");
     scoped_string char *text = error_text(error);
     log_warn("daemon", "Modal's clients are served over %s only: %s", socket, text);
     error_free(error);
@@ -218,12 +221,14 @@ static struct error *doors_open(struct daemon *daemon) {
         .logs_dir = daemon->logs_dir,
         .gateway = config->gateway,
         .domain = config->domain,
+        .tls_name = certificates_gateway_name(daemon->certificates),
         .publish = publish,
         .publish_owner = daemon,
     });
     TRY(api_listen(daemon->api, config->api, NULL), "api");
     daemon->gateway = gateway_new(&(struct gateway_options){.loop = daemon->loop,
                                                             .pool = daemon->pool,
+                                                            .tls = certificates_gateway(daemon->certificates),
                                                             .limits = config->limits,
                                                             .body_bytes = config->body_bytes,
                                                             .keepalive_ms = config->comments_every_ms});
@@ -337,6 +342,7 @@ static void up_next(struct daemon *daemon) {
 }
 
 static struct error *open_all(struct daemon *daemon) {
+    TRY_PLAIN(certificates_open(daemon->loop, &daemon->config, &daemon->certificates));
     TRY_PLAIN(store_open(daemon->loop, daemon->config.state_dir, &daemon->store));
     TRY_PLAIN(identity_open(daemon->store, &daemon->identity));
     TRY_PLAIN(machine_open(daemon));
@@ -352,6 +358,7 @@ static void close_all(struct daemon *daemon) {
     api_free(daemon->api);
     gateway_free(daemon->gateway);
     modal_free(daemon->modal);
+    certificates_free(daemon->certificates);
     pool_free(daemon->pool);
     image_store_free(daemon->images);
     node_free(daemon->node);

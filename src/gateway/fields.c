@@ -90,7 +90,8 @@ size_t fields_upstream(struct http_exchange *exchange, struct http_field fields[
     bool local = is_local(peer);
     struct span host = http_exchange_host(exchange);
     bool more = connection_names_more(head);
-    struct span proto = SPAN("http"), outer_host = host, before = {0};
+    struct span proto = http_exchange_secure(exchange) ? SPAN("https") : SPAN("http"), outer_host = host,
+                before = {0};
     size_t count = 0;
     add(fields, &count, SPAN("Host"), host);
     for (size_t i = 0; i < head->field_count; i++) {
@@ -121,6 +122,12 @@ size_t fields_upstream(struct http_exchange *exchange, struct http_field fields[
     add(fields, &count, SPAN("X-Forwarded-Proto"), proto);
     add(fields, &count, SPAN("X-Forwarded-Host"), outer_host);
     return count;
+}
+
+bool gateway_secure(const struct http_exchange *exchange) {
+    if (http_exchange_secure(exchange)) return true;
+    return is_local(http_exchange_peer(exchange)) &&
+           span_is_nocase(http_exchange_header(exchange, "x-forwarded-proto"), "https");
 }
 
 size_t fields_downstream(const struct http_head *head, struct http_field fields[FIELDS_MAX]) {

@@ -35,7 +35,8 @@ static struct port *port_find(const struct gateway *gateway, uint16_t number) {
 static struct error *listen_on(struct gateway *gateway, uint16_t number, void *tag) {
     char address[300];
     snprintf(address, sizeof address, "%s:%u", gateway->address, number);
-    return http_server_listen(gateway->server, address, tag, NULL);
+    const struct http_listener listener = {.address = address, .tag = tag, .tls = gateway->tls};
+    return http_server_listen_on(gateway->server, &listener, NULL);
 }
 
 /* Before an app is taken: opens the port and closes it again, so that one that another program has is told in
@@ -98,6 +99,7 @@ struct gateway *gateway_new(const struct gateway_options *options) {
     struct gateway *gateway = NEW(struct gateway);
     gateway->loop = options->loop;
     gateway->pool = options->pool;
+    gateway->tls = options->tls;
     gateway->body_bytes = options->body_bytes;
     gateway->keepalive_ms = options->keepalive_ms > 0 ? options->keepalive_ms : 15000;
     list_init(&gateway->ports);
@@ -113,7 +115,8 @@ struct gateway *gateway_new(const struct gateway_options *options) {
 }
 
 struct error *gateway_listen(struct gateway *gateway, const char *address) {
-    TRY_PLAIN(http_server_listen(gateway->server, address, NULL, &gateway->port));
+    const struct http_listener listener = {.address = address, .tls = gateway->tls};
+    TRY_PLAIN(http_server_listen_on(gateway->server, &listener, &gateway->port));
     const char *colon = strrchr(address, ':');
     free(gateway->address);
     gateway->address = colon && !strchr(address, '/')

@@ -24,6 +24,7 @@ struct gateway_options {
     struct io_loop *loop;
     struct pool *pool;         /* borrowed; the gateway takes pool_on_publish_changed */
     struct http_limits limits; /* 0 in it: http's own defaults */
+    struct tls *tls;           /* borrowed: all its ports speak https; NULL: in the clear */
     uint64_t body_bytes;       /* longest request body; 0: no limit */
     int64_t keepalive_ms;      /* between comments; 0: 15 s */
 };
@@ -38,6 +39,8 @@ void gateway_on_runner(struct gateway *gateway,
                        void (*request)(void *owner, struct http_exchange *exchange,
                                        struct pool_function *function),
                        void *owner);
+/* What its client sees is https: it came by TLS, or by a proxy of this machine that says so. */
+bool gateway_secure(const struct http_exchange *exchange);
 uint16_t gateway_port(const struct gateway *gateway); /* of the last gateway_listen; 0: a path */
 /* Why a published port is not open; NULL: it is, or nobody asks for it. Borrowed until the ports change. */
 const char *gateway_publish_trouble(const struct gateway *gateway, uint16_t port);

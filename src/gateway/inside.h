@@ -9,6 +9,7 @@ struct gateway {
     struct pool *pool;
     struct http_server *server;
     struct http_client *client;
+    struct tls *tls;
     uint64_t body_bytes;
     int64_t keepalive_ms;
     char *address; /* of the published ports; NULL before gateway_listen */

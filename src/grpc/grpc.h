@@ -13,6 +13,7 @@
 /* ---- server ---- */
 struct grpc_server;
 struct grpc_call;
+struct tls; /* tls.h */
 
 struct grpc_limits {
     size_t message_bytes;  /* one request message, as sent and as unpacked; 0: 100 MiB. Beyond: the call
@@ -41,30 +42,24 @@ struct grpc_server *grpc_server_new(const struct grpc_server_options *options);
 
 struct grpc_listener {
     const char
-        *address;  /* ADDR:PORT, [ADDR6]:PORT (PORT 0: any free one), or the path of a Unix socket (contains
-                      '/'; an old one nobody listens on is replaced). NULL: `fd` */
-    int fd;        /* where address is NULL: bound and listening, taken; a path it has is left alone */
-    unsigned mode; /* of a Unix socket made here; 0: 0600 */
-    void *tag;     /* comes back by grpc_call_tag: which listener took it */
-    /* PEM files, the chain in order; NULL: in the clear, HTTP/2 by prior knowledge. OpenSSL writes to sockets
-     * that are gone: a program with TLS ignores SIGPIPE. */
-    const char *certificate, *key;
+        *address;    /* ADDR:PORT, [ADDR6]:PORT (PORT 0: any free one), or the path of a Unix socket (contains
+                        '/'; an old one nobody listens on is replaced). NULL: `fd` */
+    int fd;          /* where address is NULL: bound and listening, taken; a path it has is left alone */
+    unsigned mode;   /* of a Unix socket made here; 0: 0600 */
+    void *tag;       /* comes back by grpc_call_tag: which listener took it */
+    struct tls *tls; /* borrowed, outlives the listener; NULL: in the clear, HTTP/2 by prior knowledge */
     /* A peer that may be frozen for hours and is alive still (a container) answers no PING. 0: as the
      * server's limits on TCP, none on Unix sockets, where the kernel tells a dead peer; GRPC_NEVER: none;
      * else instead. */
     int64_t keepalive_ms;
     size_t gzip_from_bytes; /* answers of that size are compressed where the client takes it; 0: never */
 };
-/* Taken already: ALREADY_EXISTS, and the text says what to do. A certificate that can't be used:
- * FAILED_PRECONDITION or NOT_FOUND. ret_port may be NULL. */
+/* Taken already: ALREADY_EXISTS, and the text says what to do. ret_port may be NULL. */
 must_check struct error *grpc_server_listen_on(struct grpc_server *server,
                                                const struct grpc_listener *listener, uint16_t *ret_port);
 must_check struct error *grpc_server_listen(struct grpc_server *server, const char *address, void *tag,
                                             uint16_t *ret_port);
 must_check struct error *grpc_server_listen_fd(struct grpc_server *server, int fd, void *tag); /* taken */
-/* Reads certificates and keys of all TLS listeners anew; connections that are up keep theirs. On an error all
- * stay as they were. */
-must_check struct error *grpc_server_renew(struct grpc_server *server);
 /* No new connections by listeners of that tag. `cut`: those that came by it end now, their calls are told
  * `on_cancelled` before this returns; else they go on, and keep the tag. */
 void grpc_server_unlisten(struct grpc_server *server, void *tag, bool cut);

@@ -9,6 +9,7 @@
 #include "due.h"
 #include "line.h"
 #include "message.h"
+#include "tls.h"
 
 #include <nghttp2/nghttp2.h>
 
@@ -21,14 +22,6 @@
                                 */
 #define LINGER_MS 10000        /* ... and how long */
 #define STATUS_TEXT_BYTES 4096 /* of grpc-message; clients take heads of 8 KiB and more */
-
-struct tls; /* tls.c: a certificate, its key, ALPN */
-must_check struct error *tls_new(const char *certificate, const char *key, struct tls **ret_tls);
-must_check struct error *tls_renew(struct tls *tls,
-                                   SSL_CTX **ret_context); /* read anew; put in place by use */
-void tls_use(struct tls *tls, SSL_CTX *taken_context);
-SSL *tls_accept(struct tls *tls); /* NULL: no memory */
-void tls_free(struct tls *tls);
 
 struct grpc_server {
     struct io_loop *io;

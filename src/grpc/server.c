@@ -53,7 +53,7 @@ static void on_retry(void *owner) {
 static void take_up(struct listener *listener, int fd, const struct sockaddr_storage *peer) {
     char text[IO_ADDRESS_TEXT_SIZE];
     io_address_text(peer, text, sizeof text);
-    SSL *ssl = listener->tls ? tls_accept(listener->tls) : NULL;
+    SSL *ssl = listener->tls ? tls_accept(listener->tls, TLS_HTTP2) : NULL;
     if (listener->tls && !ssl) {
         close(fd);
         return;
@@ -187,22 +187,19 @@ static void listener_close(struct listener *listener) {
     close(listener->fd);
     if (listener->path) unlink(listener->path);
     free(listener->path);
-    tls_free(listener->tls);
 }
 
-static struct error *listen_on(struct grpc_server *server, const struct grpc_listener *options, int fd,
-                               struct tls *tls) {
+static struct error *listen_on(struct grpc_server *server, const struct grpc_listener *options, int fd) {
     struct listener *listener = NEW(struct listener);
     int status = uv_poll_init(server->uv, &listener->poll, fd);
     if (status < 0) {
         free(listener);
-        tls_free(tls);
         close(fd);
         return error_errno(-status, "watch a listening socket");
     }
     listener->server = server;
     listener->fd = fd;
-    listener->tls = tls;
+    listener->tls = options->tls;
     listener->tag = options->tag;
     listener->keepalive_ms = options->keepalive_ms;
     listener->gzip_from_bytes = options->gzip_from_bytes;
@@ -215,27 +212,15 @@ static struct error *listen_on(struct grpc_server *server, const struct grpc_lis
 struct error *grpc_server_listen_on(struct grpc_server *server, const struct grpc_listener *options,
                                     uint16_t *ret_port) {
     scoped_fd int fd = options->address ? -1 : options->fd;
-    struct tls *tls = NULL;
-    if (!options->certificate != !options->key)
-        return error_new(ERROR_INVALID_ARGUMENT, "TLS needs both, a certificate and a key: only %s is given",
-                         options->certificate ? options->certificate : options->key);
-    if (options->certificate)
-        TRY(tls_new(options->certificate, options->key, &tls), "TLS for %s",
-            options->address ? options->address : "a listening socket");
     if (options->address) {
-        struct error *error =
-            io_listen(options->address, options->mode ? options->mode : 0600, &fd, ret_port);
-        if (error) {
-            tls_free(tls);
-            return error;
-        }
+        TRY_PLAIN(io_listen(options->address, options->mode ? options->mode : 0600, &fd, ret_port));
     } else if (ret_port) {
         struct sockaddr_storage address = {0};
         socklen_t size = sizeof address;
         getsockname(fd, (struct sockaddr *)&address, &size);
         *ret_port = io_address_port(&address);
     }
-    return listen_on(server, options, take_fd(&fd), tls);
+    return listen_on(server, options, take_fd(&fd));
 }
 
 struct error *grpc_server_listen(struct grpc_server *server, const char *address, void *tag,
@@ -245,26 +230,6 @@ struct error *grpc_server_listen(struct grpc_server *server, const char *address
 
 struct error *grpc_server_listen_fd(struct grpc_server *server, int fd, void *tag) {
     return grpc_server_listen_on(server, &(struct grpc_listener){.fd = fd, .tag = tag}, NULL);
-}
-
-struct error *grpc_server_renew(struct grpc_server *server) {
-    struct error *error = NULL;
-    size_t count = 0, i = 0;
-    LIST_EACH(node, &server->listeners) count++;
-    SSL_CTX **contexts = mem_array(count + 1, sizeof *contexts);
-    LIST_EACH(node, &server->listeners) {
-        struct tls *tls = CONTAINER_OF(node, struct listener, node)->tls;
-        if (tls && !error) error = tls_renew(tls, &contexts[i]);
-        i++;
-    }
-    i = 0;
-    LIST_EACH(node, &server->listeners) {
-        struct tls *tls = CONTAINER_OF(node, struct listener, node)->tls;
-        if (contexts[i] && !error) tls_use(tls, take(contexts[i]));
-        SSL_CTX_free(contexts[i++]);
-    }
-    free(contexts);
-    return error;
 }
 
 /* The next connection of that tag, or any; NULL: there is none left. */

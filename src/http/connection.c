@@ -93,7 +93,12 @@ static bool take_head(struct connection *connection, struct span *bytes) {
     connection->state = CONNECTION_EXCHANGE;
     body_start(&connection->body, exchange->head.length_bytes);
     hub_wait_stop(&connection->wire.read_wait);
-    server->on_request(server->owner, exchange);
+    if (connection->wire.misplaced) {
+        connection->close_after = true;
+        answer_misplaced(exchange);
+    } else {
+        server->on_request(server->owner, exchange);
+    }
     return true;
 }
 
@@ -245,10 +250,10 @@ static void on_drained(struct wire *wire) {
          * its end. */
         if (connection->shut) return;
         connection->shut = true;
+        wire_shut(wire);
         if (connection->body.whole && connection->pending.size == 0 && connection->discarded == 0) {
             connection_cut(connection);
         } else {
-            shutdown(wire->fd, SHUT_WR);
             text_done(&connection->pending);
             wire_want(wire);
             hub_wait_start(wire->hub, &wire->read_wait, WAIT_LINGER);
@@ -278,6 +283,7 @@ static void on_expired(struct hub_waiter *waiter, enum hub_wait kind) {
         exchange_body_end(exchange, error_new(ERROR_DEADLINE_EXCEEDED, "nothing of the body came for %d s",
                                               (int)(connection->wire.hub->wait_ms[WAIT_BODY] / 1000)));
     } else {
+        wire_shut(&connection->wire);
         connection_cut(connection);
     }
 }
@@ -292,9 +298,9 @@ static const struct wire_events events = {
     .freed = on_freed,
 };
 
-void connection_open(struct http_server *server, int fd, void *tag, const char *peer) {
+void connection_open(struct http_server *server, int fd, SSL *ssl, void *tag, const char *peer) {
     struct connection *connection = NEW(struct connection);
-    struct error *error = wire_open(&connection->wire, server->hub, fd, &events);
+    struct error *error = wire_open(&connection->wire, server->hub, fd, ssl, &events);
     if (error) {
         error_free(error);
         free(connection);

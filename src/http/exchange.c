@@ -25,6 +25,7 @@ struct http_exchange *exchange_new(struct connection *connection, struct span he
     }
     exchange->head_bytes = head.size;
     exchange->peer = bytes + head.size;
+    exchange->secure = connection->wire.ssl != NULL;
     memcpy(exchange->peer, connection->peer, peer_size);
     exchange->connection = connection;
     exchange->io = connection->server->io;
@@ -193,6 +194,9 @@ int64_t http_exchange_length(const struct http_exchange *exchange) {
 }
 const char *http_exchange_peer(const struct http_exchange *exchange) {
     return exchange->peer;
+}
+bool http_exchange_secure(const struct http_exchange *exchange) {
+    return exchange->secure;
 }
 void *http_exchange_tag(const struct http_exchange *exchange) {
     return exchange->tag;

@@ -60,6 +60,15 @@ struct http_server *http_server_new(const struct http_server_options *options);
 must_check struct error *http_server_listen(struct http_server *server, const char *address, void *tag,
                                             uint16_t *ret_port);
 must_check struct error *http_server_listen_fd(struct http_server *server, int fd, void *tag); /* taken */
+struct tls;                                                                                    /* tls.h */
+struct http_listener {
+    const char *address;
+    void *tag;
+    struct tls *tls; /* borrowed, outlives the listener; NULL: in the clear. Who comes in the clear
+                        nevertheless is led to https, or told */
+};
+must_check struct error *http_server_listen_on(struct http_server *server,
+                                               const struct http_listener *listener, uint16_t *ret_port);
 void http_server_unlisten(struct http_server *server, void *tag);
 /* No new connections; idle ones close, busy ones end after their answer; then `closed` (may be NULL). */
 void http_server_close(struct http_server *server, void (*closed)(void *owner));
@@ -78,6 +87,7 @@ bool http_exchange_header_at(const struct http_exchange *exchange, size_t i, str
 int64_t
 http_exchange_length(const struct http_exchange *exchange); /* declared body: bytes, 0 none, -1 chunked */
 const char *http_exchange_peer(const struct http_exchange *exchange); /* "127.0.0.1:4711", "unix" */
+bool http_exchange_secure(const struct http_exchange *exchange);      /* came by TLS */
 void *http_exchange_tag(const struct http_exchange *exchange);
 const struct http_head *http_exchange_head(const struct http_exchange *exchange);
 struct span http_exchange_host(

@@ -189,7 +189,7 @@ static void on_resume(struct wire *wire) {
 
 static void on_drained(struct wire *wire) {
     struct http_link *link = CONTAINER_OF(wire, struct http_link, wire);
-    if (link->shutting && wire_backlog(wire) == 0) shutdown(wire->fd, SHUT_WR);
+    if (link->shutting && wire_backlog(wire) == 0) wire_shut(wire);
     if (link->events->drained) link->events->drained(link->owner, link);
 }
 
@@ -243,7 +243,7 @@ static const struct wire_events events = {
 struct error *http_link_new(struct http_client *client, int fd, const struct http_link_events *told,
                             struct http_link **ret_link) {
     struct http_link *link = NEW(struct http_link);
-    struct error *error = wire_open(&link->wire, client->hub, fd, &events);
+    struct error *error = wire_open(&link->wire, client->hub, fd, NULL, &events);
     if (error) {
         free(link);
         return error;

@@ -7,6 +7,8 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include "tls.h"
+
 #define ACCEPT_BATCH 64
 #define ACCEPT_RETRY_MS 100
 #define FULL_TOLD_MS 60000
@@ -17,6 +19,7 @@ struct listener {
     struct list node;
     int fd;
     void *tag;
+    struct tls *tls;
     char *path; /* of a Unix socket that we made; NULL otherwise */
 };
 
@@ -56,6 +59,15 @@ static void on_retry(void *owner) {
     set_accepting(owner);
 }
 
+static void take_up(struct listener *listener, int fd, const char *peer) {
+    SSL *ssl = listener->tls ? tls_accept(listener->tls, TLS_HTTP1) : NULL;
+    if (listener->tls && !ssl) {
+        close(fd);
+        return;
+    }
+    connection_open(listener->server, fd, ssl, listener->tag, peer);
+}
+
 static void on_listener(uv_poll_t *poll, int status, int events) {
     (void)status;
     (void)events;
@@ -74,7 +86,7 @@ static void on_listener(uv_poll_t *poll, int status, int events) {
         if (fd < 0) break;
         char text[IO_ADDRESS_TEXT_SIZE];
         io_address_text(&peer, text, sizeof text);
-        connection_open(server, fd, listener->tag, text);
+        take_up(listener, fd, text);
         if (!may_accept(server)) break;
     }
     set_accepting(server);
@@ -121,7 +133,7 @@ static void listener_close(struct listener *listener) {
     free(listener->path);
 }
 
-struct error *http_server_listen_fd(struct http_server *server, int fd, void *tag) {
+static struct error *listen_on(struct http_server *server, int fd, const struct http_listener *options) {
     struct listener *listener = NEW(struct listener);
     int status = uv_poll_init(server->hub->uv, &listener->poll, fd);
     if (status < 0) {
@@ -131,20 +143,28 @@ struct error *http_server_listen_fd(struct http_server *server, int fd, void *ta
     }
     listener->server = server;
     listener->fd = fd;
-    listener->tag = tag;
+    listener->tag = options->tag;
+    listener->tls = options->tls;
+    if (options->address && strchr(options->address, '/')) listener->path = mem_string(options->address);
     list_append(&server->listeners, &listener->node);
     if (server->accepting) uv_poll_start(&listener->poll, UV_READABLE, on_listener);
     return NULL;
 }
 
-struct error *http_server_listen(struct http_server *server, const char *text, void *tag,
-                                 uint16_t *ret_port) {
+struct error *http_server_listen_fd(struct http_server *server, int fd, void *tag) {
+    return listen_on(server, fd, &(struct http_listener){.tag = tag});
+}
+
+struct error *http_server_listen_on(struct http_server *server, const struct http_listener *listener,
+                                    uint16_t *ret_port) {
     int fd;
-    TRY_PLAIN(io_listen(text, 0600, &fd, ret_port));
-    TRY_PLAIN(http_server_listen_fd(server, fd, tag));
-    if (strchr(text, '/'))
-        CONTAINER_OF(server->listeners.prev, struct listener, node)->path = span_string(span_of(text));
-    return NULL;
+    TRY_PLAIN(io_listen(listener->address, 0600, &fd, ret_port));
+    return listen_on(server, fd, listener);
+}
+
+struct error *http_server_listen(struct http_server *server, const char *address, void *tag,
+                                 uint16_t *ret_port) {
+    return http_server_listen_on(server, &(struct http_listener){.address = address, .tag = tag}, ret_port);
 }
 
 void http_server_unlisten(struct http_server *server, void *tag) {

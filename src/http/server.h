@@ -47,6 +47,7 @@ struct http_exchange {
     struct io_loop *io;
     void *tag;
     void *owner;
+    bool secure; /* came by TLS */
     struct arena *arena;
     struct http_head head;
     char *peer;
@@ -71,7 +72,7 @@ struct http_exchange {
 };
 
 /* connection.c */
-void connection_open(struct http_server *server, int fd, void *tag, const char *peer);
+void connection_open(struct http_server *server, int fd, SSL *taken_ssl, void *tag, const char *peer);
 void connection_process(struct connection *connection); /* takes up what is pending, before the loop sleeps */
 /* The exchange has its answer: on to the next request, or to the end. */
 void connection_answered(struct connection *connection);
@@ -90,6 +91,9 @@ void exchange_body_end(struct http_exchange *exchange, struct error *error);
 /* answer.c */
 void answer_simple(struct connection *connection, int status,
                    struct error *error); /* without an exchange; closes */
+
+/* misplaced.c */
+void answer_misplaced(struct http_exchange *exchange); /* asked in the clear where TLS is spoken */
 
 /* server.c */
 void server_connection_gone(struct connection *connection);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -40,7 +41,9 @@ static struct span behind(struct span bytes, size_t offset) {
 }
 
 /* Mostly there is one part: that is cheaper to tell the kernel. */
-static ssize_t send_both(int fd, struct span first, struct span second) {
+static ssize_t send_both(struct wire *wire, struct span first, struct span second) {
+    int fd = wire->fd;
+    if (wire->ssl) return secure_send(wire, first.size > 0 ? first : second);
     if (second.size == 0) return send(fd, first.data, first.size, MSG_NOSIGNAL);
     if (first.size == 0) return send(fd, second.data, second.size, MSG_NOSIGNAL);
     struct iovec parts[2] = {{(void *)(uintptr_t)first.data, first.size},
@@ -52,10 +55,10 @@ static ssize_t send_both(int fd, struct span first, struct span second) {
 /* What is left in `out` and behind it `more`. Returns how much of `more` went out. */
 static size_t push(struct wire *wire, struct span more) {
     size_t taken = 0;
-    while (!wire->ended && !wire->closed && !wire->failed) {
+    while (!wire->ended && !wire->closed && !wire->failed && !wire->shaking) {
         struct span waiting = behind(text_span(&wire->out), wire->sent), rest = behind(more, taken);
         if (waiting.size + rest.size == 0) break;
-        ssize_t sent = send_both(wire->fd, waiting, rest);
+        ssize_t sent = send_both(wire, waiting, rest);
         if (sent < 0 && errno == EINTR) continue;
         if (sent < 0 && (errno == EAGAIN || errno == ENOTCONN)) break;
         if (sent < 0) {
@@ -69,7 +72,7 @@ static size_t push(struct wire *wire, struct span more) {
         wire->sent += from_out;
         taken += (size_t)sent - from_out;
         if (wire->write_wait.kind == WAIT_WRITE) hub_wait_start(wire->hub, &wire->write_wait, WAIT_WRITE);
-        if (!whole) break; /* the socket is full */
+        if (!whole && !wire->ssl) break; /* the socket is full; TLS sends a record at a time */
     }
     if (wire->sent == wire->out.size) {
         wire->sent = 0;
@@ -81,7 +84,7 @@ static size_t push(struct wire *wire, struct span more) {
 
 /* After a push: is the loop to tell when more can be sent, and does somebody wait for room? */
 static void after_push(struct wire *wire) {
-    if (wire->ended || wire->closed || wire->failed) return;
+    if (wire->ended || wire->closed || wire->failed || wire->shaking) return;
     if (wire_backlog(wire) > 0) {
         if (wire->write_wait.kind != WAIT_WRITE) hub_wait_start(wire->hub, &wire->write_wait, WAIT_WRITE);
         poll_for(wire, wire->polled | UV_WRITABLE);
@@ -99,7 +102,8 @@ static void after_push(struct wire *wire) {
     if (room || finished) wire->events->drained(wire);
 }
 
-static void take_in(struct wire *wire, bool hangup) {
+/* One read. False: nothing more is to be read now. */
+static bool take_in_piece(struct wire *wire, bool hangup) {
     size_t appetite = wire->events->appetite(wire);
     if (appetite == 0) {
         bool ends = wire->events->hangup_ends(wire);
@@ -108,16 +112,32 @@ static void take_in(struct wire *wire, bool hangup) {
         } else {
             poll_for(wire, (wire->polled & UV_WRITABLE) | (ends ? UV_DISCONNECT : 0));
         }
-        return;
+        return false;
     }
     if (appetite > HUB_SCRATCH_BYTES) appetite = HUB_SCRATCH_BYTES;
-    ssize_t got = recv(wire->fd, wire->hub->scratch, appetite, 0);
+    ssize_t got = wire->ssl ? secure_recv(wire, wire->hub->scratch, appetite)
+                            : recv(wire->fd, wire->hub->scratch, appetite, 0);
     if (got > 0) {
         wire->events->bytes(wire, (struct span){wire->hub->scratch, (size_t)got});
     } else if (got == 0) {
         fail(wire, NULL);
     } else if (errno != EAGAIN && errno != EINTR) {
         fail(wire, error_errno(errno, "read"));
+    }
+    return got > 0 && wire->ssl && !wire->closed && !wire->ended && SSL_pending(wire->ssl) > 0;
+}
+
+static void take_in(struct wire *wire, bool hangup) {
+    while (take_in_piece(wire, hangup)) continue;
+    if (wire->write_to_read && !wire->closed && !wire->ended) poll_for(wire, wire->polled | UV_WRITABLE);
+}
+
+static void shake(struct wire *wire) {
+    int done = secure_shake(wire);
+    if (done < 0) {
+        fail(wire, errno ? error_errno(errno, "the handshake of TLS") : NULL);
+    } else {
+        poll_for(wire, UV_READABLE | (wire->write_to_read ? UV_WRITABLE : 0));
     }
 }
 
@@ -132,11 +152,16 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
         fail(wire, pending ? error_errno(pending, "connection") : NULL);
         return;
     }
+    if (wire->shaking) {
+        shake(wire);
+        return;
+    }
+    int reading = UV_READABLE | UV_DISCONNECT | (wire->write_to_read ? UV_WRITABLE : 0);
     if (events & UV_WRITABLE) {
         push(wire, (struct span){0});
         after_push(wire);
     }
-    if (!wire->closed && !wire->ended && events & (UV_READABLE | UV_DISCONNECT))
+    if (!wire->closed && !wire->ended && events & reading)
         take_in(wire, events & UV_DISCONNECT && !(events & UV_READABLE));
 }
 
@@ -150,7 +175,8 @@ static void poll_for(struct wire *wire, int events) {
     }
 }
 
-struct error *wire_open(struct wire *wire, struct hub *hub, int fd, const struct wire_events *events) {
+struct error *wire_open(struct wire *wire, struct hub *hub, int fd, SSL *ssl,
+                        const struct wire_events *events) {
     wire->fd = fd;
     wire->events = events;
     list_init(&wire->dirty);
@@ -159,10 +185,16 @@ struct error *wire_open(struct wire *wire, struct hub *hub, int fd, const struct
     wire->write_wait.expired = on_write_expired;
     int status = uv_poll_init(hub->uv, &wire->poll, fd);
     if (status < 0) {
+        SSL_free(ssl);
         close(fd);
         return error_errno(-status, "watch a socket");
     }
     wire->hub = hub_ref(hub);
+    if (ssl && !secure_open(wire, ssl)) {
+        wire->failed = true; /* told before the loop sleeps */
+        wire->error = error_new(ERROR_RESOURCE_EXHAUSTED, "no memory for TLS");
+        hub_mark(hub, &wire->dirty);
+    }
     int yes = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes,
                sizeof yes); /* fails on a Unix socket, which has no such delay */
@@ -173,6 +205,7 @@ struct error *wire_open(struct wire *wire, struct hub *hub, int fd, const struct
 static void on_closed(uv_handle_t *handle) {
     struct wire *wire = CONTAINER_OF((uv_poll_t *)handle, struct wire, poll);
     struct hub *hub = wire->hub;
+    SSL_free(take(wire->ssl));
     text_done(&wire->out);
     error_free(take(wire->error));
     wire->events->freed(wire);
@@ -191,7 +224,18 @@ void wire_close(struct wire *wire) {
 }
 
 void wire_want(struct wire *wire) {
-    if (!wire->ended) poll_for(wire, (wire->polled & ~UV_DISCONNECT) | UV_READABLE);
+    if (wire->ended) return;
+    poll_for(wire, (wire->polled & ~UV_DISCONNECT) | UV_READABLE);
+    if (wire->closed || !wire->ssl || wire->shaking || SSL_pending(wire->ssl) == 0) return;
+    wire->unread = true;
+    hub_mark(wire->hub, &wire->dirty);
+}
+
+void wire_shut(struct wire *wire) {
+    if (wire->closed) return;
+    if (wire->ssl && !wire->shaking && !wire->ended) SSL_shutdown(wire->ssl);
+    ERR_clear_error();
+    shutdown(wire->fd, SHUT_WR);
 }
 
 void wire_resume(struct wire *wire) {
@@ -230,6 +274,10 @@ void wire_settle(struct wire *wire) {
     if (wire->resuming) {
         wire->resuming = false;
         if (!wire->ended) wire->events->resume(wire);
+    }
+    if (wire->unread) {
+        wire->unread = false;
+        if (!wire->closed && !wire->ended) take_in(wire, false);
     }
     if (wire->closed || wire->ended) return;
     if (wire->failed) {

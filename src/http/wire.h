@@ -4,6 +4,8 @@
 #pragma once
 #include "hub.h"
 
+#include <openssl/ssl.h>
+
 #define WIRE_BACKLOG_BYTES (256 * 1024) /* more than this waiting: the writer is asked to stop */
 
 struct wire;
@@ -27,18 +29,23 @@ struct wire {
     uv_poll_t poll;
     int fd;
     int polled;
+    SSL *ssl; /* NULL: in the clear */
     struct list dirty;
     struct hub_waiter read_wait, write_wait; /* the owner sets `expired` of the first */
     struct text out;
     size_t sent; /* of out */
     bool resuming, closed, ended;
-    bool stopped;   /* a writer waits for `drained` */
-    bool finishing; /* `drained` when all is out */
-    bool failed;    /* sending failed with `error`; told before the loop sleeps, not inside a writer's call */
+    bool shaking;       /* the handshake of TLS is under way */
+    bool misplaced;     /* came in the clear where TLS is spoken */
+    bool write_to_read; /* TLS wants to send before it can read */
+    bool unread;        /* TLS has unpacked more than was wanted: that makes no socket readable */
+    bool stopped;       /* a writer waits for `drained` */
+    bool finishing;     /* `drained` when all is out */
+    bool failed; /* sending failed with `error`; told before the loop sleeps, not inside a writer's call */
     struct error *error;
 };
-must_check struct error *wire_open(struct wire *wire, struct hub *hub, int fd,
-                                   const struct wire_events *events); /* fd taken */
+must_check struct error *wire_open(struct wire *wire, struct hub *hub, int fd, SSL *ssl,
+                                   const struct wire_events *events); /* fd and ssl (NULL: none) taken */
 void wire_close(struct wire *wire); /* idempotent; `freed` follows in a later round */
 void wire_want(struct wire *wire);  /* appetite may have grown */
 void wire_resume(struct wire *wire);
@@ -50,4 +57,13 @@ void wire_finish(struct wire *wire);      /* `drained` once all is out */
 static inline size_t wire_backlog(const struct wire *wire) {
     return wire->out.size - wire->sent;
 }
+void wire_shut(struct wire *wire);   /* our side says that it is done; all is out */
 void wire_settle(struct wire *wire); /* for the hub */
+
+/* secure.c: TLS with the manners of recv(2), send(2); errno EPROTO: it is no TLS, or broken. */
+must_check bool secure_open(struct wire *wire, SSL *taken_ssl);
+ssize_t secure_recv(struct wire *wire, char *buffer, size_t size);
+ssize_t secure_send(struct wire *wire, struct span bytes);
+/* 1: the handshake is done, or the other side speaks in the clear (misplaced); 0: goes on; -1: errno, 0 where
+ * the other side closed. */
+int secure_shake(struct wire *wire);

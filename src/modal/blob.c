@@ -70,8 +70,11 @@ static struct error *base_url(struct rpc *rpc, char **ret) {
         struct span host = grpc_call_authority(rpc->call);
         const char *colon = host.data ? memrchr(host.data, ':', host.size) : NULL;
         if (colon) host.size = (size_t)(colon - host.data);
-        if (!colon || grpc_call_tag(rpc->call) != modal) host = SPAN("127.0.0.1");
-        *ret = arena_printf(rpc_arena(rpc), "http://" SPAN_FORMAT ":%u", SPAN_ARGS(host), modal->blob_port);
+        bool local = grpc_call_tag(rpc->call) != modal;
+        if (host.size == 0 || local) host = SPAN("127.0.0.1");
+        *ret = arena_printf(rpc_arena(rpc), "%s://" SPAN_FORMAT ":%u",
+                            !local && grpc_call_secure(rpc->call) ? "https" : "http", SPAN_ARGS(host),
+                            local ? modal->blob_local_port : modal->blob_port);
         return NULL;
     }
     if (!task->blobs_inside) {
@@ -344,9 +347,14 @@ void blob_server_open(struct modal *modal) {
 }
 
 struct error *blob_server_listen(struct modal *modal, const char *address) {
+    if (strchr(address, '/'))
+        return modal->blob_local_port
+                   ? NULL
+                   : http_server_listen(modal->blobs, "127.0.0.1:0", NULL, &modal->blob_local_port);
     const char *colon = strrchr(address, ':');
     scoped_string char *any = mem_printf("%.*s:0", (int)(colon ? colon - address : 0), address);
-    return http_server_listen(modal->blobs, colon ? any : "127.0.0.1:0", NULL, &modal->blob_port);
+    const struct http_listener listener = {.address = any, .tls = modal->tls};
+    return http_server_listen_on(modal->blobs, &listener, &modal->blob_port);
 }
 
 void blob_server_free(struct modal *modal) {

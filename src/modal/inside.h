@@ -101,7 +101,8 @@ struct modal {
     uint64_t buildrun_count;
     struct gateway *web_gateway;
     char *state_dir, *run_dir, *logs_dir, *user, *gateway, *domain;
-    bool no_auth, gpu_fallback, closing;
+    bool no_auth, gpu_fallback, secure, closing;
+    struct tls *tls; /* of clients' addresses, and of blobs there; NULL: in the clear */
     struct grpc_server *server;
     struct map *methods;                            /* name -> const struct rpc_method */
     struct map *environments;                       /* name -> struct environment */
@@ -122,7 +123,7 @@ struct modal {
     struct list runtime_jobs;   /* of runtime.c */
     struct http_server *blobs;
     struct io_timer *sweeps; /* of keep.c */
-    uint16_t blob_port;
+    uint16_t blob_port, blob_local_port; /* for those who ask by an address, and by a socket */
     char *blob_key; /* of this life of the daemon: signs URLs */
     char *pythons;  /* directory of relocatable Pythons: 3.11/, ...; NULL */
 };
@@ -454,6 +455,7 @@ extern const struct rpc_method container_methods[];
 /* ---- blob.c ---- */
 void blob_server_open(struct modal *modal);
 /* At any port of that ADDR:PORT's ADDR. */
+/* For clients who ask there: an address, beside which blobs have a port of their own, or a path. */
 must_check struct error *blob_server_listen(struct modal *modal, const char *address);
 void blob_server_free(struct modal *modal);
 void blob_sign(const struct modal *modal, const char *text, char hex[SHA256_HEX_SIZE]);

@@ -54,6 +54,8 @@ struct modal *modal_new(const struct modal_options *options) {
     modal->domain = mem_string(options->domain ? options->domain : "localhost");
     modal->pythons = mem_string(options->pythons);
     modal->no_auth = options->no_auth;
+    modal->secure = options->secure;
+    modal->tls = options->tls;
     modal->gpu_fallback = options->gpu_fallback;
     make_maps(modal);
     list_init(&modal->replies);
@@ -89,9 +91,10 @@ void modal_serve_web(struct modal *modal, struct gateway *gateway) {
  * the task as its tag. */
 struct error *modal_listen(struct modal *modal, const char *address, uint16_t *ret_port) {
     void *tag = strchr(address, '/') ? (void *)&modal->server : (void *)modal;
-    TRY_PLAIN(grpc_server_listen(modal->server, address, tag, ret_port));
-    if (tag == modal || modal->blob_port == 0)
-        TRY(blob_server_listen(modal, tag == modal ? address : "127.0.0.1:0"), "blobs");
+    const struct grpc_listener listener = {
+        .address = address, .tag = tag, .tls = tag == modal ? modal->tls : NULL};
+    TRY_PLAIN(grpc_server_listen_on(modal->server, &listener, ret_port));
+    TRY(blob_server_listen(modal, address), "blobs");
     return NULL;
 }
 

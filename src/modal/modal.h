@@ -30,6 +30,8 @@ struct modal_options {
                             asked */
     bool gpu_fallback;   /* a function whose GPU this machine has not runs without one */
     bool no_auth;        /* no token is asked for */
+    bool secure;         /* the gateway speaks https */
+    struct tls *tls;     /* borrowed: of the addresses that clients ask at; NULL: in the clear */
 };
 struct modal *modal_new(const struct modal_options *options);
 /* What was deployed is in the pool again. Before pool_adopt. */

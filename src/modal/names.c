@@ -81,6 +81,7 @@ char *web_label(const struct modal *modal, const struct app *app, const char *fu
 
 char *web_url_of(const struct modal *modal, const char *label) {
     const char *colon = strrchr(modal->gateway, ':');
-    return mem_printf("http://%s.%s%s", label, modal->domain,
-                      colon && strcmp(colon, ":80") != 0 ? colon : "");
+    bool usual = !colon || strcmp(colon, modal->secure ? ":443" : ":80") == 0;
+    return mem_printf("%s://%s.%s%s", modal->secure ? "https" : "http", label, modal->domain,
+                      usual ? "" : colon);
 }

@@ -363,7 +363,9 @@ static const char *method_of(const struct function *function) {
 
 static void start_input(struct web *web, struct http_exchange *exchange, const struct function *function) {
     scoped_text struct text scope = {0};
-    pickle_scope(&scope, exchange, web->websocket, web->websocket ? "ws" : "http");
+    bool secure = gateway_secure(exchange);
+    pickle_scope(&scope, exchange, web->websocket,
+                 web->websocket ? (secure ? "wss" : "ws") : (secure ? "https" : "http"));
     Modal__FunctionInput input = MODAL__FUNCTION_INPUT__INIT;
     input.has_args = input.has_data_format = true;
     input.args.data = (uint8_t *)scope.data;

@@ -47,7 +47,7 @@ class Answer:
 
 def echo_program():
     sanitized, plain = ROOT / "build-asan/tests/unit/grpc_echo", ROOT / "build/tests/unit/grpc_echo"
-    sources = [p for room in ("base", "io", "grpc") for p in (ROOT / "src" / room).iterdir()]
+    sources = [p for room in ("base", "io", "tls", "grpc") for p in (ROOT / "src" / room).iterdir()]
     sources.append(ROOT / "tests/fixtures/grpc_echo.c")
     newest = max(p.stat().st_mtime for p in sources)
     return sanitized if sanitized.exists() and sanitized.stat().st_mtime > newest else plain

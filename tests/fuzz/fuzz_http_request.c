@@ -175,7 +175,7 @@ static void relay(struct run *run, struct message *message) {
         struct error *error = http_link_new(client, pair[0], &link_events, &run->link);
         if (error) abort();
         http_link_owner_set(run->link, run);
-        connection_open(back, pair[1], NULL, "unix");
+        connection_open(back, pair[1], NULL, NULL, "unix");
     }
     struct http_head out = *head;
     out.upgrade = false;
@@ -257,7 +257,7 @@ static void statuses(const struct text *got, struct text *ret_text) {
 
 static void live(struct run *run, struct span bytes, uint32_t *seed) {
     now = run;
-    connection_open(front, pipe_open(&run->pipe, loop), NULL, "127.0.0.1:1");
+    connection_open(front, pipe_open(&run->pipe, loop), NULL, NULL, "127.0.0.1:1");
     if (!seed) pipe_put(&run->pipe, bytes);
     while (seed && bytes.size > 0) pipe_put(&run->pipe, pipe_cut(&bytes, seed));
     pipe_close(&run->pipe);

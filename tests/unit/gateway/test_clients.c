@@ -46,7 +46,7 @@ static void peer_from(struct peer *peer, struct world *world, const char *addres
     *peer = (struct peer){.loop = world->loop, .fd = pair[0]};
     assert_ok(io_watch_new(world->loop, peer->fd, IO_READABLE, peer_ready, peer, &peer->watch));
     peer->deadline = io_timer_new(world->loop, peer_late, peer);
-    connection_open(world->gateway->server, pair[1], NULL, address);
+    connection_open(world->gateway->server, pair[1], NULL, NULL, address);
 }
 
 /* clang-format off */
