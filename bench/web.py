@@ -102,13 +102,40 @@ class Asker:
         return (time.monotonic() - began) * 1000, answer
 
 
-def awake(floor, asgi, server):
+def threads_ms(pid):
+    """What its threads have used of the processors; nanoseconds are told."""
+    tasks = pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e6
+
+
+def processor_ms(pid):
+    """The same of it and all its children."""
+    children = pathlib.Path(f"/proc/{pid}/task").glob("*/children")
+    return threads_ms(pid) + sum(processor_ms(child) for one in children for child in one.read_text().split())
+
+
+def container_pid(house, app, name):
+    for found in house.house.catnap.ps()["apps"]:
+        for function in found["functions"]:
+            if found["app"].startswith(app) and function["function"] == name:
+                return function["containers"][0]["pid"]
+
+
+def awake(daemon, container, floor, asgi, server):
     """The median of each, a round after the other."""
     took = {"floor": [], "asgi": [], "server": []}
     askers = {"floor": floor, "asgi": asgi, "server": server}
+    ours, runners = [], []
     for _ in range(ROUNDS):
         for name, asker in askers.items():
+            before = threads_ms(daemon), processor_ms(container)
             took[name].append(median([asker.ask()[0] for _ in range(REQUESTS)]))
+            if name == "asgi":
+                ours.append((threads_ms(daemon) - before[0]) / REQUESTS)
+                runners.append((processor_ms(container) - before[1]) / REQUESTS)
+    shares = [a / b for a, b in zip(ours, runners)]
+    words = "asgi function, awake: processor a request"
+    figure("web", words, median(ours), "ms", "the client's own runner", median(runners), shares)
     for name, words, goal in (
         ("asgi", "asgi function, awake, p50", None),
         ("server", "web_server, awake, p50", None),
@@ -201,7 +228,8 @@ def main():
             wait_for("uvicorn answers", lambda: answers(port))
             asgi.ask(), server.ask()
             say("web: awake")
-            awake(floor, asgi, server)
+            daemon = house.house.catnap.process.pid
+            awake(daemon, container_pid(house, app, "asgi"), floor, asgi, server)
             say("web: deploys")
             deploys(house, app)
             say("web: wakes")
