@@ -1,9 +1,9 @@
 """The floor of bench/modal.py: the least that speaks Modal's protocol, run by the client's own Python.
 
-One process is both server and runner: the server keeps calls in dicts, the runner asks it for inputs and gives
-outputs over a Unix socket of its own, with the client's own messages and its gRPC library, as a container
-does. No token is looked at, nothing is kept on a disk, nothing is isolated, and there is no thread beside the
-loop. What a call takes here is the client's time, a runner's time and the protocol's.
+One process is both server and runner: the server keeps calls in dicts, the runner asks it for inputs and
+gives outputs over a Unix socket of its own, with the client's own messages and its gRPC library, as a
+container does. No token is looked at, nothing is kept on a disk, nothing is isolated, and there is no thread
+beside the loop. What a call takes here is the client's time, a runner's time and the protocol's.
 
     modal_floor.py PORT SOCKET        says "ready" when it listens"""
 
