@@ -1,9 +1,10 @@
 """Modal's API by use: what catnap adds to what the client, the runner and Python take.
 
-  remote    `.remote()` of an empty function, awake, one after the other, beside the floor of modal_floor.py: a
-            server and a runner in one Python process that speak the protocol
-  map       `.map` over 10,000 empty inputs, one container, beside the rate of one by one. The client takes 1.7 ms of
-            processor for each, so does the runner, one after the other: that bounds it, whatever we do
+  remote    `.remote()` of an empty function, awake, one after the other, beside the floor of modal_floor.py:
+            a server and a runner in one Python process that speak the protocol
+  map       `.map` over 10,000 empty inputs, one container, beside the rate of one by one. The client takes
+            1.7 ms of processor for each and so does the runner, which takes them one after the other: that is
+            what bounds it
   queued    the daemon's resident memory with 100,000 inputs queued that nobody works on
   named     Dict and Queue operations a second, from one client that asks 16 at once
   cron      from the full minute to the moment in which the scheduled call was made
