@@ -169,7 +169,8 @@ static const char *const dirs[] = {"/etc/cdi", "/var/run/cdi", NULL};
 static void count_users(const struct container_host *host, unsigned users[CDI_CARDS_MAX]) {
     LIST_EACH(node, &host->containers) {
         uint64_t cards = CONTAINER_OF(node, struct container, node)->gpus;
-        for (unsigned number = 0; number < CDI_CARDS_MAX; number++) users[number] += (unsigned)(cards >> number & 1);
+        for (unsigned number = 0; number < CDI_CARDS_MAX; number++)
+            users[number] += (unsigned)(cards >> number & 1);
     }
 }
 
