@@ -302,6 +302,13 @@ static struct error *auth_check(const struct config *config) {
                      config->modal);
 }
 
+struct error *config_door_set(struct config *config, const char *name, const char *address) {
+    bool modal = strcmp(name, "modal") == 0;
+    replace(modal ? &config->modal : strcmp(name, "api") == 0 ? &config->api : &config->gateway, address);
+    config->modal_asked |= modal;
+    return auth_check(config);
+}
+
 static const char *config_file(int argc, char **argv) {
     for (int i = 1; i + 1 < argc; i++)
         if (strcmp(argv[i], "--config") == 0) return argv[i + 1];
