@@ -40,10 +40,7 @@ const char config_usage[] =
     "                  registry_auth image_disk pull_stall mirrors (a map, e.g. docker.io: "
     "http://127.0.0.1:5000)\n"
     "                  aliases (a map, e.g. tabbyml/tabby: host)\n"
-    "of TLS:           certificate key (PEM files: the gateway speaks https, and so does the address of\n"
-    "                  Modal's clients where other machines can reach it) modal_certificate modal_key (for "
-    "the\n"
-    "                  latter alone, on this machine too)\n"
+    "                  certificate key (PEM files, for https) modal_certificate modal_key\n"
     "of the gateway:   head_size (64KiB) body_size (no limit) connections_max head_timeout (30s)\n"
     "                  idle_timeout (75s) body_timeout (60s) write_timeout (60s) comments_every (15s)\n"
     "example: catnap serve --state /srv/catnap --gateway 0.0.0.0:80\n";

@@ -31,7 +31,8 @@
 #define STEP_NUMBERS 10000000u        /* of containers in which images are built */
 #define MANIFEST_LIMIT (1024 * 1024)
 #define URL_MARK "{url}"
-#define HAND_OVER_MS 3000
+#define HAND_OVER_MS 3000 /* for what is being answered when another daemon comes */
+#define LOOK_MS 20
 
 enum { REST_MS = 1000 };
 
@@ -51,7 +52,9 @@ struct daemon {
     struct modal *modal;
     struct io_signal *interrupt, *terminate, *usr1;
     struct io_rest *rest;
-    struct io_timer *patience; /* until what is being answered is cut by a hand-over */
+    struct io_timer *patience; /* of a hand-over */
+    int64_t left_ms;
+    bool gateway_closed;
     char *logs_dir;
     size_t ups; /* of config.up, applied so far */
     int signals;
@@ -287,8 +290,19 @@ static void on_signal(void *owner, int signo) {
 
 /* ---- another one comes after us ---- */
 
-static void on_answered(void *owner) {
-    end(owner, 0);
+static void on_look(void *owner) {
+    struct daemon *daemon = owner;
+    daemon->left_ms -= LOOK_MS;
+    bool answered = daemon->gateway_closed && (!daemon->modal || modal_is_quiet(daemon->modal));
+    if (answered || daemon->left_ms <= 0)
+        end(daemon, 0);
+    else
+        io_timer_arm(daemon->patience, LOOK_MS);
+}
+
+static void on_gateway_closed(void *owner) {
+    struct daemon *daemon = owner;
+    daemon->gateway_closed = true;
 }
 
 /* Containers are left, and so are the sockets where somebody holds them: who asks meanwhile waits, and the
@@ -300,11 +314,11 @@ static void on_hand_over(void *owner, int signo) {
     log_info("daemon", "asked to make room for another one; containers are left");
     daemon->config.leave_containers = true;
     io_doors_keep(daemon->loop);
-    io_timer_arm(daemon->patience, HAND_OVER_MS);
-    if (daemon->gateway)
-        gateway_close(daemon->gateway, on_answered, daemon);
-    else
-        end(daemon, 0);
+    daemon->left_ms = HAND_OVER_MS;
+    io_timer_arm(daemon->patience, 0);
+    if (daemon->modal) modal_retire(daemon->modal);
+    daemon->gateway_closed = daemon->gateway == NULL;
+    if (daemon->gateway) gateway_close(daemon->gateway, on_gateway_closed, daemon);
 }
 
 /* ---- coming up ---- */
@@ -440,7 +454,7 @@ int daemon_main(int argc, char **argv) {
     allow_descriptors();
     if (!error) error = container_enter_user_namespace(); /* the configuration was ours, as who we were */
     daemon.loop = io_loop_new();
-    daemon.patience = io_timer_new(daemon.loop, on_answered, &daemon);
+    daemon.patience = io_timer_new(daemon.loop, on_look, &daemon);
     if (!error) error = open_all(&daemon);
     if (error) {
         scoped_string char *text = error_text(error);

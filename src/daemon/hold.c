@@ -137,7 +137,7 @@ static _Noreturn void become_daemon(struct hold *hold) {
     setenv("LISTEN_FDNAMES", names.data ? names.data : "", 1);
     setenv("NOTIFY_SOCKET", hold->notify, 1);
     execv(hold->program, hold->argv);
-    fprintf(stderr, "catnap hold: %s: %s\n", hold->program, strerror(errno));
+    fprintf(stderr, "catnap hold: %s: %m\n", hold->program);
     _exit(127);
 }
 
@@ -150,7 +150,7 @@ static void start(struct hold *hold) {
         hold->daemon = pid;
         return;
     }
-    log_error("hold", "the daemon can't be started: %s", strerror(errno));
+    log_error("hold", "the daemon can't be started: %m");
     hold->again_ms = hold->started_ms + PAUSE_MAX_MS;
 }
 

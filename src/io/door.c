@@ -98,7 +98,7 @@ static void tell(const struct doors *doors, const char *state, int fd) {
         memcpy(CMSG_DATA(&control.head), &fd, sizeof fd);
     }
     if (sendmsg(doors->notify_fd, &message, MSG_NOSIGNAL) < 0)
-        log_warn("io", "who started catnap can't be told '%.20s': %s", state, strerror(errno));
+        log_warn("io", "who started catnap can't be told '%.20s': %m", state);
 }
 
 static void take_fds(struct doors *doors, const char *count, const char *names) {

@@ -187,8 +187,8 @@ def test_a_deploy_and_all_that_goes_through(house, tmp_path):
                 assert await asyncio.wait_for(ws.recv(), PATIENCE_S) == f"wss{word}"
 
     asyncio.run(talk())
-    text = 'import modal\nf = modal.Function.from_name("$APP", "size")\nprint("size", f.remote(b"x" * 5000000))\n'
-    (client.cwd / "script.py").write_text(text.replace("$APP", app))
+    text = f'import modal\nf = modal.Function.from_name("{app}", "size")\n'
+    (client.cwd / "script.py").write_text(text + 'print("size", f.remote(b"x" * 5000000))\n')
     assert "size 5000000" in client.run("script.py", python=True), "by a blob, over https too"
     client.stop(app)
 
