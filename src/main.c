@@ -3,6 +3,6 @@
 #include "daemon.h"
 
 int main(int argc, char **argv) {
-    const struct cli_hooks hooks = {.serve = daemon_main, .doctor = daemon_doctor};
+    const struct cli_hooks hooks = {.serve = daemon_main, .hold = daemon_hold, .doctor = daemon_doctor};
     return cli_main(argc, argv, &hooks);
 }

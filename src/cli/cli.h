@@ -8,6 +8,7 @@
 
 struct cli_hooks { /* verbs that are not the api's; argv[0] is the verb */
     int (*serve)(int argc, char **argv);
+    int (*hold)(int argc, char **argv);
     int (*doctor)(int argc, char **argv);
 };
 int cli_main(int argc, char **argv, const struct cli_hooks *hooks);

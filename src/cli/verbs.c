@@ -20,6 +20,10 @@ static int serve_run(struct command *command) {
     return command->hooks->serve(command->argc, command->argv);
 }
 
+static int hold_run(struct command *command) {
+    return command->hooks->hold(command->argc, command->argv);
+}
+
 static int doctor_run(struct command *command) {
     return command->hooks->doctor(command->argc, command->argv);
 }
@@ -232,6 +236,13 @@ const struct verb verbs[] = {
         .summary = "the daemon, in the foreground",
         .foreign_options = "--state --gateway --api --modal --config --up --leave-containers --no-auth",
         .run = serve_run,
+    },
+    {
+        .name = "hold",
+        .operands = "[OPTIONS OF SERVE]",
+        .summary = "`serve`, and its sockets stay open while it is started again",
+        .foreign_options = "--state --gateway --api --modal --config --up --leave-containers --no-auth",
+        .run = hold_run,
     },
     {
         .name = "version",

@@ -40,10 +40,7 @@ const char config_usage[] =
     "                  registry_auth image_disk pull_stall mirrors (a map, e.g. docker.io: "
     "http://127.0.0.1:5000)\n"
     "                  aliases (a map, e.g. tabbyml/tabby: host)\n"
-    "of TLS:           certificate key (PEM files: the gateway speaks https, and so does the address of\n"
-    "                  Modal's clients where other machines can reach it) modal_certificate modal_key (for "
-    "the\n"
-    "                  latter alone, on this machine too)\n"
+    "                  certificate key (PEM files, for https) modal_certificate modal_key\n"
     "of the gateway:   head_size (64KiB) body_size (no limit) connections_max head_timeout (30s)\n"
     "                  idle_timeout (75s) body_timeout (60s) write_timeout (60s) comments_every (15s)\n"
     "example: catnap serve --state /srv/catnap --gateway 0.0.0.0:80\n";
@@ -300,6 +297,13 @@ static struct error *auth_check(const struct config *config) {
                      "--no-auth with --modal %s: whoever reaches that address could run programs here. "
                      "Listen on 127.0.0.1, or leave --no-auth out and let `catnap login` make tokens",
                      config->modal);
+}
+
+struct error *config_door_set(struct config *config, const char *name, const char *address) {
+    bool modal = strcmp(name, "modal") == 0;
+    replace(modal ? &config->modal : strcmp(name, "api") == 0 ? &config->api : &config->gateway, address);
+    config->modal_asked |= modal;
+    return auth_check(config);
 }
 
 static const char *config_file(int argc, char **argv) {

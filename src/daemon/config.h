@@ -46,5 +46,7 @@ must_check struct error *config_limit_set(struct config *config, const char *key
                                           bool *ret_known);
 /* Only programs of this machine reach it. */
 bool config_is_loopback(const char *address);
+/* A socket came along under that name ("gateway", "api", "modal"): its address is the one that counts. */
+must_check struct error *config_door_set(struct config *config, const char *name, const char *address);
 void config_done(struct config *config);
 extern const char config_usage[];

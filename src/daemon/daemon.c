@@ -31,6 +31,8 @@
 #define STEP_NUMBERS 10000000u        /* of containers in which images are built */
 #define MANIFEST_LIMIT (1024 * 1024)
 #define URL_MARK "{url}"
+#define HAND_OVER_MS 3000 /* for what is being answered when another daemon comes */
+#define LOOK_MS 20
 
 enum { REST_MS = 1000 };
 
@@ -48,11 +50,15 @@ struct daemon {
     struct api *api;
     struct gateway *gateway;
     struct modal *modal;
-    struct io_signal *interrupt, *terminate;
+    struct io_signal *interrupt, *terminate, *usr1;
     struct io_rest *rest;
+    struct io_timer *patience; /* of a hand-over */
+    int64_t left_ms;
+    bool gateway_closed;
     char *logs_dir;
     size_t ups; /* of config.up, applied so far */
     int signals;
+    bool ended; /* by the first `end` */
     int status; /* of the process */
 };
 
@@ -249,7 +255,12 @@ static void on_all_stopped(void *owner) {
 }
 
 static void end(struct daemon *daemon, int status) {
+    if (daemon->ended) return;
+    daemon->ended = true;
     daemon->status = status;
+    io_timer_stop(daemon->patience);
+    io_doors_tell(daemon->loop, "STOPPING=1");
+    if (daemon->config.leave_containers) io_doors_keep(daemon->loop);
     api_free(take(daemon->api));
     modal_close(daemon->modal);
     gateway_free(take(daemon->gateway));
@@ -269,10 +280,45 @@ static void on_signal(void *owner, int signo) {
         log_info("daemon", "%s: stopping%s", signo == SIGINT ? "interrupted" : "asked to end",
                  daemon->config.leave_containers ? "; containers are left" : "");
         end(daemon, 0);
+    } else if (daemon->config.leave_containers) {
+        end(daemon, 0); /* whatever is being answered */
     } else if (daemon->pool) {
         log_warn("daemon", "asked again: containers are killed");
         pool_kill_all(daemon->pool);
     }
+}
+
+/* ---- another one comes after us ---- */
+
+static void on_look(void *owner) {
+    struct daemon *daemon = owner;
+    daemon->left_ms -= LOOK_MS;
+    bool answered = daemon->gateway_closed && (!daemon->modal || modal_is_quiet(daemon->modal));
+    if (answered || daemon->left_ms <= 0)
+        end(daemon, 0);
+    else
+        io_timer_arm(daemon->patience, LOOK_MS);
+}
+
+static void on_gateway_closed(void *owner) {
+    struct daemon *daemon = owner;
+    daemon->gateway_closed = true;
+}
+
+/* Containers are left, and so are the sockets where somebody holds them: who asks meanwhile waits, and the
+ * next daemon answers. What is being answered has a moment to end. */
+static void on_hand_over(void *owner, int signo) {
+    struct daemon *daemon = owner;
+    (void)signo;
+    if (daemon->signals++ > 0) return;
+    log_info("daemon", "asked to make room for another one; containers are left");
+    daemon->config.leave_containers = true;
+    io_doors_keep(daemon->loop);
+    daemon->left_ms = HAND_OVER_MS;
+    io_timer_arm(daemon->patience, 0);
+    if (daemon->modal) modal_retire(daemon->modal);
+    daemon->gateway_closed = daemon->gateway == NULL;
+    if (daemon->gateway) gateway_close(daemon->gateway, on_gateway_closed, daemon);
 }
 
 /* ---- coming up ---- */
@@ -290,6 +336,8 @@ static char *example_of(const char *example, const char *url) {
 }
 
 static void say_up(struct daemon *daemon) {
+    io_doors_settle(daemon->loop);
+    io_doors_tell(daemon->loop, "READY=1");
     printf("catnap is up");
     struct pool_function *function;
     for (size_t i = 0; (function = pool_function_next(daemon->pool, &i));) {
@@ -341,7 +389,19 @@ static void up_next(struct daemon *daemon) {
         api_app_put(daemon->api, text_span(&yaml), path, variable, NULL, on_up, daemon);
 }
 
+/* Sockets that came along say by their names where to listen. */
+static struct error *doors_named(struct daemon *daemon) {
+    static const char *const names[] = {"gateway", "api", "modal"};
+    io_doors_take(daemon->loop);
+    for (size_t i = 0; i < COUNT(names); i++) {
+        scoped_string char *address = io_door_named(daemon->loop, names[i]);
+        if (address) TRY_PLAIN(config_door_set(&daemon->config, names[i], address));
+    }
+    return NULL;
+}
+
 static struct error *open_all(struct daemon *daemon) {
+    TRY_PLAIN(doors_named(daemon));
     TRY_PLAIN(certificates_open(daemon->loop, &daemon->config, &daemon->certificates));
     TRY_PLAIN(store_open(daemon->loop, daemon->config.state_dir, &daemon->store));
     TRY_PLAIN(identity_open(daemon->store, &daemon->identity));
@@ -354,6 +414,8 @@ static void close_all(struct daemon *daemon) {
     io_rest_free(daemon->rest);
     io_signal_free(daemon->interrupt);
     io_signal_free(daemon->terminate);
+    io_signal_free(daemon->usr1);
+    io_timer_free(daemon->patience);
     store_settle(daemon->store); /* while those who wait for it are there */
     api_free(daemon->api);
     gateway_free(daemon->gateway);
@@ -392,6 +454,7 @@ int daemon_main(int argc, char **argv) {
     allow_descriptors();
     if (!error) error = container_enter_user_namespace(); /* the configuration was ours, as who we were */
     daemon.loop = io_loop_new();
+    daemon.patience = io_timer_new(daemon.loop, on_look, &daemon);
     if (!error) error = open_all(&daemon);
     if (error) {
         scoped_string char *text = error_text(error);
@@ -404,6 +467,7 @@ int daemon_main(int argc, char **argv) {
     daemon.interrupt = io_signal_new(daemon.loop, SIGINT, on_signal, &daemon);
     daemon.terminate = io_signal_new(daemon.loop, SIGTERM, on_signal, &daemon);
     daemon.rest = io_rest_new(daemon.loop, REST_MS, daemon_rest, NULL);
+    daemon.usr1 = io_signal_new(daemon.loop, SIGUSR1, on_hand_over, &daemon);
     up_next(&daemon);
     io_loop_run(daemon.loop);
     close_all(&daemon);

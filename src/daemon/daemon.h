@@ -6,5 +6,7 @@
 int daemon_main(int argc, char **argv);
 /* Gives memory back that comes again by itself. */
 void daemon_rest(void *unused);
+/* The verb `hold`: the same arguments; a parent that keeps the daemon's sockets and starts it again. */
+int daemon_hold(int argc, char **argv);
 /* The verb `doctor`: what this machine can and can't do. */
 int daemon_doctor(int argc, char **argv);

@@ -19,7 +19,7 @@ struct listener {
     struct list node;
     int fd;
     void *tag;
-    char *path; /* of a Unix socket that we made; NULL otherwise */
+    bool door; /* it was opened here */
     struct tls *tls;
     int64_t keepalive_ms;
     size_t gzip_from_bytes;
@@ -184,9 +184,10 @@ static void on_listener_closed(uv_handle_t *handle) {
 static void listener_close(struct listener *listener) {
     list_remove(&listener->node);
     uv_close((uv_handle_t *)&listener->poll, on_listener_closed);
-    close(listener->fd);
-    if (listener->path) unlink(listener->path);
-    free(listener->path);
+    if (listener->door)
+        io_door_close(listener->server->io, listener->fd);
+    else
+        close(listener->fd);
 }
 
 static struct error *listen_on(struct grpc_server *server, const struct grpc_listener *options, int fd) {
@@ -194,7 +195,10 @@ static struct error *listen_on(struct grpc_server *server, const struct grpc_lis
     int status = uv_poll_init(server->uv, &listener->poll, fd);
     if (status < 0) {
         free(listener);
-        close(fd);
+        if (options->address)
+            io_door_close(server->io, fd);
+        else
+            close(fd);
         return error_errno(-status, "watch a listening socket");
     }
     listener->server = server;
@@ -203,7 +207,7 @@ static struct error *listen_on(struct grpc_server *server, const struct grpc_lis
     listener->tag = options->tag;
     listener->keepalive_ms = options->keepalive_ms;
     listener->gzip_from_bytes = options->gzip_from_bytes;
-    if (options->address && strchr(options->address, '/')) listener->path = mem_string(options->address);
+    listener->door = options->address != NULL;
     list_append(&server->listeners, &listener->node);
     if (server->accepting) uv_poll_start(&listener->poll, UV_READABLE, on_listener);
     return NULL;
@@ -213,7 +217,8 @@ struct error *grpc_server_listen_on(struct grpc_server *server, const struct grp
                                     uint16_t *ret_port) {
     scoped_fd int fd = options->address ? -1 : options->fd;
     if (options->address) {
-        TRY_PLAIN(io_listen(options->address, options->mode ? options->mode : 0600, &fd, ret_port));
+        TRY_PLAIN(
+            io_door_open(server->io, options->address, options->mode ? options->mode : 0600, &fd, ret_port));
     } else if (ret_port) {
         struct sockaddr_storage address = {0};
         socklen_t size = sizeof address;

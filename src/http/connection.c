@@ -50,7 +50,7 @@ static bool take_head(struct connection *connection, struct span *bytes) {
         bytes->size -= 2;
     }
     if (bytes->size == 0 || !server) return false;
-    if (server->closing) {
+    if (server->closing && !connection->last) {
         connection_cut(connection);
         return false;
     }
@@ -90,6 +90,8 @@ static bool take_head(struct connection *connection, struct span *bytes) {
     bytes->size -= size;
     connection->scan = (struct head_scan){0};
     connection->exchange = exchange;
+    connection->asked = true;
+    connection->last = false;
     connection->state = CONNECTION_EXCHANGE;
     body_start(&connection->body, exchange->head.length_bytes);
     hub_wait_stop(&connection->wire.read_wait);

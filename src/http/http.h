@@ -70,7 +70,8 @@ struct http_listener {
 must_check struct error *http_server_listen_on(struct http_server *server,
                                                const struct http_listener *listener, uint16_t *ret_port);
 void http_server_unlisten(struct http_server *server, void *tag);
-/* No new connections; idle ones close, busy ones end after their answer; then `closed` (may be NULL). */
+/* No new connections; idle ones close, busy ones end after their answer, those that have not asked yet may do
+ * so within 2 s; then `closed` (may be NULL). */
 void http_server_close(struct http_server *server, void (*closed)(void *owner));
 void http_server_free(struct http_server *server); /* cuts what is left */
 size_t http_server_connections(const struct http_server *server);

@@ -20,7 +20,7 @@ struct listener {
     int fd;
     void *tag;
     struct tls *tls;
-    char *path; /* of a Unix socket that we made; NULL otherwise */
+    bool door; /* it was opened here */
 };
 
 static void on_listener(uv_poll_t *poll, int status, int events);
@@ -128,9 +128,10 @@ static void on_listener_closed(uv_handle_t *handle) {
 static void listener_close(struct listener *listener) {
     list_remove(&listener->node);
     uv_close((uv_handle_t *)&listener->poll, on_listener_closed);
-    close(listener->fd);
-    if (listener->path) unlink(listener->path);
-    free(listener->path);
+    if (listener->door)
+        io_door_close(listener->server->io, listener->fd);
+    else
+        close(listener->fd);
 }
 
 static struct error *listen_on(struct http_server *server, int fd, const struct http_listener *options) {
@@ -138,14 +139,17 @@ static struct error *listen_on(struct http_server *server, int fd, const struct 
     int status = uv_poll_init(server->hub->uv, &listener->poll, fd);
     if (status < 0) {
         free(listener);
-        close(fd);
+        if (options->address)
+            io_door_close(server->io, fd);
+        else
+            close(fd);
         return error_errno(-status, "watch a listening socket");
     }
     listener->server = server;
     listener->fd = fd;
     listener->tag = options->tag;
     listener->tls = options->tls;
-    if (options->address && strchr(options->address, '/')) listener->path = mem_string(options->address);
+    listener->door = options->address != NULL;
     list_append(&server->listeners, &listener->node);
     if (server->accepting) uv_poll_start(&listener->poll, UV_READABLE, on_listener);
     return NULL;
@@ -158,7 +162,7 @@ struct error *http_server_listen_fd(struct http_server *server, int fd, void *ta
 struct error *http_server_listen_on(struct http_server *server, const struct http_listener *listener,
                                     uint16_t *ret_port) {
     int fd;
-    TRY_PLAIN(io_listen(listener->address, 0600, &fd, ret_port));
+    TRY_PLAIN(io_door_open(server->io, listener->address, 0600, &fd, ret_port));
     return listen_on(server, fd, listener);
 }
 
@@ -174,17 +178,43 @@ void http_server_unlisten(struct http_server *server, void *tag) {
     }
 }
 
+struct telling {
+    struct http_server *server; /* NULL: freed meanwhile */
+};
+
+static void on_told(void *owner) {
+    struct telling *telling = owner;
+    struct http_server *server = telling->server;
+    free(telling);
+    if (!server) return;
+    server->telling = NULL;
+    void (*closed)(void *) = take(server->closed);
+    if (closed) closed(server->owner);
+}
+
+static void tell_closed(struct http_server *server) {
+    if (!server->closing || !server->closed || server->telling || server->connection_count > 0) return;
+    server->telling = NEW(struct telling);
+    server->telling->server = server;
+    io_defer(server->io, on_told, server->telling);
+}
+
 void server_connection_gone(struct connection *connection) {
     struct http_server *server = connection->server;
     list_remove(&connection->node);
     connection->server = NULL;
     server->connection_count--;
     set_accepting(server);
-    if (server->closing && server->connection_count == 0 && server->closed) {
-        void (*closed)(void *) = server->closed;
-        server->closed = NULL;
-        io_defer(server->io, closed, server->owner);
-    }
+    tell_closed(server);
+}
+
+/* Who connected and has not asked yet, or whose next request is here unread, was not told that it is too
+ * late.
+ */
+static bool request_comes(const struct connection *connection) {
+    char byte;
+    return !connection->asked || connection->pending.size > 0 ||
+           recv(connection->wire.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
 }
 
 void http_server_close(struct http_server *server, void (*closed)(void *owner)) {
@@ -194,6 +224,11 @@ void http_server_close(struct http_server *server, void (*closed)(void *owner)) 
     LIST_EACH_SAFE(node, next, &server->connections) {
         struct connection *connection = CONTAINER_OF(node, struct connection, node);
         if (connection->state != CONNECTION_HEAD) continue;
+        if (wire_backlog(&connection->wire) == 0 && request_comes(connection)) {
+            connection->last = true;
+            hub_wait_start(server->hub, &connection->wire.read_wait, WAIT_LINGER);
+            continue;
+        }
         if (wire_backlog(&connection->wire) == 0) {
             connection_cut(connection);
         } else { /* the end of its last answer is still on the way */
@@ -201,16 +236,14 @@ void http_server_close(struct http_server *server, void (*closed)(void *owner)) 
             connection_process(connection);
         }
     }
-    if (server->connection_count == 0 && server->closed) {
-        server->closed = NULL;
-        if (closed) io_defer(server->io, closed, server->owner);
-    }
+    tell_closed(server);
 }
 
 void http_server_free(struct http_server *server) {
     if (!server) return;
     server->closing = true;
     server->closed = NULL;
+    if (server->telling) server->telling->server = NULL;
     LIST_EACH_SAFE(node, next, &server->listeners) listener_close(CONTAINER_OF(node, struct listener, node));
     while (!list_empty(&server->connections))
         connection_cut(CONTAINER_OF(server->connections.next, struct connection, node));

@@ -15,6 +15,7 @@ struct http_server {
     size_t connection_count;
     bool closing, accepting;
     void (*closed)(void *owner);
+    struct telling *telling; /* of `closed`, in the next round; NULL: not yet */
     int64_t full_told_ms;   /* when the log last heard that no more may come */
     struct io_timer *retry; /* accept failed for want of file descriptors */
 };
@@ -39,6 +40,8 @@ struct connection {
     void *tag;
     uint64_t discarded;
     bool processing, close_after, shut;
+    bool asked; /* it brought a request already */
+    bool last;  /* the server closes: one request more */
     char peer[72];
 };
 

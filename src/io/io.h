@@ -82,6 +82,22 @@ uint16_t io_address_port(const struct sockaddr_storage *address); /* 0 of a Unix
  * one that nobody listens on is replaced. Taken already: ALREADY_EXISTS, and the text says what to do. */
 must_check struct error *io_listen(const char *address, unsigned mode, int *ret_fd, uint16_t *ret_port);
 
+/* ---- door: a socket that listens and that somebody else may hold while this process is away ---- */
+/* Who started us may have brought sockets along (LISTEN_FDS), and may keep those that we open later for the
+ * next one of us (NOTIFY_SOCKET: sd_notify(3)'s FDSTORE): systemd, or `catnap hold`. Takes these variables
+ * out of the environment. Before the first door. */
+void io_doors_take(struct io_loop *loop);
+char *io_door_named(struct io_loop *loop,
+                    const char *name); /* its address; owned; NULL: none has that name */
+/* As io_listen, or the one that is held already. With a port 0 it is held by nobody. */
+must_check struct error *io_door_open(struct io_loop *loop, const char *address, unsigned mode, int *ret_fd,
+                                      uint16_t *ret_port);
+/* For good, with the file of a Unix socket that we made; or, after io_doors_keep, only for this process. */
+void io_door_close(struct io_loop *loop, int fd);
+void io_doors_settle(struct io_loop *loop); /* all doors are open: what nobody asked for is closed for good */
+void io_doors_keep(struct io_loop *loop);   /* another one comes after us */
+void io_doors_tell(struct io_loop *loop, const char *state); /* "READY=1" and the like, to who started us */
+
 /* ---- defer: once, in the next round of the loop; from the loop's thread ---- */
 void io_defer(struct io_loop *loop, void (*run)(void *owner), void *owner);
 

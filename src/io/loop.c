@@ -68,6 +68,7 @@ void io_loop_stop(struct io_loop *loop) {
 
 void io_loop_free(struct io_loop *loop) {
     if (!loop) return;
+    doors_free(loop->doors);
     uv_close((uv_handle_t *)&loop->idle, NULL);
     uv_close((uv_handle_t *)&loop->prepare, NULL);
     /* What is being closed closes. More than one round: a stop that nobody waited for ends the first. */

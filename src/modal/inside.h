@@ -56,6 +56,7 @@ struct rpc {
     void *owner;
     void (*expired)(struct rpc *rpc); /* `rpc_hold`'s time is over */
     struct io_timer *timer;
+    bool held; /* by rpc_hold */
 };
 struct arena *rpc_arena(struct rpc *rpc);
 const char *rpc_client_version(struct rpc *rpc); /* "1.6.4"; "" where it is not told */
@@ -102,6 +103,8 @@ struct modal {
     struct gateway *web_gateway;
     char *state_dir, *run_dir, *logs_dir, *user, *gateway, *domain;
     bool no_auth, gpu_fallback, secure, closing;
+    size_t held_calls;    /* by rpc_hold: their clients ask again when they end */
+    int64_t last_call_ms; /* came, or ended */
     struct tls *tls; /* of clients' addresses, and of blobs there; NULL: in the clear */
     struct grpc_server *server;
     struct map *methods;                            /* name -> const struct rpc_method */

@@ -11,6 +11,8 @@
 
 #include <stdlib.h>
 
+#define QUIET_MS 100 /* a client that is at work asks its next question sooner, mostly */
+
 double now_s(void) {
     return (double)clock_wall_ms() / 1000.0;
 }
@@ -104,6 +106,16 @@ static void end_calls(struct modal *modal) {
         call_free(value); /* web requests were cut with the gateway */
         i = 0;
     }
+}
+
+void modal_retire(struct modal *modal) {
+    grpc_server_unlisten(modal->server, modal, false);
+    grpc_server_unlisten(modal->server, &modal->server, false);
+}
+
+bool modal_is_quiet(const struct modal *modal) {
+    return grpc_server_calls(modal->server) <= modal->held_calls &&
+           io_now_ms(modal->loop) - modal->last_call_ms >= QUIET_MS;
 }
 
 void modal_close(struct modal *modal) {

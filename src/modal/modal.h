@@ -45,6 +45,12 @@ must_check struct error *modal_listen(struct modal *modal, const char *address, 
  * error; it is told after the change is on the disk. */
 void modal_publish(struct modal *modal, const char *app, const char *function, uint16_t port,
                    void (*done)(void *owner, struct error *error), void *owner);
+/* No new connections; those that are there go on. Before modal_close, where another daemon comes after this
+ * one.
+ */
+void modal_retire(struct modal *modal);
+/* No call is at work but such as wait for something and are asked again: they may be cut. */
+bool modal_is_quiet(const struct modal *modal);
 /* No new work; long polls end. Containers can still be heard, so that they end well. Before gateway_free. */
 void modal_close(struct modal *modal);
 /* Before the pool. */

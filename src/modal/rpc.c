@@ -149,6 +149,9 @@ static bool answered_before(struct rpc *rpc) {
 /* ---- answering ---- */
 
 static void let_go(struct rpc *rpc) {
+    rpc->modal->last_call_ms = io_now_ms(rpc->modal->loop);
+    if (rpc->held) rpc->modal->held_calls--;
+    rpc->held = false;
     list_remove(&rpc->node);
     io_timer_free(take(rpc->timer));
 }
@@ -204,6 +207,8 @@ void rpc_hold(struct rpc *rpc, struct list *list, void *owner, double hold_ms,
     rpc->owner = owner;
     rpc->expired = expired;
     list_append(list, &rpc->node);
+    if (!rpc->held) rpc->modal->held_calls++;
+    rpc->held = true;
     grpc_call_on_cancelled(rpc->call, on_gone);
     if (hold_ms <= 0 || !expired) return;
     rpc->timer = io_timer_new(rpc->modal->loop, on_expired, rpc);
@@ -320,6 +325,7 @@ void rpc_start(struct modal *modal, struct grpc_call *call) {
         .allocator = arena_allocator(grpc_call_arena(call)),
     };
     list_init(&rpc->node);
+    modal->last_call_ms = io_now_ms(modal->loop);
     grpc_call_owner_set(call, rpc);
     rpc->method = map_get(is_router(rpc) ? modal->router_methods : modal->methods, grpc_call_method(call));
     if (!is_router(rpc) && !span_is(grpc_call_service(call), "modal.client.ModalClient")) rpc->method = NULL;

@@ -57,6 +57,8 @@ class Answer:
 
 
 class Catnap:
+    verb = "serve"  # or "hold"
+
     def __init__(self, directory, extra=()):
         self.directory = pathlib.Path(directory)
         self.state = self.directory / "state"
@@ -68,11 +70,15 @@ class Catnap:
 
     # -- life --
     def start(self, env=None):
-        command = [str(BIN / "catnap"), "serve", "--state", str(self.state), "--api", self.api,
+        command = [str(BIN / "catnap"), self.verb, "--state", str(self.state), "--api", self.api,
                    "--gateway", f"127.0.0.1:{self.port}", *self.extra]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=open(self.log, "ab"), env={**os.environ, **(env or {})},
                                         start_new_session=True)
+        self.wait_up()
+        return self
+
+    def wait_up(self):
         line = b""
         end = time.monotonic() + DEADLINE_S
         while b"catnap is up" not in line:
@@ -82,7 +88,6 @@ class Catnap:
                 self.process.kill()
                 pytest.fail(f"catnap did not come up: {line.decode()}\n{self.log.read_text()}")
             line += chunk
-        return self
 
     def stop(self, how=signal.SIGTERM):
         if self.process is None:

@@ -41,6 +41,8 @@ def web():
             more = message.get("more_body", False)
         return seen.hexdigest().encode()
 
+    piece = bytes(range(256)) * 4096
+
     async def asgi(scope, receive, send):
         if scope["type"] == "websocket":
             await receive()
@@ -53,7 +55,7 @@ def web():
         await send({"type": "http.response.start", "status": 200, "headers": []})
         if scope["path"] == "/down":
             for _ in range(16):
-                await send({"type": "http.response.body", "body": bytes(range(256)) * 4096, "more_body": True})
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
         body = await upload(receive) if scope["path"] == "/up" else scope["scheme"].encode()
         await send({"type": "http.response.body", "body": body})
 
@@ -89,8 +91,8 @@ class Authority:
         names.write_text(f"subjectAltName=DNS:localhost,DNS:*.{DOMAIN},IP:127.0.0.1\n")
         self.new_key(self.folder / "new.key")
         openssl("req", "-new", "-key", self.folder / "new.key", "-subj", "/CN=catnap", "-out", request)
-        openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self.folder / "ca.key", "-days", days,
-                "-extfile", names, "-out", self.folder / "new.pem")  # fmt: skip
+        signer = ("-CA", self.ca, "-CAkey", self.folder / "ca.key", "-days", days)
+        openssl("x509", "-req", "-in", request, *signer, "-extfile", names, "-out", self.folder / "new.pem")
         (self.folder / "new.key").rename(key)
         (self.folder / "new.pem").rename(cert)
         return cert, key
@@ -145,10 +147,8 @@ def house():
 
 
 def curl(house, url, *words):
-    done = subprocess.run(
-        ["curl", "-sS", "-i", "--noproxy", "*", "--cacert", house.authority.ca, "-m", str(DEADLINE_S), *words, url],
-        capture_output=True, text=True, timeout=2 * DEADLINE_S,
-    )  # fmt: skip
+    command = ["curl", "-sS", "-i", "--noproxy", "*", "--cacert", house.authority.ca, "-m", "60", *words, url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * DEADLINE_S)
     return done.stdout + done.stderr
 
 
@@ -187,8 +187,8 @@ def test_a_deploy_and_all_that_goes_through(house, tmp_path):
                 assert await asyncio.wait_for(ws.recv(), PATIENCE_S) == f"wss{word}"
 
     asyncio.run(talk())
-    text = f'import modal\nf = modal.Function.from_name("{app}", "size")\nprint("size", f.remote(b"x" * 5000000))\n'
-    (client.cwd / "script.py").write_text(text)
+    text = f'import modal\nf = modal.Function.from_name("{app}", "size")\n'
+    (client.cwd / "script.py").write_text(text + 'print("size", f.remote(b"x" * 5000000))\n')
     assert "size 5000000" in client.run("script.py", python=True), "by a blob, over https too"
     client.stop(app)
 
