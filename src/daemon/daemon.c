@@ -178,7 +178,9 @@ static struct error *pool_open(struct daemon *daemon) {
         .gpu_fallback = config->gpu_fallback,
     });
     TRY_PLAIN(modal_load(daemon->modal));
-    return pool_adopt(daemon->pool);
+    TRY_PLAIN(pool_adopt(daemon->pool));
+    modal_resume(daemon->modal);
+    return NULL;
 }
 
 /* The default gives way to who has the port already (another catnap, say); an address that was asked for does

@@ -4,9 +4,8 @@
  *   initializing --publish--> deployed --stop--> stopped        ephemeral, detached --disconnect, no
  * heartbeat, stop--> stopped Stopped: its functions leave the pool, its containers end within their grace,
  * and when the last is gone its logs say so. */
-#include "inside.h"
-
 #include "autoscaler.h"
+#include "journal.h"
 #include "sandbox.h"
 #include "schedule.h"
 
@@ -240,10 +239,12 @@ static void app_stop_asked(struct rpc *rpc, const void *message) {
     struct app *app = asked_app(rpc, request->app_id);
     if (!app) return;
     bool kept = app->deployment_count > 0 || app->state == MODAL__APP_STATE__APP_STATE_DEPLOYED;
-    const struct store_record record = {"modal-app", app->id, {NULL, 0}};
+    const char *bound = arena_printf(rpc_arena(rpc), "%s/", app->id);
+    const struct store_record records[] = {{"modal-app", app->id, {NULL, 0}},
+                                           {JOURNAL_BOUND, bound, STORE_BELOW}};
     app_stop(app);
     if (kept)
-        rpc_commit(rpc, &record, 1, rpc_answer_kept);
+        rpc_commit(rpc, records, COUNT(records), rpc_answer_kept);
     else
         rpc_answer_empty(rpc);
 }

@@ -219,7 +219,7 @@ static struct error *start(struct buildrun *run, struct span input) {
     TRY_PLAIN(image_draft_new(modal->images_room, run->base, &run->draft));
     TRY_PLAIN(definition_core(run->function, run->function->staged, &core));
     TRY_PLAIN(task_build_new(modal, run->function, core, &run->task));
-    run->call = call_new(run->function, MODAL__FUNCTION_CALL_TYPE__FUNCTION_CALL_TYPE_UNARY);
+    run->call = call_new(run->modal, run->function, MODAL__FUNCTION_CALL_TYPE__FUNCTION_CALL_TYPE_UNARY);
     run->call->on_done = on_answer;
     run->call->owner = run;
     struct input *made = call_add(run->call, 0, input);

@@ -2,32 +2,29 @@
  *
  * Outputs of a map are given in the order in which they were done, each once: the client says by
  * `last_entry_id` how far it has come, and what lies before that is forgotten. Those of other calls stay
- * until the call is. A call that nobody asks for any more is forgotten after CALL_KEPT_S. */
-#include "inside.h"
-
+ * until the call goes (rest.c). Who asked is answered when what was asked is noted (journal.c). */
 #include "callgraph.h"
+#include "journal.h"
+#include "rest.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #define OUTPUTS_AT_ONCE 49
+#define TRACED_MAX 5000 /* as callgraph.c tells of */
 #define OUTPUTS_BYTES (8 << 20)
 #define HOLD_MAX_MS 300000
 #define INPUT_BYTES_MAX (16 << 20)
 
-static bool status_good(int status) {
-    return status == MODAL__GENERIC_RESULT_GENERIC_STATUS__GenericResultGenericStatus_GENERIC_STATUS_SUCCESS;
-}
-
-struct call *call_new(struct function *function, int type) {
-    struct modal *modal = function->app->modal;
+struct call *call_new(struct modal *modal, struct function *function, int type) {
     struct call *call = NEW(struct call);
     scoped_string char *id = random_id("fc");
     id_set(call->id, id);
     call->modal = modal;
     call->function = function;
+    if (function) id_set(call->function_id, function->id), id_set(call->app_id, function->app->id);
     call->type = type;
     call->created_at = now_s();
+    call->asked_ms = clock_monotonic_ms();
     list_init(&call->inputs);
     list_init(&call->outputs);
     list_init(&call->waiters);
@@ -41,6 +38,15 @@ struct call *call_new(struct function *function, int type) {
     return call;
 }
 
+void call_invocation_set(struct call *call, int invocation) {
+    enum {
+        ASYNC = MODAL__FUNCTION_CALL_INVOCATION_TYPE__FUNCTION_CALL_INVOCATION_TYPE_ASYNC,
+        ASYNC_LEGACY = MODAL__FUNCTION_CALL_INVOCATION_TYPE__FUNCTION_CALL_INVOCATION_TYPE_ASYNC_LEGACY,
+    };
+    call->invocation = invocation;
+    call->asked_async = invocation == ASYNC || invocation == ASYNC_LEGACY;
+}
+
 void call_free(struct call *call) {
     callgraph_gone(call);
     while (!list_empty(&call->inputs)) input_free(CONTAINER_OF(call->inputs.next, struct input, node));
@@ -50,7 +56,9 @@ void call_free(struct call *call) {
     call_out_drained(call);
     stream_done(&call->in);
     stream_done(&call->out);
+    list_remove(&call->node);
     map_remove(call->modal->calls, span_of(call->id));
+    free(call->once);
     free(call);
 }
 
@@ -59,6 +67,7 @@ struct input *call_add(struct call *call, int32_t idx, struct span bytes) {
     scoped_string char *id = random_id("in");
     id_set(input->id, id);
     input->call = call;
+    input->seq = call->seq++;
     input->idx = idx;
     text_add(&input->bytes, bytes);
     list_init(&input->queue);
@@ -83,99 +92,19 @@ void call_cancel(struct call *call, bool terminate, const char *why) {
     }
 }
 
-/* ---- streams of chunks ---- */
-
-static void chunk_free(struct stream *stream, struct chunk *chunk) {
-    stream->bytes -= chunk->data.size;
-    list_remove(&chunk->node);
-    text_done(&chunk->data);
-    free(chunk);
-}
-
-void stream_done(struct stream *stream) {
-    while (!list_empty(&stream->chunks))
-        chunk_free(stream, CONTAINER_OF(stream->chunks.next, struct chunk, node));
-}
-
-struct reader { /* of a stream; in the call's arena */
-    struct call *call;
-    struct stream *stream;
-    uint64_t last; /* index that it has */
-    bool choked;
-};
-
-static void reader_feed(struct rpc *rpc);
-
-static void on_reader_drained(struct grpc_call *call) {
-    struct rpc *rpc = grpc_call_owner(call);
-    struct reader *reader = rpc->owner;
-    reader->choked = false;
-    reader_feed(rpc);
-}
-
-static void reader_feed(struct rpc *rpc) {
-    struct reader *reader = rpc->owner;
-    struct stream *stream = reader->stream;
-    LIST_EACH_SAFE(node, next, &stream->chunks) {
-        struct chunk *chunk = CONTAINER_OF(node, struct chunk, node);
-        if (reader->choked) break;
-        if (chunk->index <= reader->last) continue;
-        reader->choked = !grpc_call_send(rpc->call, text_span(&chunk->data));
-        reader->last = chunk->index;
-        if (stream->once) chunk_free(stream, chunk);
+void calls_function_gone(struct function *function) {
+    struct modal *modal = function->app->modal;
+    void *value;
+    for (size_t i = 0; map_next(modal->calls, &i, NULL, &value);) {
+        struct call *call = value;
+        if (!call->kept || call->function != function) continue;
+        LIST_EACH(node, &call->inputs) input_withdraw(CONTAINER_OF(node, struct input, node));
+        call->function = NULL;
+        LIST_EACH(node, &call->inputs)
+        input_fail(CONTAINER_OF(node, struct input, node),
+                   MODAL__GENERIC_RESULT_GENERIC_STATUS__GenericResultGenericStatus_GENERIC_STATUS_TERMINATED,
+                   "its app was stopped");
     }
-    if (reader->choked) grpc_call_on_drained(rpc->call, on_reader_drained);
-    if (stream == &reader->call->in && reader->call->on_in_taken)
-        reader->call->on_in_taken(reader->call->owner);
-}
-
-void stream_add(struct call *call, struct stream *stream, struct span data, const char *blob_id, int format) {
-    struct chunk *chunk = NEW(struct chunk);
-    Modal__DataChunk message = MODAL__DATA_CHUNK__INIT;
-    message.has_data_format = message.has_index = true;
-    message.data_blob_id = (char *)blob_id;
-    message.has_data = !blob_id || !*blob_id; /* one of both: a later one on the wire would hide the other */
-    message.data_format = (Modal__DataFormat)format;
-    message.data.data = (uint8_t *)data.data;
-    message.data.len = data.size;
-    message.index = chunk->index = ++stream->count;
-    chunk->data = message_pack(&message);
-    stream->bytes += chunk->data.size;
-    list_append(&stream->chunks, &chunk->node);
-    (void)call;
-    LIST_EACH_SAFE(node, next, &stream->readers) reader_feed(CONTAINER_OF(node, struct rpc, node));
-}
-
-static void stream_over(struct rpc *rpc) {
-    rpc_end(rpc); /* the client opens it again from where it is */
-}
-
-static void stream_read(struct rpc *rpc, const Modal__FunctionCallGetDataRequest *request, bool in,
-                        double hold_ms) {
-    struct call *call =
-        request->function_call_id ? map_get(rpc->modal->calls, span_of(request->function_call_id)) : NULL;
-    /* What goes in is for the container that works on it. */
-    if (!call || (in && rpc->task && rpc->task->function != call->function)) {
-        rpc_fail(rpc, no_object("function call", request->function_call_id));
-        return;
-    }
-    struct stream *stream = in ? &call->in : &call->out;
-    struct reader *reader = arena_alloc(rpc_arena(rpc), sizeof *reader);
-    *reader = (struct reader){.call = call, .stream = stream, .last = request->last_index};
-    rpc_hold(rpc, &stream->readers, reader, hold_ms, stream_over);
-    reader_feed(rpc);
-}
-
-static void get_data_in(struct rpc *rpc, const void *message) {
-    stream_read(rpc, message, true, 0);
-}
-
-static void get_data_out(struct rpc *rpc, const void *message) {
-    stream_read(rpc, message, false, 55000);
-}
-
-void call_out_drained(struct call *call) {
-    while (!list_empty(&call->choked)) rpc_answer_empty(CONTAINER_OF(call->choked.next, struct rpc, node));
 }
 
 /* ---- asking for work ---- */
@@ -193,23 +122,84 @@ static struct error *function_for(struct rpc *rpc, const char *id, struct functi
     return NULL;
 }
 
+/* A request for work whose answer waits until the work is noted. */
+struct keeping { /* in the request's arena */
+    const void *answer;
+    char call_id[ID_MAX];
+    uint32_t from, to; /* inputs that came with it */
+    bool made;         /* the call too */
+};
+
 static Modal__FunctionPutInputsResponseItem **add_inputs(struct rpc *rpc, struct call *call,
-                                                         Modal__FunctionPutInputsItem **items, size_t count) {
+                                                         Modal__FunctionPutInputsItem **items, size_t count,
+                                                         const char *once) {
     struct arena *arena = rpc_arena(rpc);
     Modal__FunctionPutInputsResponseItem **made = arena_alloc(arena, (count + 1) * sizeof *made);
     for (size_t i = 0; i < count; i++) {
         Modal__FunctionInput empty = MODAL__FUNCTION_INPUT__INIT;
         scoped_text struct text bytes = message_pack(items[i]->input ? items[i]->input : &empty);
         struct input *input = call_add(call, items[i]->idx, text_span(&bytes));
-        input_enqueue(input);
-        made[i] = arena_alloc(arena, sizeof **made);
-        modal__function_put_inputs_response_item__init(made[i]);
-        made[i]->has_idx = true;
-        made[i]->idx = items[i]->idx;
-        made[i]->input_id = arena_text(arena, input->id);
-        made[i]->input_jwt = made[i]->input_id;
+        journal_input(input, once);
+        made[i] = call_input_told(input, arena);
     }
     return made;
+}
+
+/* What is not noted is not done either, and its client told so. */
+static void withdraw(struct modal *modal, const struct keeping *keeping) {
+    struct call *call = map_get(modal->calls, span_of(keeping->call_id));
+    if (!call) return;
+    LIST_EACH_SAFE(node, next, &call->inputs) {
+        struct input *input = CONTAINER_OF(node, struct input, node);
+        if (input->seq < keeping->from || input->seq >= keeping->to) continue;
+        if (input->state == INPUT_RUNNING && input->task) task_cancel_input(input->task, input);
+        call->done_count -= input->state == INPUT_DONE;
+        call->input_count--;
+        input_free(input);
+    }
+    if (keeping->made) call_free(call);
+}
+
+static void on_kept(struct rpc *rpc, struct error *error) {
+    const struct keeping *keeping = rpc->owner;
+    if (!error) {
+        rpc_answer(rpc, keeping->answer);
+        return;
+    }
+    withdraw(rpc->modal, keeping);
+    rpc_fail(rpc, error_wrap(error, "this call"));
+}
+
+/* A container may have it before it is noted; it is given it after, since notes keep their order. */
+static void keep(struct rpc *rpc, struct call *call, uint32_t from, bool made, const void *answer) {
+    struct keeping *keeping = arena_alloc(rpc_arena(rpc), sizeof *keeping);
+    *keeping = (struct keeping){.answer = answer, .from = from, .to = call->seq, .made = made};
+    id_set(keeping->call_id, call->id);
+    rpc->owner = keeping;
+    journal_settle(rpc, on_kept);
+    LIST_EACH(node, &call->inputs) {
+        struct input *input = CONTAINER_OF(node, struct input, node);
+        if (input->seq >= from) input_enqueue(input);
+    }
+}
+
+Modal__FunctionPutInputsResponseItem *call_input_told(const struct input *input, struct arena *arena) {
+    Modal__FunctionPutInputsResponseItem *item = arena_alloc(arena, sizeof *item);
+    modal__function_put_inputs_response_item__init(item);
+    item->has_idx = true;
+    item->idx = input->idx;
+    item->input_id = item->input_jwt = arena_text(arena, input->id);
+    return item;
+}
+
+Modal__FunctionMapResponse *call_told(const struct call *call, struct arena *arena) {
+    Modal__FunctionMapResponse *answer = arena_alloc(arena, sizeof *answer);
+    modal__function_map_response__init(answer);
+    answer->function_call_id = answer->function_call_jwt = arena_text(arena, call->id);
+    if (call->function) answer->retry_policy = (Modal__FunctionRetryPolicy *)function_retries(call->function);
+    answer->has_sync_client_retries_enabled = answer->has_max_inputs_outstanding = true;
+    answer->max_inputs_outstanding = 1000;
+    return answer;
 }
 
 static void map(struct rpc *rpc, const void *message) {
@@ -220,23 +210,23 @@ static void map(struct rpc *rpc, const void *message) {
         rpc_fail(rpc, error);
         return;
     }
-    struct call *call = call_new(function, (int)request->function_call_type);
+    struct call *call = call_new(rpc->modal, function, (int)request->function_call_type);
+    call_invocation_set(call, (int)request->function_call_invocation_type);
     callgraph_made(call, rpc->task, request->parent_input_id);
-    Modal__FunctionMapResponse answer = MODAL__FUNCTION_MAP_RESPONSE__INIT;
-    answer.function_call_id = arena_text(rpc_arena(rpc), call->id);
-    answer.n_pipelined_inputs = request->n_pipelined_inputs;
-    answer.pipelined_inputs = add_inputs(rpc, call, request->pipelined_inputs, request->n_pipelined_inputs);
-    answer.retry_policy = (Modal__FunctionRetryPolicy *)function_retries(function);
-    answer.function_call_jwt = answer.function_call_id;
-    answer.has_sync_client_retries_enabled = true;
-    answer.has_max_inputs_outstanding = true;
-    answer.max_inputs_outstanding = 1000;
-    rpc_answer(rpc, &answer);
+    journal_call(call, rpc->once);
+    Modal__FunctionMapResponse *answer = call_told(call, rpc_arena(rpc));
+    answer->n_pipelined_inputs = request->n_pipelined_inputs;
+    answer->pipelined_inputs =
+        add_inputs(rpc, call, request->pipelined_inputs, request->n_pipelined_inputs, NULL);
+    keep(rpc, call, 0, true, answer);
 }
 
 static struct call *asked_call(struct rpc *rpc, const char *id) {
-    struct call *call = id ? map_get(rpc->modal->calls, span_of(id)) : NULL;
-    if (!call) rpc_fail(rpc, no_object("function call", id));
+    struct call *call = call_of(rpc->modal, id);
+    if (call)
+        call->asked_ms = clock_monotonic_ms();
+    else
+        rpc_fail(rpc, no_object("function call", id));
     return call;
 }
 
@@ -244,15 +234,22 @@ static void put_inputs(struct rpc *rpc, const void *message) {
     const Modal__FunctionPutInputsRequest *request = message;
     struct call *call = asked_call(rpc, request->function_call_id);
     if (!call) return;
+    if (!call->function) {
+        rpc_fail(rpc, error_new(ERROR_FAILED_PRECONDITION, "the app of the call %s was stopped", call->id));
+        return;
+    }
     if (call->function->queued > 100000) {
         rpc_fail(rpc,
                  error_new(ERROR_RESOURCE_EXHAUSTED, "100000 inputs wait already; these are taken later"));
         return;
     }
-    Modal__FunctionPutInputsResponse answer = MODAL__FUNCTION_PUT_INPUTS_RESPONSE__INIT;
-    answer.n_inputs = request->n_inputs;
-    answer.inputs = add_inputs(rpc, call, request->inputs, request->n_inputs);
-    rpc_answer(rpc, &answer);
+    call_wanted_again(call);
+    Modal__FunctionPutInputsResponse *answer = arena_alloc(rpc_arena(rpc), sizeof *answer);
+    modal__function_put_inputs_response__init(answer);
+    uint32_t from = call->seq;
+    answer->n_inputs = request->n_inputs;
+    answer->inputs = add_inputs(rpc, call, request->inputs, request->n_inputs, rpc->once ? rpc->once : "");
+    keep(rpc, call, from, false, answer);
 }
 
 /* ---- asking for what came of it ---- */
@@ -296,7 +293,6 @@ static void answer_outputs(struct rpc *rpc, const struct asked *asked) {
     answer.outputs = arena_alloc(arena, OUTPUTS_AT_ONCE * sizeof *answer.outputs);
     uint64_t last = asked->after;
     size_t bytes = 0;
-    bool all_good = true;
     LIST_EACH(node, &call->outputs) {
         const struct input *input = CONTAINER_OF(node, struct input, done);
         if (input->output_number <= asked->after) continue;
@@ -304,25 +300,32 @@ static void answer_outputs(struct rpc *rpc, const struct asked *asked) {
         answer.outputs[answer.n_outputs++] = output_item(input, arena);
         last = input->output_number;
         bytes += input->result.size;
-        all_good = all_good && status_good(input->status);
     }
     answer.last_entry_id = arena_printf(arena, "%llu-0", (unsigned long long)last);
     answer.has_num_unfinished_inputs = true;
     answer.num_unfinished_inputs = (int32_t)(call->input_count - call->done_count);
-    bool over = asked->clear && answer.n_outputs > 0 && all_good && call->done_count == call->input_count &&
-                call->type == MODAL__FUNCTION_CALL_TYPE__FUNCTION_CALL_TYPE_UNARY;
+    /* A map's client clears when it wants no more, with work under way or not. */
+    bool map = call->type == MODAL__FUNCTION_CALL_TYPE__FUNCTION_CALL_TYPE_MAP;
+    if (asked->clear && (map || answer.n_outputs > 0)) call_unwanted(call);
     rpc_answer(rpc, &answer);
-    if (over && list_empty(&call->waiters) && list_empty(&call->out.readers)) call_free(call);
 }
 
 /* A map's outputs before `last` have reached its client. */
 static void forget_given(struct call *call, uint64_t last) {
-    if (call->type != MODAL__FUNCTION_CALL_TYPE__FUNCTION_CALL_TYPE_MAP) return;
+    if (call->type != MODAL__FUNCTION_CALL_TYPE__FUNCTION_CALL_TYPE_MAP || call->asked_async) return;
+    if (call->kin && call->input_count <= TRACED_MAX) return; /* its graph tells of them still */
+    uint64_t gone = call->gone;
     LIST_EACH_SAFE(node, next, &call->outputs) {
         struct input *input = CONTAINER_OF(node, struct input, done);
         if (input->output_number > last) break;
-        text_done(&input->bytes);
+        journal_given(call, input);
+        call->gone_badly +=
+            input->status !=
+            MODAL__GENERIC_RESULT_GENERIC_STATUS__GenericResultGenericStatus_GENERIC_STATUS_SUCCESS;
+        input_free(input);
+        call->gone++;
     }
+    if (call->gone != gone) journal_changed(call);
 }
 
 static void outputs_expired(struct rpc *rpc) {
@@ -356,6 +359,12 @@ void call_output_made(struct call *call) {
         if (has_more(call, asked->after)) answer_outputs(rpc, asked);
         if (next == &call->waiters) break;
     }
+    if (call->unwanted) call_unwanted(call);
+}
+
+static void cancelled(struct rpc *rpc, struct error *error) {
+    error_free(error); /* it is cancelled all the same */
+    rpc_answer_empty(rpc);
 }
 
 static void cancel(struct rpc *rpc, const void *message) {
@@ -363,7 +372,7 @@ static void cancel(struct rpc *rpc, const void *message) {
     struct call *call = asked_call(rpc, request->function_call_id);
     if (!call) return;
     call_cancel(call, request->terminate_containers, "the call was cancelled");
-    rpc_answer_empty(rpc);
+    journal_settle(rpc, cancelled);
 }
 
 static void from_id(struct rpc *rpc, const void *message) {
@@ -371,8 +380,8 @@ static void from_id(struct rpc *rpc, const void *message) {
     struct call *call = asked_call(rpc, request->function_call_id);
     if (!call) return;
     Modal__FunctionCallHandleMetadata metadata = MODAL__FUNCTION_CALL_HANDLE_METADATA__INIT;
-    metadata.app_id = call->function->app->id;
-    metadata.function_id = call->function->id;
+    metadata.app_id = call->app_id;
+    metadata.function_id = call->function_id;
     Modal__FunctionCallFromIdResponse answer = MODAL__FUNCTION_CALL_FROM_ID_RESPONSE__INIT;
     answer.function_call_id = call->id;
     answer.has_num_inputs = true;
@@ -387,7 +396,5 @@ const struct rpc_method call_methods[] = {
     {"FunctionGetOutputs", &modal__function_get_outputs_request__descriptor, get_outputs, RPC_TASK},
     {"FunctionCallCancel", &modal__function_call_cancel_request__descriptor, cancel, RPC_TASK},
     {"FunctionCallFromId", &modal__function_call_from_id_request__descriptor, from_id, RPC_TASK},
-    {"FunctionCallGetDataIn", &modal__function_call_get_data_request__descriptor, get_data_in, RPC_TASK},
-    {"FunctionCallGetDataOut", &modal__function_call_get_data_request__descriptor, get_data_out, RPC_TASK},
     {0},
 };

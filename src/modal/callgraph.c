@@ -5,6 +5,8 @@
  * goes, those that still live are graphs of their own. Bounded: a graph that is larger is told to be cut. */
 #include "callgraph.h"
 
+#include "journal.h"
+
 #include <stdlib.h>
 
 #define CALLS_MAX 1000  /* of a graph */
@@ -154,7 +156,7 @@ static void tell_call(struct telling *telling, const struct kin *kin) {
 }
 
 static struct call *asked_call(struct rpc *rpc, const char *id) {
-    struct call *call = id ? map_get(rpc->modal->calls, span_of(id)) : NULL;
+    struct call *call = call_of(rpc->modal, id);
     if (!call || !call->function) {
         rpc_fail(rpc, no_object("function call", id));
         return NULL;
@@ -223,6 +225,8 @@ static Modal__FunctionCallInfo *call_info(const struct call *call, struct arena 
         const struct input *input = CONTAINER_OF(node, struct input, node);
         add_latest(&categories[category_of(input)], input, arena);
     }
+    categories[SUCCEEDED].total += (int32_t)(call->gone - call->gone_badly);
+    categories[FAILED].total += (int32_t)call->gone_badly;
     info->function_call_id = arena_text(arena, call->id);
     info->has_created_at = info->has_scheduled_at = info->has_total_inputs = true;
     info->created_at = info->scheduled_at = call->created_at;

@@ -3,11 +3,9 @@
  * FunctionGetInputs is held until there is an input for this container (its slots are the pool's business),
  * or it is to end: then it gets the kill switch, runs its exit hooks and goes. The first one that is asked
  * says that the container is ready. */
-#include "inside.h"
-
+#include "journal.h"
 #include "sandbox.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #define HOLD_MS 50000
@@ -35,35 +33,108 @@ static Modal__FunctionGetInputsItem *item_of(struct input *input, struct arena *
     return item;
 }
 
+/* By which request it was given its inputs: one that is asked again, since its answer was lost, gets the
+ * same. 0: it does not say. */
+static uint64_t poll_of(const struct rpc *rpc) {
+    uint64_t sum = 14695981039346656037u; /* FNV-1a */
+    struct span key = grpc_call_metadata(rpc->call, "x-idempotency-key");
+    if (!key.data || key.size == 0) return 0;
+    for (size_t i = 0; i < key.size; i++) sum = (sum ^ (uint8_t)key.data[i]) * 1099511628211u;
+    return sum ? sum : 1;
+}
+
+struct handing { /* a poll and its inputs, on their way; in the call's arena */
+    uint64_t container;
+    size_t count;
+    const char **ids;
+    bool kept;
+};
+
+static struct handing *handing_new(struct rpc *rpc, const struct task *task, size_t most) {
+    struct handing *handing = arena_alloc(rpc_arena(rpc), sizeof *handing);
+    handing->container = task->container;
+    handing->ids = arena_alloc(rpc_arena(rpc), most * sizeof *handing->ids);
+    return handing;
+}
+
+static void handing_add(struct rpc *rpc, struct handing *handing, const struct input *input) {
+    handing->ids[handing->count++] = arena_text(rpc_arena(rpc), input->id);
+    handing->kept = handing->kept || input->call->kept;
+}
+
+/* They are noted as this container's. What was cancelled meanwhile does not go. */
+static void hand_over(struct rpc *rpc, struct error *error) {
+    error_free(error); /* then they go all the same: their container is not told of a full disk */
+    const struct handing *handing = rpc->owner;
+    struct arena *arena = rpc_arena(rpc);
+    Modal__FunctionGetInputsResponse answer = MODAL__FUNCTION_GET_INPUTS_RESPONSE__INIT;
+    answer.inputs = arena_alloc(arena, (handing->count + 1) * sizeof *answer.inputs);
+    for (size_t i = 0; i < handing->count; i++) {
+        struct input *input = map_get(rpc->modal->inputs, span_of(handing->ids[i]));
+        if (!input || input->state != INPUT_RUNNING || !input->task) continue;
+        if (input->task->container == handing->container)
+            answer.inputs[answer.n_inputs++] = item_of(input, arena);
+    }
+    rpc_answer(rpc, &answer);
+}
+
+static void hand(struct rpc *rpc, struct handing *handing) {
+    rpc_let_go(rpc);
+    rpc->owner = handing;
+    if (handing->kept)
+        journal_settle(rpc, hand_over);
+    else
+        hand_over(rpc, NULL);
+}
+
+static void kill_switch(struct rpc *rpc) {
+    Modal__FunctionGetInputsResponse answer = MODAL__FUNCTION_GET_INPUTS_RESPONSE__INIT;
+    Modal__FunctionGetInputsItem item = MODAL__FUNCTION_GET_INPUTS_ITEM__INIT, *items[] = {&item};
+    answer.inputs = items;
+    item.has_kill_switch = item.kill_switch = true;
+    answer.n_inputs = COUNT(items);
+    rpc_answer(rpc, &answer);
+}
+
 /* Gives the held poll what waits for it: all inputs of one slot. What may still join a batch is not here yet:
  * the slot was not granted. */
 static void serve(struct task *task) {
     if (list_empty(&task->polls)) return;
     struct rpc *rpc = CONTAINER_OF(task->polls.next, struct rpc, node);
-    struct arena *arena = rpc_arena(rpc);
-    Modal__FunctionGetInputsResponse answer = MODAL__FUNCTION_GET_INPUTS_RESPONSE__INIT;
     if (list_empty(&task->assigned)) {
-        if (!task->stopping) return;
-        Modal__FunctionGetInputsItem item = MODAL__FUNCTION_GET_INPUTS_ITEM__INIT, *items[] = {&item};
-        answer.inputs = items;
-        item.has_kill_switch = item.kill_switch = true;
-        answer.n_inputs = COUNT(items);
-        rpc_answer(rpc, &answer);
+        if (task->stopping) kill_switch(rpc);
         return;
     }
     const struct slot *slot = CONTAINER_OF(task->assigned.next, struct input, queue)->slot;
     size_t most = slot ? slot->count : 1; /* without one it is a build's only input */
-    answer.inputs = arena_alloc(arena, most * sizeof *answer.inputs);
-    while (!list_empty(&task->assigned) && answer.n_inputs < most) {
+    struct handing *handing = handing_new(rpc, task, most);
+    while (!list_empty(&task->assigned) && handing->count < most) {
         struct input *input = CONTAINER_OF(task->assigned.next, struct input, queue);
         if (input->slot != slot) break;
         list_remove(&input->queue);
         list_append(&task->running, &input->queue);
         input->state = INPUT_RUNNING;
         input->started_at = now_s();
-        answer.inputs[answer.n_inputs++] = item_of(input, arena);
+        input->poll = poll_of(rpc);
+        handing_add(rpc, handing, input);
+        journal_run(input);
     }
-    rpc_answer(rpc, &answer);
+    hand(rpc, handing);
+}
+
+/* Its answer was lost on the way, or with the daemon that gave it. */
+static bool handed_before(struct rpc *rpc, struct task *task) {
+    uint64_t poll = poll_of(rpc);
+    size_t count = 0;
+    LIST_EACH(node, &task->running) count += CONTAINER_OF(node, struct input, queue)->poll == poll;
+    if (!poll || count == 0) return false;
+    struct handing *handing = handing_new(rpc, task, count);
+    LIST_EACH(node, &task->running) {
+        const struct input *input = CONTAINER_OF(node, struct input, queue);
+        if (input->poll == poll) handing_add(rpc, handing, input);
+    }
+    hand(rpc, handing);
+    return true;
 }
 
 static void assign(struct task *task, struct input *input) {
@@ -120,7 +191,7 @@ static void get_inputs(struct rpc *rpc, const void *message) {
         return;
     }
     while (!list_empty(&task->polls)) poll_over(CONTAINER_OF(task->polls.next, struct rpc, node));
-    rpc_hold(rpc, &task->polls, task, HOLD_MS, poll_over);
+    if (!handed_before(rpc, task)) rpc_hold(rpc, &task->polls, task, HOLD_MS, poll_over);
     if (!task->ready) {
         task->ready = true;
         task->started_at = now_s();
@@ -129,17 +200,28 @@ static void get_inputs(struct rpc *rpc, const void *message) {
     serve(task);
 }
 
+/* What could not be noted is in memory still, and the container has done its part. */
+static void outputs_kept(struct rpc *rpc, struct error *error) {
+    error_free(error);
+    rpc_answer_empty(rpc);
+}
+
 static void put_outputs(struct rpc *rpc, const void *message) {
     const Modal__FunctionPutOutputsRequest *request = message;
     struct task *task = rpc->task;
+    bool kept = false;
     for (size_t i = 0; i < request->n_outputs; i++) {
         const Modal__FunctionPutOutputsItem *item = request->outputs[i];
         struct input *input = item->input_id ? map_get(rpc->modal->inputs, span_of(item->input_id)) : NULL;
         if (!input || input->task != task || !item->result) continue; /* cancelled meanwhile, or given up */
         scoped_text struct text result = message_pack(item->result);
+        kept = kept || input->call->kept;
         input_finish(input, text_span(&result), (int)item->data_format);
     }
-    rpc_answer_empty(rpc);
+    if (kept)
+        journal_settle(rpc, outputs_kept);
+    else
+        rpc_answer_empty(rpc);
 }
 
 /* How many at once, where a target was told: the pool has counted up to the most before it sends them here.

@@ -20,6 +20,10 @@ struct said { /* one FunctionCallPutDataOut whose blobs are read */
 static void pass_on(struct rpc *rpc, const Modal__FunctionCallPutDataRequest *request, struct call *call,
                     const struct text *bytes) {
     bool choked = false;
+    /* Those before were said to another daemon. */
+    if (call->restored && call->out.count == 0 && request->n_data_chunks > 0 &&
+        request->data_chunks[0]->index > 1)
+        stream_lost(&call->out, request->data_chunks[0]->index - 1);
     for (size_t i = 0; i < request->n_data_chunks; i++) {
         const Modal__DataChunk *chunk = request->data_chunks[i];
         struct span data = {(const char *)chunk->data.data, chunk->data.len};
@@ -71,11 +75,18 @@ static bool has_blobs(const Modal__FunctionCallPutDataRequest *request) {
     return false;
 }
 
+/* One that lost its input with another daemon, and was cancelled, may still talk. */
+static bool may_say(const struct task *task, const struct call *call) {
+    if (!task || !task->function || task->function != call->function) return false;
+    if (!call->restored || list_empty(&call->inputs)) return true;
+    return CONTAINER_OF(call->inputs.next, struct input, node)->task == task;
+}
+
 static void put_data_out(struct rpc *rpc, const void *message) {
     const Modal__FunctionCallPutDataRequest *request = message;
     struct call *call =
         request->function_call_id ? map_get(rpc->modal->calls, span_of(request->function_call_id)) : NULL;
-    if (!call || !rpc->task || rpc->task->function != call->function) {
+    if (!call || !may_say(rpc->task, call)) {
         rpc_fail(rpc, no_object("function call", request->function_call_id));
         return;
     }

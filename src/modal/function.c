@@ -40,6 +40,7 @@ struct function *function_new(struct app *app, const char *name) {
 
 void function_free(struct function *function) {
     struct modal *modal = function->app->modal;
+    calls_function_gone(function);
     char key[160];
     function_core_key(function, key, sizeof key);
     if (map_get(modal->core_functions, span_of(key)) == function)
@@ -347,65 +348,7 @@ static void function_get(struct rpc *rpc, const void *message) {
     rpc_answer(rpc, &answer);
 }
 
-/* ---- a class with parameters: equal parameters are one function ---- */
-
-static void function_bind(struct rpc *rpc, const void *message) {
-    const Modal__FunctionBindParamsRequest *request = message;
-    struct function *base = function_of(rpc->modal, request->function_id);
-    if (!base || !function_definition(base)) {
-        rpc_fail(rpc, no_object("function", request->function_id));
-        return;
-    }
-    struct span parameters = {(const char *)request->serialized_params.data, request->serialized_params.len};
-    struct span options = wire_field(rpc->message, 3);
-    const Modal__FunctionOptions *asked = request->function_options;
-    enum { BUCKET_MOUNTS = 20, NONE = 0 };
-    struct error *denied = asked ? secrets_may_use(rpc, asked->secret_ids, asked->n_secret_ids) : NULL;
-    if (!denied) denied = definition_mounts_check(options, NONE, NONE, BUCKET_MOUNTS);
-    if (denied) {
-        rpc_fail(rpc, denied);
-        return;
-    }
-    scoped(sha256) struct sha256 *sum = sha256_new();
-    sha256_add(sum, base->id, strlen(base->id));
-    sha256_add(sum, parameters.data, parameters.size);
-    sha256_add(sum, "|", 1);
-    sha256_add(sum, options.data, options.size);
-    char hex[SHA256_HEX_SIZE];
-    sha256_hex(sum, hex);
-    struct function *bound = NULL;
-    void *value;
-    for (size_t i = 0; map_next(base->app->functions, &i, NULL, &value);) {
-        struct function *other = value;
-        if (other->bind_key && strcmp(other->bind_key, hex) == 0) bound = other;
-    }
-    struct error *error = NULL;
-    Modal__FunctionOptions *said = NULL;
-    if (!bound && options.size > 0) {
-        said = modal__function_options__unpack(NULL, options.size, (const uint8_t *)options.data);
-        if (!said)
-            error = error_new(ERROR_INVALID_ARGUMENT, "the options of %s are no valid message", base->name);
-    }
-    if (!bound && !error) {
-        bound = function_new(base->app, base->name);
-        bound->base = base;
-        bound->options = said;
-        bound->bind_key = mem_string(hex);
-        bound->parameters = mem_string_n(parameters.data ? parameters.data : "", parameters.size);
-        bound->parameters_size = parameters.size;
-        free(bound->core_name);
-        bound->core_name = mem_printf("%s-%.8s", base->core_name, hex);
-        if (base->app->in_pool) error = app_to_pool(base->app);
-    }
-    if (error) {
-        rpc_fail(rpc, error);
-        return;
-    }
-    Modal__FunctionBindParamsResponse answer = MODAL__FUNCTION_BIND_PARAMS_RESPONSE__INIT;
-    answer.bound_function_id = bound->id;
-    answer.handle_metadata = function_metadata(bound, rpc_arena(rpc));
-    rpc_answer(rpc, &answer);
-}
+/* ---- its code and its numbers ---- */
 
 static void function_get_serialized(struct rpc *rpc, const void *message) {
     const Modal__FunctionGetSerializedRequest *request = message;
@@ -460,7 +403,6 @@ const struct rpc_method function_methods[] = {
     {"FunctionPrecreate", &modal__function_precreate_request__descriptor, function_precreate, RPC_ONCE},
     {"FunctionCreate", &modal__function_create_request__descriptor, function_create, RPC_ONCE},
     {"FunctionGet", &modal__function_get_request__descriptor, function_get, RPC_TASK},
-    {"FunctionBindParams", &modal__function_bind_params_request__descriptor, function_bind, RPC_TASK},
     {"FunctionGetSerialized", &modal__function_get_serialized_request__descriptor, function_get_serialized,
      RPC_TASK},
     {"FunctionGetCurrentStats", &modal__function_get_current_stats_request__descriptor, function_stats,

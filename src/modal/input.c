@@ -2,17 +2,19 @@
  *
  *   queued --ticket granted--> assigned --its container asks--> running --output--> done
  *      ^--- retried: its function's policy says so, or its container ended before it asked ---'
+ * An input of a client's call is noted at each step (journal.c); when catnap ends, in whatever way, it stays
+ * where it is: the next daemon gives it back to its container, or to another one where that is gone.
  * Tickets are not made for a certain input: whichever waits longest gets the slot, of a batched function as
  * many as are one batch. Only the last ticket may want more for its batch: the pool lets it linger. The
  * number of tickets is bounded, so that a hundred thousand inputs cost the pool nothing. */
-#include "inside.h"
+#include "journal.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #define TICKETS_MAX 1000 /* of a function, waiting */
 #define QUEUED_MAX_MS \
     (INT64_C(7) * 86400 * 1000) /* a call may wait for its turn as long as its result is kept */
+#define LOSSES_MAX 5 /* an input that takes its container and the daemon along is not tried for ever */
 #define STATUS(NAME) MODAL__GENERIC_RESULT_GENERIC_STATUS__GenericResultGenericStatus_GENERIC_STATUS_##NAME
 
 /* Its slot is given back by the last of its batch. */
@@ -26,14 +28,25 @@ static void leave_slot(struct input *input) {
     free(slot);
 }
 
-void input_free(struct input *input) {
-    struct function *function = input->call->function;
-    if (input->state == INPUT_QUEUED && !list_empty(&input->queue)) function->queued--;
+void input_withdraw(struct input *input) {
+    if (input->state == INPUT_QUEUED && !list_empty(&input->queue)) input->call->function->queued--;
     list_remove(&input->queue);
+    leave_slot(input);
+    io_timer_free(take(input->retry));
+}
+
+/* The end of catnap is none of a call's. */
+static bool left_open(struct input *input) {
+    if (!input->call->modal->closing || !input->call->kept) return false;
+    input_withdraw(input);
+    input->state = INPUT_QUEUED;
+    return true;
+}
+
+void input_free(struct input *input) {
+    input_withdraw(input);
     list_remove(&input->done);
     list_remove(&input->node);
-    leave_slot(input);
-    io_timer_free(input->retry);
     map_remove(input->call->modal->inputs, span_of(input->id));
     text_done(&input->bytes);
     text_done(&input->result);
@@ -44,6 +57,8 @@ void input_enqueue(struct input *input) {
     struct function *function = input->call->function;
     input->state = INPUT_QUEUED;
     input->task = NULL;
+    input->resumed = false;
+    input->due_at = 0;
     list_append(&function->queue, &input->queue);
     function->queued++;
     function_pump(function);
@@ -119,7 +134,7 @@ static void on_refused(void *owner, struct pool_ticket *ticket, const struct poo
     function->waiting--;
     size_t most = function_batch_size(function);
     for (struct input *input; most > 0 && (input = dequeue(function)); most--)
-        input_fail(input, STATUS(FAILURE), refusal->text);
+        if (!left_open(input)) input_fail(input, STATUS(FAILURE), refusal->text);
     function_pump(function);
 }
 
@@ -133,7 +148,8 @@ void function_refuse_all(struct function *function, const char *why) {
         pool_ticket_done(slot->ticket);
         free(slot);
     }
-    for (struct input *input; (input = dequeue(function));) input_fail(input, STATUS(TERMINATED), why);
+    for (struct input *input; (input = dequeue(function));)
+        if (!left_open(input)) input_fail(input, STATUS(TERMINATED), why);
 }
 
 void function_start_failed(struct function *function, const Modal__GenericResult *result) {
@@ -186,10 +202,52 @@ void function_pump(struct function *function) {
     }
 }
 
+static void join_slot(struct input *input, struct slot *slot) {
+    input->slot = slot;
+    list_append(&slot->inputs, &input->mates);
+    slot->count++;
+}
+
+/* It came with that one, a batch. */
+static bool resume_with(struct input *input, struct task *task) {
+    LIST_EACH(node, &task->running) {
+        const struct input *other = CONTAINER_OF(node, struct input, queue);
+        if (!input->poll || other->poll != input->poll || !other->slot) continue;
+        join_slot(input, other->slot);
+        return true;
+    }
+    return false;
+}
+
+void input_resume(struct input *input, struct task *task) {
+    const struct function *function = input->call->function;
+    struct pool *pool = input->call->modal->pool;
+    struct pool_function *there = pool_function_find(pool, function->core_app, function->core_name);
+    bool joined = resume_with(input, task);
+    input->state = INPUT_RUNNING;
+    input->resumed = true;
+    input->task = task;
+    input->worked_by = task->container;
+    list_append(&task->running, &input->queue);
+    if (!there || joined) return;
+    struct slot *slot = NEW(struct slot);
+    list_init(&slot->node);
+    list_init(&slot->inputs);
+    slot->function = input->call->function;
+    slot->ticket = pool_ticket_resume(there, task->container, &ticket_events, slot);
+    if (pool_ticket_container(slot->ticket) == task->container) {
+        join_slot(input, slot);
+        return;
+    }
+    pool_ticket_done(slot->ticket); /* it is on its way out, and may end what it has */
+    free(slot);
+}
+
 /* ---- ends ---- */
 
 static bool retries_left(const struct input *input) {
-    const Modal__FunctionRetryPolicy *policy = function_retries(input->call->function);
+    const struct function *function = input->call->function;
+    const Modal__FunctionRetryPolicy *policy = function ? function_retries(function) : NULL;
     return policy && (!input->call->on_done || input->call->scheduled) &&
            input->retry_count < policy->retries;
 }
@@ -200,6 +258,16 @@ static void on_retry(void *owner) {
     input_enqueue(input);
 }
 
+void input_retry_at(struct input *input, double due_at) {
+    double delay_s = due_at - now_s();
+    input->state = INPUT_QUEUED;
+    input->task = NULL;
+    input->poll = 0;
+    input->due_at = due_at;
+    input->retry = io_timer_new(input->call->modal->loop, on_retry, input);
+    io_timer_arm(input->retry, delay_s > 0 ? (int64_t)(delay_s * 1000 + 0.5) : 0);
+}
+
 static void retry(struct input *input) {
     const Modal__FunctionRetryPolicy *policy = function_retries(input->call->function);
     double delay_ms = policy->initial_delay_ms;
@@ -207,10 +275,8 @@ static void retry(struct input *input) {
         delay_ms *= (double)policy->backoff_coefficient;
     if (policy->max_delay_ms && delay_ms > policy->max_delay_ms) delay_ms = policy->max_delay_ms;
     input->retry_count++;
-    input->state = INPUT_QUEUED;
-    input->task = NULL;
-    input->retry = io_timer_new(input->call->modal->loop, on_retry, input);
-    io_timer_arm(input->retry, (int64_t)delay_ms);
+    input_retry_at(input, now_s() + delay_ms / 1000);
+    journal_run(input);
 }
 
 static bool final_status(int status) {
@@ -225,6 +291,8 @@ static void done(struct input *input) {
     input->output_number = ++call->outputs_made;
     call->done_count++;
     list_append(&call->outputs, &input->done);
+    journal_output(input);
+    stream_generator_done(call, input);
     if (call->on_done) {
         call->on_done(call->owner, input); /* may free the call */
         return;
@@ -238,9 +306,7 @@ void input_finish(struct input *input, struct span result, int format) {
         modal__generic_result__unpack(NULL, result.size, (const uint8_t *)result.data);
     int status = said ? (int)said->status : STATUS(INTERNAL_FAILURE);
     if (said) modal__generic_result__free_unpacked(said, NULL);
-    if (input->state == INPUT_QUEUED && !list_empty(&input->queue)) input->call->function->queued--;
-    list_remove(&input->queue);
-    leave_slot(input);
+    input_withdraw(input);
     if (!final_status(status) && retries_left(input)) {
         retry(input);
         return;
@@ -261,11 +327,26 @@ void input_fail(struct input *input, int status, const char *exception) {
     input_finish(input, text_span(&bytes), MODAL__DATA_FORMAT__DATA_FORMAT_PICKLE);
 }
 
+/* The daemon ended while it was at work, and so did its container, perhaps for that reason. */
+static bool lost_with_daemon(struct input *input) {
+    if (!input->resumed || input->losses >= LOSSES_MAX) return false;
+    input->losses++;
+    input->resumed = false;
+    input->task = NULL;
+    input->poll = 0;
+    journal_run(input);
+    return true;
+}
+
 void input_lost(struct input *input, const char *why) {
-    if (input->state == INPUT_ASSIGNED) { /* its container never saw it */
-        list_remove(&input->queue);
-        leave_slot(input);
-        input_enqueue(input);
+    if (left_open(input)) return;
+    bool seen = input->state != INPUT_ASSIGNED;
+    if (!seen || lost_with_daemon(input)) {
+        input_withdraw(input);
+        if (input->call->function)
+            input_enqueue(input);
+        else
+            input_fail(input, STATUS(TERMINATED), why);
         return;
     }
     scoped_string char *text = mem_printf("the container ended while it worked on this input: %s", why);

@@ -78,7 +78,10 @@ void rpc_commit(struct rpc *rpc, const struct store_record *records, size_t coun
 void rpc_commit_soon(struct rpc *rpc, const struct store_record *records, size_t count,
                      void (*done)(struct rpc *rpc, struct error *error));
 void rpc_start(struct modal *modal, struct grpc_call *call);
+/* An answer that another daemon gave, or was about to. */
+void rpc_reply_restore(struct modal *modal, const char *once, const void *message);
 void replies_free(struct modal *modal);
+void rpc_let_go(struct rpc *rpc); /* out of its list; it is still to be answered */
 void rpc_held_end(struct list *list, enum error_code code, const char *text); /* all in it */
 /* A length-delimited field of a message's bytes, its last occurrence; data NULL: not there. */
 struct span wire_field(struct span message, uint32_t number);
@@ -117,6 +120,10 @@ struct modal {
     struct map *image_keys, *mount_names, *secret_names;
     struct map *image_names;    /* "ENVIRONMENT/NAME:TAG", of image_name.c */
     struct map *calls, *inputs; /* id */
+    struct journal *journal;
+    struct list collected; /* calls that go in a moment, by time */
+    size_t collected_count;
+    struct io_timer *resting; /* of rest.c */
     struct map *dicts, *dict_names, *queues, *queue_names;
     struct map *publications;   /* "APP/FUNCTION" -> its port; of port.c */
     struct map *core_functions; /* "app.function" of the pool -> struct function */
@@ -125,10 +132,10 @@ struct modal {
     struct map *reply_of;       /* key -> struct reply */
     struct list runtime_jobs;   /* of runtime.c */
     struct http_server *blobs;
-    struct io_timer *sweeps; /* of keep.c */
+    struct io_timer *sweeps;             /* of keep.c */
     uint16_t blob_port, blob_local_port; /* for those who ask by an address, and by a socket */
-    char *blob_key; /* of this life of the daemon: signs URLs */
-    char *pythons;  /* directory of relocatable Pythons: 3.11/, ...; NULL */
+    char *blob_key;                      /* of this life of the daemon: signs URLs */
+    char *pythons;                       /* directory of relocatable Pythons: 3.11/, ...; NULL */
 };
 double now_s(void); /* wall clock, as Modal tells times */
 struct error *no_object(const char *what, const char *id);
@@ -208,6 +215,7 @@ struct function {
 };
 struct function *function_new(struct app *app, const char *name);
 void function_free(struct function *function);
+void function_bound_restore(struct modal *modal, const Modal__BoundRecord *record);
 struct function *function_of(struct modal *modal, const char *id);
 const struct definition *
 function_definition(const struct function *function); /* published, else staged; NULL */
@@ -216,7 +224,7 @@ struct function *function_by_name(struct modal *modal, const char *environment, 
                                   const char *tag);
 void function_web_set(struct function *function, const Modal__WebhookConfig *web);
 Modal__FunctionHandleMetadata *function_metadata(const struct function *function, struct arena *arena);
-extern const struct rpc_method function_methods[];
+extern const struct rpc_method function_methods[], bound_methods[];
 
 /* ---- class.c ---- */
 struct class {
@@ -327,100 +335,7 @@ must_check struct error *secret_apply(struct modal *modal, const char *id, struc
 must_check struct error *secrets_may_use(const struct rpc *rpc, char *const *ids, size_t count);
 extern const struct rpc_method secret_methods[];
 
-/* ---- call.c, input.c: work ---- */
-enum input_state {
-    INPUT_QUEUED,
-    INPUT_ASSIGNED /* to a task that has not asked yet */,
-    INPUT_RUNNING,
-    INPUT_DONE
-};
-struct chunk {
-    struct list node;
-    uint64_t index;
-    struct text data; /* a DataChunk, packed */
-};
-struct stream { /* chunks by index, from 1 */
-    struct list chunks;
-    uint64_t count;      /* written so far */
-    struct list readers; /* held FunctionCallGetData... */
-    size_t bytes;        /* in chunks */
-    bool once;           /* what a reader got is forgotten: one reader, which goes on where it is */
-};
-struct call {
-    char id[ID_MAX]; /* fc-... */
-    struct modal *modal;
-    struct function *function;
-    int type;            /* MODAL__FUNCTION_CALL_TYPE__... */
-    bool scheduled;      /* nobody asks for its result; retried as any other */
-    bool in_parts;       /* its answers are taken and dropped as they are read */
-    struct list inputs;  /* all */
-    struct list outputs; /* inputs that are done, in that order, not yet given for good */
-    size_t input_count, done_count;
-    uint64_t outputs_made;
-    struct list waiters; /* held FunctionGetOutputs */
-    struct stream in, out;
-    /* A web request instead of readers and waiters: */
-    bool (*on_out)(void *owner, struct span chunk); /* false: the client is slow; then call_out_drained */
-    void (*on_out_end)(void *owner);                /* after each batch of `on_out`; may free the call */
-    void (*on_done)(void *owner, const struct input *input); /* may free the call */
-    void (*on_in_taken)(void *owner);                        /* chunks of `in` went to the container */
-    struct list choked; /* held FunctionCallPutDataOut: the client is slow */
-    void *owner;
-    struct kin *kin; /* of callgraph.c; NULL: it called none, and nobody at work called it */
-    double created_at;
-    struct list node;
-};
-struct input {
-    char id[ID_MAX]; /* in-... */
-    struct call *call;
-    struct list node;  /* in call->inputs */
-    struct list queue; /* function->queue, task->assigned or task->running */
-    struct list done;  /* call->outputs */
-    int32_t idx;
-    struct text bytes; /* FunctionInput as it came */
-    enum input_state state;
-    struct task *task;
-    uint64_t worked_by; /* the last container that was given it; 0: none */
-    struct slot *slot;  /* its ticket, from the grant on */
-    struct list mates;  /* in slot->inputs */
-    struct io_timer *retry;
-    uint32_t retry_count;
-    bool final; /* the container ends after it */
-    uint64_t output_number;
-    struct text result; /* GenericResult as it came */
-    int result_format;
-    int status;
-    double started_at, output_at;
-};
-struct call *call_new(struct function *function, int type);
-void call_free(struct call *call);
-void call_output_made(struct call *call); /* who waits gets it */
-struct input *call_add(struct call *call, int32_t idx, struct span bytes);
-void call_cancel(struct call *call, bool terminate, const char *why);
-/* The bytes, or the id of a blob that has them. */
-void stream_add(struct call *call, struct stream *stream, struct span chunk_data, const char *blob_id_or_null,
-                int format);
-void stream_done(struct stream *stream);
-void call_out_drained(struct call *call);
-extern const struct rpc_method call_methods[], dataout_methods[];
-
-struct slot {         /* a ticket of the pool, and from its grant on its input, or the batch of them */
-    struct list node; /* of function->slots while it waits */
-    struct function *function; /* NULL: it is gone */
-    struct pool_ticket *ticket;
-    struct list inputs;
-    size_t count; /* of inputs */
-    bool lingers; /* for more of its batch */
-};
-void input_enqueue(struct input *input);
-void input_free(struct input *input);
-void input_finish(struct input *input, struct span result, int format); /* with what a container said */
-void input_fail(struct input *input, int status, const char *exception);
-void input_lost(struct input *input, const char *why); /* its container ended: again, or failed */
-void function_pump(struct function *function);         /* as many tickets as its queue needs */
-void function_refuse_all(struct function *function, const char *why);
-/* A container of it failed before it asked for work: who waits gets that failure, with what Python said. */
-void function_start_failed(struct function *function, const Modal__GenericResult *result);
+#include "work.h" /* calls, their inputs and streams */
 
 /* ---- task.c, container.c ---- */
 struct task {

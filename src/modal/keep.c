@@ -5,6 +5,7 @@
  * bytes of their inputs, results and chunks; what is written down, the store sees itself. All else goes when
  * nobody used it for KEPT_S: so long may an upload take from its first file to the deploy. */
 #include "blob.h"
+#include "rest.h"
 
 #include <stdlib.h>
 
@@ -19,8 +20,10 @@ static void add_stream(struct text *names, const struct stream *stream) {
     }
 }
 
+/* A sweep begins: old results go first, their blobs with the next one. */
 static void add_names(void *owner, struct text *names) {
-    const struct modal *modal = owner;
+    struct modal *modal = owner;
+    rested_sweep(modal);
     void *value;
     for (size_t i = 0; map_next(modal->calls, &i, NULL, &value);) {
         const struct call *call = value;

@@ -4,7 +4,9 @@
 #include "inside.h"
 
 #include "blob.h"
+#include "journal.h"
 #include "named.h"
+#include "rest.h"
 #include "runtime.h"
 #include "sandbox.h"
 #include "service.h"
@@ -71,6 +73,8 @@ struct modal *modal_new(const struct modal_options *options) {
         &(struct grpc_server_options){.loop = modal->loop, .on_call = on_call, .owner = modal});
     blob_server_open(modal);
     blobs_keep(modal);
+    journal_open(modal);
+    rest_open(modal);
     tasks_hook(modal);
     return modal;
 }
@@ -79,6 +83,7 @@ struct error *modal_load(struct modal *modal) {
     multipart_sweep(modal->state_dir, true);
     TRY(ports_load(modal), "ports of web functions"); /* first: what is deployed comes with them */
     TRY(records_load(modal), "what was deployed by Modal's client");
+    TRY(calls_load(modal), "calls");
     TRY(dicts_load(modal), "dicts");
     TRY(queues_load(modal), "queues");
     return NULL;
@@ -98,6 +103,10 @@ struct error *modal_listen(struct modal *modal, const char *address, uint16_t *r
     TRY_PLAIN(grpc_server_listen_on(modal->server, &listener, ret_port));
     TRY(blob_server_listen(modal, address), "blobs");
     return NULL;
+}
+
+void modal_resume(struct modal *modal) {
+    calls_resume(modal);
 }
 
 static void end_calls(struct modal *modal) {
@@ -140,7 +149,9 @@ void modal_free(struct modal *modal) {
     modal_close(modal);
     blobs_keep_end(modal);
     blob_server_free(modal);
+    rest_close(modal);
     end_calls(modal);
+    journal_close(modal);
     tunnels_free(modal);
     sandboxes_free(modal);
     execs_free(modal);

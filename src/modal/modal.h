@@ -36,6 +36,8 @@ struct modal_options {
 struct modal *modal_new(const struct modal_options *options);
 /* What was deployed is in the pool again. Before pool_adopt. */
 must_check struct error *modal_load(struct modal *modal);
+/* Calls of the daemon before go on. After pool_adopt. */
+void modal_resume(struct modal *modal);
 /* Requests to web functions come by this gateway from now on. */
 void modal_serve_web(struct modal *modal, struct gateway *gateway);
 /* ADDR:PORT (a token is asked for) or a path of a Unix socket (its mode says who may). */

@@ -124,16 +124,20 @@ void replies_free(struct modal *modal) {
     map_free(modal->reply_of);
 }
 
-static void reply_keep(struct rpc *rpc, struct span bytes) {
-    struct modal *modal = rpc->modal;
-    if (!rpc->once || bytes.size > REPLY_BYTES_MAX || map_get(modal->reply_of, span_of(rpc->once))) return;
+static void reply_keep(struct modal *modal, const char *once, struct span bytes) {
+    if (!once || bytes.size > REPLY_BYTES_MAX || map_get(modal->reply_of, span_of(once))) return;
     if (map_count(modal->reply_of) >= REPLIES_MAX)
         reply_free(modal, CONTAINER_OF(modal->replies.next, struct reply, node));
     struct reply *reply = NEW(struct reply);
-    reply->key = mem_string(rpc->once);
+    reply->key = mem_string(once);
     text_add(&reply->bytes, bytes);
     list_append(&modal->replies, &reply->node);
     map_put(modal->reply_of, span_of(reply->key), reply);
+}
+
+void rpc_reply_restore(struct modal *modal, const char *once, const void *message) {
+    scoped_text struct text bytes = message_pack(message);
+    reply_keep(modal, once, text_span(&bytes));
 }
 
 static bool answered_before(struct rpc *rpc) {
@@ -158,7 +162,7 @@ static void let_go(struct rpc *rpc) {
 
 void rpc_answer(struct rpc *rpc, const void *message) {
     scoped_text struct text bytes = message_pack(message);
-    reply_keep(rpc, text_span(&bytes));
+    reply_keep(rpc->modal, rpc->once, text_span(&bytes));
     let_go(rpc);
     grpc_call_answer(rpc->call, text_span(&bytes));
 }
@@ -195,6 +199,11 @@ void rpc_end(struct rpc *rpc) {
 static void on_gone(struct grpc_call *call) {
     let_go(grpc_call_owner(call));
     grpc_call_release(call);
+}
+
+void rpc_let_go(struct rpc *rpc) {
+    let_go(rpc);
+    grpc_call_on_cancelled(rpc->call, NULL);
 }
 
 static void on_expired(void *owner) {

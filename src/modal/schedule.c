@@ -94,7 +94,8 @@ static void run(struct schedule *schedule) {
     input.has_data_format = true;
     input.data_format = MODAL__DATA_FORMAT__DATA_FORMAT_PICKLE;
     scoped_text struct text bytes = message_pack(&input);
-    struct call *call = call_new(function, MODAL__FUNCTION_CALL_TYPE__FUNCTION_CALL_TYPE_UNARY);
+    struct call *call =
+        call_new(function->app->modal, function, MODAL__FUNCTION_CALL_TYPE__FUNCTION_CALL_TYPE_UNARY);
     call->on_done = on_done;
     call->scheduled = true;
     input_enqueue(call_add(call, 0, text_span(&bytes)));

@@ -404,7 +404,7 @@ void web_request(void *owner, struct http_exchange *exchange, struct pool_functi
     web->modal = modal;
     web->exchange = exchange;
     web->websocket = head->upgrade && http_head_lists(head, "upgrade", "websocket");
-    web->call = call_new(function, MODAL__FUNCTION_CALL_TYPE__FUNCTION_CALL_TYPE_UNARY);
+    web->call = call_new(function->app->modal, function, MODAL__FUNCTION_CALL_TYPE__FUNCTION_CALL_TYPE_UNARY);
     web->call->on_out = on_out;
     web->call->on_out_end = on_out_end;
     web->call->on_done = on_done;

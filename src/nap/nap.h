@@ -43,7 +43,8 @@ enum nap_event_kind {
     NAP_POOL_REMOVED,   /* pool: who waits is refused, all containers stop; work in them may end within their
                            grace */
     NAP_WORK_ARRIVED,   /* pool, ticket (never used before); deadline_ms or NAP_NEVER: waiting longer is
-                           refused; ripe_ms: not granted before; 0: at once */
+                           refused; ripe_ms: not granted before; 0: at once; resumed: granted in that
+                           container, where it is awake */
     NAP_WORK_RIPE,      /* ticket: lingers no more; granted as soon as there is a slot */
     NAP_WORK_CANCELLED, /* ticket: waiting or working; a working one frees its slot */
     NAP_WORK_DONE,      /* ticket: its slot is free. One that is gone is ignored (its container died) */
@@ -84,6 +85,7 @@ struct nap_event {
         *function;    /* POOL_SET; nap reads the limits: numbers, times, group, pin, prime */
     uint64_t version; /* POOL_SET: containers of any other version take no new work and leave when idle */
     int64_t deadline_ms, ripe_ms; /* WORK_ARRIVED */
+    uint64_t resumed;             /* WORK_ARRIVED: the adopted container that is at it already; 0: none */
     int64_t started_ms;           /* ADOPTED: last use as far as known */
     bool dozing;                  /* ADOPTED */
 };

@@ -50,6 +50,10 @@ void nap_ticket_arrived(struct nap *nap, const struct nap_event *event) {
     pool->sleeping = false;
     table_put(nap->tickets, ticket->number, ticket);
     nap_pool_touch(pool);
+    struct nap_container *container = event->resumed ? table_get(nap->containers, event->resumed) : NULL;
+    if (!container || container->pool != pool) return;
+    if (container->state == NAP_DOZING) nap_container_thaw(container);
+    if (container->state == NAP_AWAKE) nap_ticket_grant(ticket, container);
 }
 
 void nap_ticket_ripe(struct nap_ticket *ticket) {

@@ -133,6 +133,9 @@ struct pool_ticket *pool_ticket_new_gathering(struct pool_function *function, in
                                               int64_t linger_ms, const struct pool_ticket_events *events,
                                               void *owner);
 bool pool_ticket_ripe(struct pool_ticket *ticket); /* true: granted in this call */
+/* For work that an adopted container was at already: its slot, granted on return; else as above. */
+struct pool_ticket *pool_ticket_resume(struct pool_function *function, uint64_t container,
+                                       const struct pool_ticket_events *events, void *owner);
 void pool_ticket_done(
     struct pool_ticket *ticket); /* waiting (cancelled) or granted (slot given back); frees it */
 /* A granted ticket's container: a connected, non-blocking socket to its port. */

@@ -15,14 +15,13 @@ static bool granted_at_once(struct pool_ticket *ticket) {
     return granted;
 }
 
-struct pool_ticket *pool_ticket_new(struct pool_function *function, int64_t wait_ms,
-                                    const struct pool_ticket_events *events, void *owner) {
-    return pool_ticket_new_gathering(function, wait_ms, 0, events, owner);
-}
+struct wish { /* NAP_WORK_ARRIVED's */
+    int64_t wait_ms, linger_ms;
+    uint64_t resumed;
+};
 
-struct pool_ticket *pool_ticket_new_gathering(struct pool_function *function, int64_t wait_ms,
-                                              int64_t linger_ms, const struct pool_ticket_events *events,
-                                              void *owner) {
+static struct pool_ticket *ticket_new(struct pool_function *function, struct wish wish,
+                                      const struct pool_ticket_events *events, void *owner) {
     struct pool *pool = function->pool;
     struct pool_ticket *ticket = NEW(struct pool_ticket);
     list_init(&ticket->delivery);
@@ -33,16 +32,33 @@ struct pool_ticket *pool_ticket_new_gathering(struct pool_function *function, in
     ticket->owner = owner;
     ticket->made_ms = io_now_ms(pool->loop);
     table_put(pool->tickets, ticket->number, ticket);
-    if (wait_ms <= 0) wait_ms = function->spec->startup_timeout_ms + EXTRA_WAIT_MS;
+    int64_t wait_ms = wish.wait_ms > 0 ? wish.wait_ms : function->spec->startup_timeout_ms + EXTRA_WAIT_MS;
     pool_feed(pool, &(struct nap_event){
                         .kind = NAP_WORK_ARRIVED,
                         .pool = function->number,
                         .ticket = ticket->number,
+                        .resumed = wish.resumed,
                         .deadline_ms = ticket->made_ms + wait_ms,
-                        .ripe_ms = linger_ms > 0 ? ticket->made_ms + linger_ms : 0,
+                        .ripe_ms = wish.linger_ms > 0 ? ticket->made_ms + wish.linger_ms : 0,
                     });
     granted_at_once(ticket);
     return ticket;
+}
+
+struct pool_ticket *pool_ticket_new(struct pool_function *function, int64_t wait_ms,
+                                    const struct pool_ticket_events *events, void *owner) {
+    return ticket_new(function, (struct wish){.wait_ms = wait_ms}, events, owner);
+}
+
+struct pool_ticket *pool_ticket_new_gathering(struct pool_function *function, int64_t wait_ms,
+                                              int64_t linger_ms, const struct pool_ticket_events *events,
+                                              void *owner) {
+    return ticket_new(function, (struct wish){.wait_ms = wait_ms, .linger_ms = linger_ms}, events, owner);
+}
+
+struct pool_ticket *pool_ticket_resume(struct pool_function *function, uint64_t container,
+                                       const struct pool_ticket_events *events, void *owner) {
+    return ticket_new(function, (struct wish){.resumed = container}, events, owner);
 }
 
 bool pool_ticket_ripe(struct pool_ticket *ticket) {

@@ -16,6 +16,7 @@ struct job_record {
     char *kind, *key;
     char *value; /* NULL: removed */
     size_t size;
+    bool below;
 };
 struct job {
     struct list node;
@@ -38,7 +39,10 @@ struct store {
     int lock_fd;
     sqlite3 *database;
     pthread_mutex_t access;
-    uint64_t version; /* the highest that was given out */
+    sqlite3 *reader; /* of range.c, under `reading` */
+    pthread_mutex_t reading;
+    sqlite3_stmt *record_put, *record_remove; /* of record.c; the writer's */
+    uint64_t version;                         /* the highest that was given out */
     struct io_post *post;
     struct list finished; /* of the loop's thread: results on their way to `done` */
     pthread_t thread;
@@ -84,8 +88,12 @@ void writer_stop(struct store *store); /* what waits is written and told first *
 void writer_add(struct store *store, struct job *taken_job);
 
 /* ---- record.c ---- */
-must_check struct error *records_write(sqlite3 *database, const struct job *job); /* on the writer's thread */
+must_check struct error *records_write(struct store *store,
+                                       const struct job *job); /* on the writer's thread */
 void records_free(struct job *job);
+
+/* ---- range.c ---- */
+char *range_end(const char *prefix); /* owned: the first key behind those that begin so */
 
 /* ---- blob.c ---- */
 must_check struct error *

@@ -7,17 +7,36 @@
 
 /* ---- on the writer's thread ---- */
 
-struct error *records_write(sqlite3 *database, const struct job *job) {
+/* The two statements that are asked thousands of times a second are prepared once. */
+static struct error *write_record(struct store *store, const struct job_record *record) {
+    bool put = record->value != NULL;
+    sqlite3_stmt **statement = put ? &store->record_put : &store->record_remove;
+    if (!*statement)
+        TRY_PLAIN(query_prepare(store->database, statement,
+                                put ? "INSERT INTO record (kind, key, value) VALUES (?1, ?2, ?3)"
+                                      " ON CONFLICT (kind, key) DO UPDATE SET value = ?3"
+                                    : "DELETE FROM record WHERE kind = ?1 AND key = ?2",
+                                ""));
+    sqlite3_bind_text(*statement, 1, record->kind, -1, SQLITE_STATIC);
+    sqlite3_bind_text(*statement, 2, record->key, -1, SQLITE_STATIC);
+    if (put) sqlite3_bind_blob64(*statement, 3, record->value, record->size, SQLITE_STATIC);
+    int result = sqlite3_step(*statement);
+    struct error *error = result == SQLITE_DONE ? NULL : query_error(store->database, "state database");
+    sqlite3_reset(*statement);
+    sqlite3_clear_bindings(*statement);
+    return error;
+}
+
+struct error *records_write(struct store *store, const struct job *job) {
     for (size_t i = 0; i < job->record_count; i++) {
         const struct job_record *record = &job->records[i];
-        if (record->value)
-            TRY_PLAIN(query_do(database,
-                               "INSERT INTO record (kind, key, value) VALUES (?1, ?2, ?3)"
-                               " ON CONFLICT (kind, key) DO UPDATE SET value = ?3",
-                               "ssb", record->kind, record->key, record->value, record->size));
-        else
-            TRY_PLAIN(query_do(database, "DELETE FROM record WHERE kind = ?1 AND key = ?2", "ss",
-                               record->kind, record->key));
+        if (!record->below) {
+            TRY_PLAIN(write_record(store, record));
+            continue;
+        }
+        scoped_string char *end = range_end(record->key);
+        TRY_PLAIN(query_do(store->database, "DELETE FROM record WHERE kind = ?1 AND key >= ?2 AND key < ?3",
+                           "sss", record->kind, record->key, end));
     }
     return NULL;
 }
@@ -43,6 +62,7 @@ static void records_write_job(struct store *store, const struct store_record *re
     job->records = mem_array(count, sizeof *job->records);
     for (size_t i = 0; i < count; i++) {
         struct job_record *copy = &job->records[i];
+        copy->below = !records[i].value.data && records[i].value.size > 0;
         copy->kind = mem_string(records[i].kind);
         copy->key = mem_string(records[i].key);
         if (!records[i].value.data) continue;

@@ -30,6 +30,7 @@ struct error *store_open(struct io_loop *loop, const char *dir, struct store **r
     list_init(&store->waiting);
     list_init(&store->written);
     pthread_mutex_init(&store->access, NULL);
+    pthread_mutex_init(&store->reading, NULL);
     pthread_mutex_init(&store->lock, NULL);
     pthread_mutex_init(&store->blob_lock, NULL);
     pthread_cond_init(&store->more, NULL);
@@ -43,6 +44,9 @@ void store_free(struct store *store) {
     if (!store) return;
     sweep_end(store);
     writer_stop(store);
+    sqlite3_finalize(store->record_put);
+    sqlite3_finalize(store->record_remove);
+    sqlite3_close(store->reader);
     sqlite3_close(store->database);
     if (store->lock_fd >= 0) close(store->lock_fd); /* last: nobody else may open it before all is closed */
     pthread_cond_destroy(&store->more);
@@ -50,6 +54,7 @@ void store_free(struct store *store) {
     pthread_mutex_destroy(&store->lock);
     pthread_mutex_destroy(&store->blob_lock);
     pthread_mutex_destroy(&store->access);
+    pthread_mutex_destroy(&store->reading);
     free(store->dir);
     free(store->blobs);
     free(store);

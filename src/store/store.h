@@ -43,6 +43,7 @@ struct store_record {
     const char *kind, *key;
     struct span value; /* data NULL: the record is removed, there or not. Copied */
 };
+#define STORE_BELOW ((struct span){NULL, 1}) /* a value: removed are all whose keys begin with `key` */
 /* All of them in one commit, or none. The error is owned by `done`, as above. */
 void store_records_write(struct store *store, const struct store_record *records, size_t count,
                          void (*done)(void *owner, struct error *error), void *owner);
@@ -54,6 +55,21 @@ void store_records_write_soon(struct store *store, const struct store_record *re
 must_check struct error *store_records_load(struct store *store, const char *kind,
                                             void (*record)(void *owner, const char *key, struct span value),
                                             void *owner);
+
+/* While the daemon runs, what was committed; from any thread. Blocks, for microseconds where little is asked.
+ */
+struct store_range {
+    const char *kind, *prefix; /* keys that begin with it, and have more; NULL: all */
+    const char *after;         /* from this key on, without it; NULL: from the first */
+    size_t limit;              /* 0: none */
+    bool keys_only;
+};
+/* By key; spans are valid for the call. `record` tells whether it wants more. */
+must_check struct error *store_records_read(struct store *store, const struct store_range *range,
+                                            bool (*record)(void *owner, const char *key, struct span value),
+                                            void *owner);
+must_check struct error *store_record_get(struct store *store, const char *kind, const char *key,
+                                          struct text *ret, bool *ret_found);
 
 /* ---- past wakes, for estimates ---- */
 #define STORE_WAKES_KEPT 32 /* of each function */

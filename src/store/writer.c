@@ -47,27 +47,30 @@ static struct error *wake_add(sqlite3 *database, const struct job *job) {
                     "ssi", job->app, job->function, (int64_t)STORE_WAKES_KEPT);
 }
 
-static struct error *carry_out(sqlite3 *database, const struct job *job) {
+static struct error *carry_out(struct store *store, const struct job *job) {
+    sqlite3 *database = store->database;
     switch (job->kind) {
     case JOB_APP_PUT: return app_put(database, job);
     case JOB_APP_REMOVE: return app_remove(database, job);
     case JOB_WAKE: return wake_add(database, job);
-    case JOB_RECORDS: return records_write(database, job);
+    case JOB_RECORDS: return records_write(store, job);
     }
     return NULL;
 }
 
 /* An error here means that the transaction as a whole is over. */
-static struct error *write_one(sqlite3 *database, struct job *job) {
+static struct error *write_one(struct store *store, struct job *job) {
+    sqlite3 *database = store->database;
     TRY_PLAIN(query_run(database, "SAVEPOINT job"));
-    job->error = carry_out(database, job);
+    job->error = carry_out(store, job);
     if (!job->error) return query_run(database, "RELEASE job");
     /* A full disk may have rolled back all of it already. */
     if (sqlite3_get_autocommit(database)) return error_copy(job->error);
     return query_run(database, "ROLLBACK TO job; RELEASE job");
 }
 
-static struct error *write_all(sqlite3 *database, struct list *batch) {
+static struct error *write_all(struct store *store, struct list *batch) {
+    sqlite3 *database = store->database;
     bool durable = false;
     LIST_EACH(node, batch) {
         const struct job *job = CONTAINER_OF(node, struct job, node);
@@ -75,12 +78,13 @@ static struct error *write_all(sqlite3 *database, struct list *batch) {
     }
     TRY_PLAIN(query_run(database, durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL"));
     TRY_PLAIN(query_run(database, "BEGIN IMMEDIATE"));
-    LIST_EACH(node, batch) TRY_PLAIN(write_one(database, CONTAINER_OF(node, struct job, node)));
+    LIST_EACH(node, batch) TRY_PLAIN(write_one(store, CONTAINER_OF(node, struct job, node)));
     return query_run(database, "COMMIT");
 }
 
-static void write_batch(sqlite3 *database, struct list *batch) {
-    scoped(error) struct error *error = write_all(database, batch);
+static void write_batch(struct store *store, struct list *batch) {
+    sqlite3 *database = store->database;
+    scoped(error) struct error *error = write_all(store, batch);
     if (!error) return;
     if (!sqlite3_get_autocommit(database)) sqlite3_exec(database, "ROLLBACK", NULL, NULL, NULL);
     LIST_EACH(node, batch) {
@@ -105,7 +109,7 @@ static void *write_loop(void *argument) {
         store->writing = true;
         pthread_mutex_unlock(&store->lock);
         pthread_mutex_lock(&store->access);
-        write_batch(store->database, &batch);
+        write_batch(store, &batch);
         pthread_mutex_unlock(&store->access);
         pthread_mutex_lock(&store->lock);
         LIST_EACH_SAFE(node, next, &batch) {
@@ -136,7 +140,7 @@ static void tell_written(struct store *store) {
         if (job->done)
             job->done(job->owner, take(job->error));
         else if (job->error)
-            log_warn("store", "a past wake of %s is not noted: %s", job->app, job->error->message);
+            log_warn("store", "%s is not noted: %s", job->app, job->error->message);
         job_free(job);
     }
 }

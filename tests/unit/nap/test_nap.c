@@ -375,6 +375,23 @@ static void test_time_never_goes_backwards(void **unused) {
 }
 /* clang-format on */
 
+/* clang-format off */
+static void test_work_goes_on_in_an_adopted_container(void **unused) {
+    (void)unused;
+    struct world world = world_new(&plain);
+    world.functions[1]->max_containers = 3;
+    DAY(&world,
+        {0, SET, 1, 0, "", 0}, {0, ADOPT, 1, 7, "", 0}, {0, ADOPT, 1, 8, "", 0},
+        {0, RESUME, 1, 1, "grant 1 in 7", 7}, {0, RESUME, 1, 2, "grant 2 in 7", 7},
+        {0, RESUME, 1, 3, "grant 3 in 8", 9}, /* that one is gone: any will do */
+        {0, TIMER, 0, 0, "", 0}, {50, DONE, 0, 3, "", 0},
+        {60, WORK, 1, 4, "grant 4 in 8", 0}, {70, DONE, 0, 4, "", 0}, {80, EXIT, 0, 8, "", 0},
+        {90, EXIT, 0, 7, "refuse 1: the container ended while it worked, "
+                         "refuse 2: the container ended while it worked", 0});
+    world_done(&world);
+}
+/* clang-format on */
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_day_with_a_doze),
@@ -400,6 +417,7 @@ int main(void) {
         cmocka_unit_test(test_no_retry_is_promised_for_what_waiting_does_not_heal),
         cmocka_unit_test(test_one_set_again_after_its_removal_is_a_new_one),
         cmocka_unit_test(test_time_never_goes_backwards),
+        cmocka_unit_test(test_work_goes_on_in_an_adopted_container),
     };
     return cmocka_run_group_tests_name("nap", tests, NULL, NULL);
 }

@@ -14,7 +14,8 @@ enum { SET = NAP_POOL_SET, REMOVE = NAP_POOL_REMOVED, WORK = NAP_WORK_ARRIVED, R
        CANCEL = NAP_WORK_CANCELLED, DONE = NAP_WORK_DONE, CREATED = NAP_PRIMED,
        READY = NAP_READY, FAIL = NAP_START_FAILED, EXIT = NAP_EXITED,
        UNFREEZABLE = NAP_FREEZE_FAILED, ADOPT = NAP_ADOPTED, PRESSURE = NAP_PRESSURE, WAKE = NAP_USER_WAKE,
-       DOZE = NAP_USER_DOZE, SLEEP = NAP_USER_SLEEP, STOP = NAP_USER_STOP, TIMER = NAP_TIMER };
+       DOZE = NAP_USER_DOZE, SLEEP = NAP_USER_SLEEP, STOP = NAP_USER_STOP, TIMER = NAP_TIMER,
+       RESUME = NAP_TIMER + 1 };
 /* clang-format on */
 
 struct moment {
@@ -23,7 +24,7 @@ struct moment {
     uint64_t pool, number; /* of the ticket or container */
     const char *todo;
     int64_t more; /* SET: version; WORK: deadline_ms, 0: never, below 0: how long it lingers; ADOPT:
-                     1 is dozing */
+                     1 is dozing; RESUME: container */
 };
 
 struct world {
@@ -79,7 +80,7 @@ static void say(const struct nap_actions *todo, char said[SAID_SIZE]) {
 
 static void live_moment(struct world *world, const struct moment *moment) {
     struct nap_event event = {
-        .kind = (enum nap_event_kind)moment->event,
+        .kind = moment->event == RESUME ? NAP_WORK_ARRIVED : (enum nap_event_kind)moment->event,
         .pool = moment->pool,
         .ticket = moment->number,
         .container = moment->number,
@@ -88,6 +89,7 @@ static void live_moment(struct world *world, const struct moment *moment) {
         .deadline_ms = moment->event == WORK && moment->more > 0 ? moment->more : NAP_NEVER,
         .ripe_ms = moment->event == WORK && moment->more < 0 ? moment->at_ms - moment->more : 0,
         .started_ms = moment->at_ms,
+        .resumed = moment->event == RESUME ? (uint64_t)moment->more : 0,
         .dozing = moment->more == 1,
     };
     char said[SAID_SIZE];

@@ -339,6 +339,51 @@ static void test_records_come_and_go_together(void **state) {
     assert_string_equal(records(world, "other"), "a=3 ");
 }
 
+/* ---- while the daemon runs ---- */
+
+static bool on_ranged(void *owner, const char *key, struct span value) {
+    on_record(owner, key, value);
+    return true;
+}
+
+static const char *ranged(struct world *world, const struct store_range *range) {
+    text_clear(&world->loaded);
+    text_add_string(&world->loaded, "");
+    assert_ok(store_records_read(world->store, range, on_ranged, world));
+    return world->loaded.data;
+}
+
+static void test_records_are_read_by_the_beginning_of_their_key(void **state) {
+    struct world *world = *state;
+    open_again(world);
+    const struct store_record first[] = {{"call", "fc-a", SPAN("1")},    {"call", "fc-a/i1", SPAN("2")},
+                                         {"call", "fc-a/i2", SPAN("3")}, {"call", "fc-ab", SPAN("4")},
+                                         {"call", "fc-b/i1", SPAN("5")}, {"other", "fc-a/i1", SPAN("6")}};
+    world->done++;
+    store_records_write_soon(world->store, first, COUNT(first), on_done, world);
+    wait_done(world);
+    assert_string_equal(ranged(world, &(struct store_range){.kind = "call", .prefix = "fc-a/"}),
+                        "fc-a/i1=2 fc-a/i2=3 ");
+    assert_string_equal(
+        ranged(world, &(struct store_range){.kind = "call", .prefix = "fc-a/", .after = "fc-a/i1"}),
+        "fc-a/i2=3 ");
+    assert_string_equal(ranged(world, &(struct store_range){.kind = "call", .limit = 2, .keys_only = true}),
+                        "fc-a= fc-a/i1= ");
+    scoped_text struct text value = {0};
+    bool found = false;
+    assert_ok(store_record_get(world->store, "call", "fc-ab", &value, &found));
+    assert_true(found && span_is(text_span(&value), "4"));
+    assert_ok(store_record_get(world->store, "call", "fc-none", &value, &found));
+    assert_false(found);
+    const struct store_record gone[] = {{"call", "fc-a", {NULL, 0}}, {"call", "fc-a/", STORE_BELOW}};
+    world->done++;
+    store_records_write_soon(world->store, gone, COUNT(gone), on_done, world);
+    wait_done(world);
+    assert_null(world->error);
+    assert_string_equal(records(world, "call"), "fc-ab=4 fc-b/i1=5 ");
+    assert_string_equal(records(world, "other"), "fc-a/i1=6 ");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         STORY(test_what_was_put_is_there_for_the_next_daemon),
@@ -356,6 +401,7 @@ int main(void) {
         STORY(test_a_blob_in_pieces_is_held_against_its_digest),
         STORY(test_a_blob_that_rotted_is_found_out),
         STORY(test_records_come_and_go_together),
+        STORY(test_records_are_read_by_the_beginning_of_their_key),
         STORY(test_more_writes_than_may_wait_are_refused),
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);

@@ -1,0 +1,238 @@
+/* journal: what is noted of calls as they go, so that they outlive the daemon.
+ *
+ * A client's call, its inputs, to whom each was given and what came of it are records beside one another, by
+ * key. Notes gather until somebody waits for them (journal_settle) or the round of the loop is over, and are
+ * written together; whoever is told that something is so is told after its note is on its way to the disk
+ * (it survives the daemon's end, not a power cut).
+ *
+ *   born, given, given again, done -> resting (nobody asks: in the store only) -> forgotten
+ *
+ * Those that are at work, or were a moment ago, stand in OPEN; those that rest in DONE, by their time. Web
+ * requests, scheduled runs and builds have nobody who could ask again: they are not noted. */
+#include "journal.h"
+
+#include "rest.h"
+
+#include <stdlib.h>
+
+#define PENDING_MAX 500
+#define PENDING_BYTES_MAX (4 << 20)
+
+struct journal {
+    struct modal *modal;
+    struct arena *arena;
+    struct store_record *records;
+    size_t count, capacity, bytes;
+    struct io_timer *due;
+};
+
+/* ---- pending ---- */
+
+static void on_written(void *owner, struct error *error) {
+    (void)owner;
+    if (!error) return;
+    scoped_string char *text = error_text(error);
+    log_error("modal", "what became of calls is not kept over a restart: %s", text);
+    error_free(error);
+}
+
+static void clear(struct journal *journal) {
+    arena_free(journal->arena);
+    journal->arena = arena_new();
+    journal->count = journal->bytes = 0;
+    io_timer_stop(journal->due);
+}
+
+static void flush(void *owner) {
+    struct journal *journal = owner;
+    if (journal->count > 0)
+        store_records_write_soon(journal->modal->store, journal->records, journal->count, on_written, NULL);
+    clear(journal);
+}
+
+/* The key is the arena's; `value` is copied. */
+static void note(struct journal *journal, const char *kind, const char *key, struct span value) {
+    if (journal->count == PENDING_MAX || journal->bytes > PENDING_BYTES_MAX) flush(journal);
+    if (journal->count == journal->capacity) {
+        journal->capacity = journal->capacity ? 2 * journal->capacity : 16;
+        journal->records = mem_grow(journal->records, journal->capacity, sizeof *journal->records);
+    }
+    if (value.data) value.data = arena_string(journal->arena, value);
+    journal->bytes += value.data ? value.size : 0;
+    journal->records[journal->count++] = (struct store_record){kind, arena_text(journal->arena, key), value};
+    if (!io_timer_armed(journal->due)) io_timer_arm(journal->due, 0);
+}
+
+static void note_message(struct journal *journal, const char *kind, const char *key, const void *message) {
+    scoped_text struct text bytes = message_pack(message);
+    note(journal, kind, key, text_span(&bytes));
+}
+
+void journal_open(struct modal *modal) {
+    struct journal *journal = modal->journal = NEW(struct journal);
+    journal->modal = modal;
+    journal->arena = arena_new();
+    journal->due = io_timer_new(modal->loop, flush, journal);
+}
+
+void journal_close(struct modal *modal) {
+    struct journal *journal = modal->journal;
+    flush(journal);
+    io_timer_free(journal->due);
+    arena_free(journal->arena);
+    free(journal->records);
+    free(journal);
+    modal->journal = NULL;
+}
+
+/* ---- who waits for it ---- */
+
+struct settling {
+    struct rpc *rpc;
+    void (*done)(struct rpc *rpc, struct error *error);
+};
+
+static void on_settled(void *owner, struct error *error) {
+    struct settling *settling = owner;
+    struct rpc *rpc = settling->rpc;
+    void (*done)(struct rpc * rpc, struct error * error) = settling->done;
+    free(settling);
+    done(rpc, error);
+}
+
+void journal_settle(struct rpc *rpc, void (*done)(struct rpc *rpc, struct error *error)) {
+    struct journal *journal = rpc->modal->journal;
+    struct settling *settling = NEW(struct settling);
+    *settling = (struct settling){rpc, done};
+    store_records_write_soon(rpc->modal->store, journal->records, journal->count, on_settled, settling);
+    clear(journal);
+}
+
+/* ---- notes ---- */
+
+static const char *key_of(const struct input *input, char part, char out[JOURNAL_KEY_MAX]) {
+    snprintf(out, JOURNAL_KEY_MAX, "%s/%c%08x", input->call->id, part, input->seq);
+    return out;
+}
+
+static const char *resting_key(const struct call *call, char out[JOURNAL_KEY_MAX]) {
+    snprintf(out, JOURNAL_KEY_MAX, JOURNAL_TIME "/%s", (unsigned long long)call->rested_at, call->id);
+    return out;
+}
+
+static void note_call(const struct call *call) {
+    Modal__CallRecord record = MODAL__CALL_RECORD__INIT;
+    record.function_id = (char *)call->function_id;
+    record.app_id = (char *)call->app_id;
+    record.has_type = record.has_invocation = record.has_created_at = record.has_gone = true;
+    record.type = (uint32_t)call->type;
+    record.invocation = (uint32_t)call->invocation;
+    record.created_at = call->created_at;
+    record.gone = call->gone;
+    record.once = call->once;
+    record.has_rested_at = call->rested_at > 0;
+    record.rested_at = call->rested_at;
+    note_message(call->modal->journal, JOURNAL_CALLS, call->id, &record);
+}
+
+void journal_call(struct call *call, const char *once) {
+    call->kept = true;
+    call->once = mem_string(once);
+    note_call(call);
+    note(call->modal->journal, JOURNAL_OPEN, call->id, SPAN(""));
+    rest_due(call->modal);
+}
+
+void journal_input(const struct input *input, const char *once) {
+    struct call *call = input->call;
+    if (!call->kept) return;
+    if (call->rested_at > 0) { /* it is at work again */
+        char key[JOURNAL_KEY_MAX];
+        note(call->modal->journal, JOURNAL_DONE, resting_key(call, key), (struct span){NULL, 0});
+        call->rested_at = 0;
+        note_call(call);
+        note(call->modal->journal, JOURNAL_OPEN, call->id, SPAN(""));
+    }
+    Modal__InputRecord record = MODAL__INPUT_RECORD__INIT;
+    record.id = (char *)input->id;
+    record.has_idx = record.has_input = true;
+    record.idx = input->idx;
+    record.input = (ProtobufCBinaryData){input->bytes.size, (uint8_t *)input->bytes.data};
+    record.once = (char *)once;
+    char key[JOURNAL_KEY_MAX];
+    note_message(call->modal->journal, JOURNAL_CALLS, key_of(input, 'i', key), &record);
+}
+
+void journal_run(const struct input *input) {
+    if (!input->call->kept) return;
+    Modal__RunRecord record = MODAL__RUN_RECORD__INIT;
+    record.has_container = input->task != NULL;
+    record.container = input->task ? input->task->container : 0;
+    record.has_poll = input->poll != 0;
+    record.poll = input->poll;
+    record.has_retry_count = record.has_losses = true;
+    record.retry_count = input->retry_count;
+    record.losses = input->losses;
+    record.has_due_at = input->due_at > 0;
+    record.due_at = input->due_at;
+    record.has_started_at = input->started_at > 0;
+    record.started_at = input->started_at;
+    char key[JOURNAL_KEY_MAX];
+    note_message(input->call->modal->journal, JOURNAL_CALLS, key_of(input, 'r', key), &record);
+}
+
+void journal_output(const struct input *input) {
+    if (!input->call->kept) return;
+    Modal__OutputRecord record = MODAL__OUTPUT_RECORD__INIT;
+    record.has_result = record.has_format = record.has_status = record.has_started_at = true;
+    record.has_output_at = record.has_retry_count = record.has_number = true;
+    record.result = (ProtobufCBinaryData){input->result.size, (uint8_t *)input->result.data};
+    record.format = input->result_format;
+    record.status = input->status;
+    record.started_at = input->started_at;
+    record.output_at = input->output_at;
+    record.retry_count = input->retry_count;
+    record.number = input->output_number;
+    char key[JOURNAL_KEY_MAX];
+    note_message(input->call->modal->journal, JOURNAL_CALLS, key_of(input, 'o', key), &record);
+}
+
+void journal_given(struct call *call, const struct input *input) {
+    if (!call->kept) return;
+    char key[JOURNAL_KEY_MAX];
+    for (const char *part = "iro"; *part; part++)
+        note(call->modal->journal, JOURNAL_CALLS, key_of(input, *part, key), (struct span){NULL, 0});
+}
+
+void journal_changed(const struct call *call) {
+    if (call->kept) note_call(call);
+}
+
+/* ---- ends ---- */
+
+void journal_rest(struct call *call) {
+    if (call->rested_at > 0) return;
+    call->rested_at = (uint64_t)now_s();
+    char key[JOURNAL_KEY_MAX];
+    note_call(call);
+    note(call->modal->journal, JOURNAL_DONE, resting_key(call, key), SPAN(""));
+    note(call->modal->journal, JOURNAL_OPEN, call->id, (struct span){NULL, 0});
+}
+
+void journal_forget(struct call *call) {
+    char key[JOURNAL_KEY_MAX];
+    if (call->rested_at > 0)
+        note(call->modal->journal, JOURNAL_DONE, resting_key(call, key), (struct span){NULL, 0});
+    journal_forget_id(call->modal, call->id);
+}
+
+void journal_forget_id(struct modal *modal, const char *id) {
+    scoped_string char *below = mem_printf("%s/", id);
+    note(modal->journal, JOURNAL_CALLS, id, (struct span){NULL, 0});
+    note(modal->journal, JOURNAL_CALLS, below, STORE_BELOW);
+    note(modal->journal, JOURNAL_OPEN, id, (struct span){NULL, 0});
+}
+
+void journal_forget_rested(struct modal *modal, const char *key) {
+    note(modal->journal, JOURNAL_DONE, key, (struct span){NULL, 0});
+}

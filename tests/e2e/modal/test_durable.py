@@ -1,0 +1,178 @@
+"""Calls outlive the daemon: what was accepted is worked on, once, and its result is there, also where the
+daemon was killed before, while and after."""
+
+import signal
+import sqlite3
+import time
+
+from conftest import DEADLINE_S, wait_for
+
+from .client import VERSIONS, Client
+
+# `hold...` is at work until the test lets it go; each run is noted in the volume.
+APP = """
+import os
+import time
+
+app = modal.App("$APP", image=image)
+volume = modal.Volume.from_name("$APP", create_if_missing=True)
+one = {"concurrency_limit" if OLD else "max_containers": 1}
+
+
+def note(name):
+    with open("/data/ran-$APP", "a") as file:
+        print(name, file=file)
+
+
+@app.function(volumes={"/data": volume}, **limits(), **one)
+def work(name):
+    note(name)
+    while name.startswith("hold") and not os.path.exists(f"/data/go-{name}"):
+        time.sleep(0.02)
+    return name.upper()
+
+
+@app.function(volumes={"/data": volume}, retries=modal.Retries(max_retries=1, initial_delay=1.0), **limits())
+def flaky(name):
+    note(name)
+    if open("/data/ran-$APP").read().split().count(name) < 2:
+        raise ValueError("not yet")
+    return name.upper()
+
+
+@app.cls(volumes={"/data": volume}, **limits(), **one)
+class Box:
+    $FIELD
+
+    @modal.method()
+    def work(self, name):
+        note(self.name + name)
+        while not os.path.exists(f"/data/go-{name}"):
+            time.sleep(0.02)
+        return self.name + name
+"""
+FIELD = {
+    "0.64.0": "def __init__(self, name):\n        self.name = name",
+    "1.6.4": "name: str = modal.parameter()",
+}
+PROGRAM = """
+def of(name):
+    if name == "Box":
+        return (modal.Cls.lookup if OLD else modal.Cls.from_name)("$APP", name)(name="a").work
+    return (modal.Function.lookup if OLD else modal.Function.from_name)("$APP", name)
+
+
+"""
+SPAWN = PROGRAM + """
+for word in "$NAMES".split():
+    function, name = word.split(".")
+    call = of(function).spawn(name)
+    if name.startswith("done"):
+        call.get(timeout=120)
+    if name.startswith("cancelled"):
+        call.cancel()
+    print("CALL", name, call.object_id)
+"""
+GET = """
+from modal.functions import FunctionCall
+
+for id in "$IDS".split():
+    try:
+        print("GOT", FunctionCall.from_id(id).get(timeout=120))
+    except Exception as error:
+        print("GOT", type(error).__name__)
+"""
+# It waits for its results while the daemon is killed.
+WAIT = PROGRAM + """
+print("MAP", ",".join(of("work").map(["hold-map"] + [f"m{i}" for i in range(60)])))
+print("REMOTE", of("work").remote("last"))
+"""
+
+
+class Work:
+    def __init__(self, version, house, directory):
+        self.client = Client(version, house, directory / version)
+        self.house, self.app = house, self.client.name("durable") + f"-{version[0]}"
+        self.client.run("deploy", self.client.write(APP, APP=self.app, FIELD=FIELD[version]))
+
+    def noted(self):
+        """Where the runs are noted: in the live tree of its volume."""
+        return next((self.house.catnap.state / "volumes").rglob(f"ran-{self.app}"), None)
+
+    def spawn(self, *names):
+        out = self.client.script(SPAWN, APP=self.app, NAMES=" ".join(names))
+        return {line.split()[1]: line.split()[2] for line in out.splitlines() if line.startswith("CALL")}
+
+    def get(self, ids):
+        out = self.client.script(GET, IDS=" ".join(ids))
+        return [line.split()[1] for line in out.splitlines() if line.startswith("GOT")]
+
+    def ran(self):
+        return self.noted().read_text().split() if self.noted() else []
+
+    def let_go(self, name):
+        (self.noted().parent / f"go-{name}").touch()
+
+
+SPAWNED = ["work.done", "work.hold", "work.queued", "work.cancelled", "flaky.flaky", "Box.b"]
+
+
+def test_calls_outlive_the_daemon(own_house, tmp_path):
+    catnap = own_house.catnap
+    works = [Work(version, own_house, tmp_path) for version in VERSIONS]
+    calls = [work.spawn(*SPAWNED) for work in works]
+    for work in works:
+        wait_for("all are at work", lambda: {"hold", "flaky", "ab"} <= set(work.ran()))
+    catnap.stop(signal.SIGKILL)
+    catnap.start()
+    for work in works:
+        work.let_go("hold"), work.let_go("b")
+    for work, ids in zip(works, calls):
+        got = dict(zip(ids, work.get(ids.values())))
+        assert got.pop("cancelled") in ("InputCancellation", "RemoteError"), got
+        assert got == {"done": "DONE", "hold": "HOLD", "queued": "QUEUED", "flaky": "FLAKY", "b": "ab"}
+        ran = work.ran()
+        assert ran.count("queued") == ran.count("done") == 1 and ran.count("flaky") == 2, ran
+        assert "cancelled" not in ran
+        if not work.client.old:  # whose containers end when they can't reach catnap for a moment
+            assert ran.count("hold") == ran.count("ab") == 1, ran
+
+
+def age(house, ids, days):
+    """Those calls went to rest so many days ago: as the daemon notes it, once nobody asks for them."""
+    with sqlite3.connect(house.catnap.state / "catnap.db", timeout=DEADLINE_S) as state:
+        for id in ids:
+            state.execute("DELETE FROM record WHERE kind = 'modal-call-open' AND key = ?", (id,))
+            key = f"{int(time.time() - days * 86400):012x}/{id}"
+            state.execute("INSERT INTO record VALUES ('modal-call-done', ?, x'')", (key,))
+    state.close()
+
+
+def records(house, id):
+    with sqlite3.connect(house.catnap.state / "catnap.db", timeout=DEADLINE_S) as state:
+        count = state.execute("SELECT count(*) FROM record WHERE instr(key, ?)", (id,)).fetchone()[0]
+    state.close()
+    return count
+
+
+def test_a_client_that_waits_and_results_that_rest(own_house, tmp_path):
+    work, catnap = Work("1.6.4", own_house, tmp_path), own_house.catnap
+    old, young = work.spawn("work.done-old", "work.done-young").values()
+    waiting = work.client.start(
+        work.client.write(WAIT, "wait.py", APP=work.app), python=True, env={"PYTHONUNBUFFERED": "1"}
+    )
+    try:
+        wait_for("it is at work", lambda: "hold-map" in work.ran())
+        catnap.stop(signal.SIGKILL)
+        age(own_house, [old], 7.1), age(own_house, [young], 6.9)
+        catnap.start()
+        catnap.cli("image", "prune")
+        work.let_go("hold-map")
+        out, _ = waiting.communicate(timeout=DEADLINE_S)
+    finally:
+        waiting.kill()
+    assert "MAP HOLD-MAP," + ",".join(f"M{i}" for i in range(60)) + "\n" in out, out
+    assert "REMOTE LAST" in out
+    assert len(work.ran()) == len(set(work.ran())) == 64, "each once"
+    wait_for("the old result is gone", lambda: records(own_house, old) == 0)
+    assert work.get([old, young]) == ["NotFoundError", "DONE-YOUNG"]
