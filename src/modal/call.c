@@ -145,7 +145,7 @@ static Modal__FunctionPutInputsResponseItem **add_inputs(struct rpc *rpc, struct
     return made;
 }
 
-/* What is not noted is not done either, and its client told so. */
+/* Who goes away trusts that it is noted: else it is not done either, and its client told so. */
 static void withdraw(struct modal *modal, const struct keeping *keeping) {
     struct call *call = map_get(modal->calls, span_of(keeping->call_id));
     if (!call) return;
@@ -162,7 +162,9 @@ static void withdraw(struct modal *modal, const struct keeping *keeping) {
 
 static void on_kept(struct rpc *rpc, struct error *error) {
     const struct keeping *keeping = rpc->owner;
-    if (!error) {
+    const struct call *call = map_get(rpc->modal->calls, span_of(keeping->call_id));
+    if (!error || (call && !call->asked_async)) { /* who waits has its result all the same */
+        journal_failed(rpc->modal, error);
         rpc_answer(rpc, keeping->answer);
         return;
     }
@@ -363,7 +365,7 @@ void call_output_made(struct call *call) {
 }
 
 static void cancelled(struct rpc *rpc, struct error *error) {
-    error_free(error); /* it is cancelled all the same */
+    journal_failed(rpc->modal, error); /* it is cancelled all the same */
     rpc_answer_empty(rpc);
 }
 

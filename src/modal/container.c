@@ -64,7 +64,7 @@ static void handing_add(struct rpc *rpc, struct handing *handing, const struct i
 
 /* They are noted as this container's. What was cancelled meanwhile does not go. */
 static void hand_over(struct rpc *rpc, struct error *error) {
-    error_free(error); /* then they go all the same: their container is not told of a full disk */
+    journal_failed(rpc->modal, error); /* then they go all the same */
     const struct handing *handing = rpc->owner;
     struct arena *arena = rpc_arena(rpc);
     Modal__FunctionGetInputsResponse answer = MODAL__FUNCTION_GET_INPUTS_RESPONSE__INIT;
@@ -202,7 +202,7 @@ static void get_inputs(struct rpc *rpc, const void *message) {
 
 /* What could not be noted is in memory still, and the container has done its part. */
 static void outputs_kept(struct rpc *rpc, struct error *error) {
-    error_free(error);
+    journal_failed(rpc->modal, error);
     rpc_answer_empty(rpc);
 }
 

@@ -17,6 +17,7 @@
 
 #define PENDING_MAX 500
 #define PENDING_BYTES_MAX (4 << 20)
+#define TELL_EVERY_MS 60000
 
 struct journal {
     struct modal *modal;
@@ -24,16 +25,24 @@ struct journal {
     struct store_record *records;
     size_t count, capacity, bytes;
     struct io_timer *due;
+    int64_t told_ms; /* of a full disk; 0: never */
 };
 
 /* ---- pending ---- */
 
-static void on_written(void *owner, struct error *error) {
-    (void)owner;
+void journal_failed(struct modal *modal, struct error *error) {
+    struct journal *journal = modal->journal;
     if (!error) return;
+    int64_t now_ms = clock_monotonic_ms();
     scoped_string char *text = error_text(error);
-    log_error("modal", "what became of calls is not kept over a restart: %s", text);
     error_free(error);
+    if (journal && journal->told_ms && now_ms - journal->told_ms < TELL_EVERY_MS) return;
+    if (journal) journal->told_ms = now_ms;
+    log_error("modal", "calls go on, but would not outlive catnap: %s", text);
+}
+
+static void on_written(void *owner, struct error *error) {
+    journal_failed(owner, error);
 }
 
 static void clear(struct journal *journal) {
@@ -46,7 +55,8 @@ static void clear(struct journal *journal) {
 static void flush(void *owner) {
     struct journal *journal = owner;
     if (journal->count > 0)
-        store_records_write_soon(journal->modal->store, journal->records, journal->count, on_written, NULL);
+        store_records_write_soon(journal->modal->store, journal->records, journal->count, on_written,
+                                 journal->modal);
     clear(journal);
 }
 
@@ -78,6 +88,7 @@ void journal_open(struct modal *modal) {
 void journal_close(struct modal *modal) {
     struct journal *journal = modal->journal;
     flush(journal);
+    store_settle(modal->store);
     io_timer_free(journal->due);
     arena_free(journal->arena);
     free(journal->records);
