@@ -179,10 +179,11 @@ static void keep(struct rpc *rpc, struct call *call, uint32_t from, bool made, c
     id_set(keeping->call_id, call->id);
     rpc->owner = keeping;
     journal_settle(rpc, on_kept);
-    LIST_EACH(node, &call->inputs) {
-        struct input *input = CONTAINER_OF(node, struct input, node);
-        if (input->seq >= from) input_enqueue(input);
-    }
+    struct list *first = &call->inputs;
+    while (first->prev != &call->inputs && CONTAINER_OF(first->prev, struct input, node)->seq >= from)
+        first = first->prev;
+    for (; first != &call->inputs; first = first->next)
+        input_enqueue(CONTAINER_OF(first, struct input, node));
 }
 
 Modal__FunctionPutInputsResponseItem *call_input_told(const struct input *input, struct arena *arena) {

@@ -41,7 +41,7 @@ static struct error *prepare(sqlite3 *database) {
      * what is asked often is in memory already. */
     TRY_PLAIN(query_run(database, "PRAGMA journal_mode = WAL"));
     TRY_PLAIN(query_run(database, "PRAGMA synchronous = FULL"));
-    TRY_PLAIN(query_run(database, "PRAGMA cache_size = -256; PRAGMA wal_autocheckpoint = 256"));
+    TRY_PLAIN(query_run(database, "PRAGMA cache_size = -256; PRAGMA wal_autocheckpoint = 2000"));
     return migrate(database);
 }
 

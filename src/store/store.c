@@ -27,6 +27,7 @@ struct error *store_open(struct io_loop *loop, const char *dir, struct store **r
     store->blobs = path_join(dir, "blobs");
     store->lock_fd = -1;
     list_init(&store->finished);
+    store->durable = true; /* as schema.c sets it */
     list_init(&store->waiting);
     list_init(&store->written);
     pthread_mutex_init(&store->access, NULL);

@@ -58,6 +58,10 @@ static struct error *carry_out(struct store *store, const struct job *job) {
     return NULL;
 }
 
+static bool is_alone(const struct list *batch) {
+    return batch->next->next == batch;
+}
+
 /* An error here means that the transaction as a whole is over. */
 static struct error *write_one(struct store *store, struct job *job) {
     sqlite3 *database = store->database;
@@ -76,8 +80,14 @@ static struct error *write_all(struct store *store, struct list *batch) {
         const struct job *job = CONTAINER_OF(node, struct job, node);
         durable |= job->kind != JOB_WAKE && !job->soon; /* wakes are but for estimates */
     }
-    TRY_PLAIN(query_run(database, durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL"));
+    if (durable != store->durable)
+        TRY_PLAIN(query_run(database, durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL"));
+    store->durable = durable;
     TRY_PLAIN(query_run(database, "BEGIN IMMEDIATE"));
+    if (is_alone(batch)) { /* it fails with the transaction */
+        TRY_PLAIN(carry_out(store, CONTAINER_OF(batch->next, struct job, node)));
+        return query_run(database, "COMMIT");
+    }
     LIST_EACH(node, batch) TRY_PLAIN(write_one(store, CONTAINER_OF(node, struct job, node)));
     return query_run(database, "COMMIT");
 }
