@@ -121,9 +121,7 @@ struct modal {
     struct map *image_names;    /* "ENVIRONMENT/NAME:TAG", of image_name.c */
     struct map *calls, *inputs; /* id */
     struct journal *journal;
-    struct list collected; /* calls that go in a moment, by time */
-    size_t collected_count;
-    struct io_timer *resting; /* of rest.c */
+    struct rest *rest;
     struct map *dicts, *dict_names, *queues, *queue_names;
     struct map *publications;   /* "APP/FUNCTION" -> its port; of port.c */
     struct map *core_functions; /* "app.function" of the pool -> struct function */

@@ -149,8 +149,8 @@ void modal_free(struct modal *modal) {
     modal_close(modal);
     blobs_keep_end(modal);
     blob_server_free(modal);
-    rest_close(modal);
     end_calls(modal);
+    rest_close(modal);
     journal_close(modal);
     tunnels_free(modal);
     sandboxes_free(modal);
