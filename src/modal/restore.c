@@ -11,11 +11,10 @@
 
 struct reading {
     struct call *call;
-    struct input *input;              /* the last one that was found */
     struct arena *arena;              /* of the answers */
     Modal__FunctionMapResponse *told; /* to who made it */
-    size_t told_count;
-    char *once; /* of the request whose inputs come now */
+    char *once;                       /* of the request whose inputs come now */
+    struct arena *put_arena;
     Modal__FunctionPutInputsResponse put;
     struct input **by_seq; /* all, as they come: in order */
     size_t count, capacity;
@@ -23,15 +22,16 @@ struct reading {
 
 /* ---- one call ---- */
 
-static void add_told(struct reading *reading, Modal__FunctionPutInputsResponseItem ***items, size_t *count,
+static void add_told(struct arena *arena, Modal__FunctionPutInputsResponseItem ***items, size_t *count,
                      const struct input *input) {
     *items = mem_grow(*items, *count + 1, sizeof **items);
-    (*items)[(*count)++] = call_input_told(input, reading->arena);
+    (*items)[(*count)++] = call_input_told(input, arena);
 }
 
-static void put_told(struct reading *reading) {
-    if (reading->once && *reading->once)
-        rpc_reply_restore(reading->call->modal, reading->once, &reading->put);
+/* A client brings inputs by one request after the other: only the last can come again. */
+static void put_begin(struct reading *reading) {
+    arena_free(reading->put_arena);
+    reading->put_arena = arena_new();
     free(reading->put.inputs);
     modal__function_put_inputs_response__init(&reading->put);
     free(take(reading->once));
@@ -56,12 +56,12 @@ static void on_input(struct reading *reading, uint32_t seq, struct span value) {
     }
     reading->by_seq[reading->count++] = input;
     bool other = reading->once && (!record->once || strcmp(record->once, reading->once) != 0);
-    if (other) put_told(reading);
+    if (other) put_begin(reading);
     if (record->once && !reading->once) reading->once = mem_string(record->once);
     if (record->once)
-        add_told(reading, &reading->put.inputs, &reading->put.n_inputs, input);
+        add_told(reading->put_arena, &reading->put.inputs, &reading->put.n_inputs, input);
     else
-        add_told(reading, &reading->told->pipelined_inputs, &reading->told->n_pipelined_inputs, input);
+        add_told(reading->arena, &reading->told->pipelined_inputs, &reading->told->n_pipelined_inputs, input);
     modal__input_record__free_unpacked(record, NULL);
 }
 
@@ -163,12 +163,14 @@ static struct error *read_call(struct modal *modal, const char *id, struct call 
     scoped(arena) struct arena *arena = arena_new();
     struct reading reading = {.call = call_made(modal, id, record), .arena = arena};
     modal__call_record__free_unpacked(record, NULL);
-    modal__function_put_inputs_response__init(&reading.put);
+    put_begin(&reading);
     reading.told = call_told(reading.call, arena);
     scoped_string char *prefix = mem_printf("%s/", id);
     struct error *error = store_records_read(
         modal->store, &(struct store_range){.kind = JOURNAL_CALLS, .prefix = prefix}, on_part, &reading);
-    put_told(&reading);
+    if (reading.once && *reading.once) rpc_reply_restore(modal, reading.once, &reading.put);
+    put_begin(&reading);
+    arena_free(reading.put_arena);
     if (reading.call->once) rpc_reply_restore(modal, reading.call->once, reading.told);
     free(reading.told->pipelined_inputs);
     outputs_in_order(reading.call, reading.by_seq, reading.count);
