@@ -108,7 +108,7 @@ struct modal {
     bool no_auth, gpu_fallback, secure, closing;
     size_t held_calls;    /* by rpc_hold: their clients ask again when they end */
     int64_t last_call_ms; /* came, or ended */
-    struct tls *tls; /* of clients' addresses, and of blobs there; NULL: in the clear */
+    struct tls *tls;      /* of clients' addresses, and of blobs there; NULL: in the clear */
     struct grpc_server *server;
     struct map *methods;                            /* name -> const struct rpc_method */
     struct map *environments;                       /* name -> struct environment */

@@ -47,7 +47,7 @@ struct store {
     struct list finished; /* of the loop's thread: results on their way to `done` */
     pthread_t thread;
     bool running;
-    bool durable; /* of the writer: commits reach the disk before they are told */
+    bool durable;         /* of the writer: commits reach the disk before they are told */
     pthread_mutex_t lock; /* for what is below */
     pthread_cond_t more;
     pthread_cond_t all_written;
