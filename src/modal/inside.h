@@ -108,7 +108,7 @@ struct modal {
     bool no_auth, gpu_fallback, secure, closing;
     size_t held_calls;    /* by rpc_hold: their clients ask again when they end */
     int64_t last_call_ms; /* came, or ended */
-    struct tls *tls; /* of clients' addresses, and of blobs there; NULL: in the clear */
+    struct tls *tls;      /* of clients' addresses, and of blobs there; NULL: in the clear */
     struct grpc_server *server;
     struct map *methods;                            /* name -> const struct rpc_method */
     struct map *environments;                       /* name -> struct environment */
@@ -154,7 +154,7 @@ bool environment_known(const struct modal *modal, const char *name);
 const char *environment_suffix(const struct modal *modal, const char *name); /* in host names; "": none */
 void environment_restore(struct modal *modal, const char *name, struct span value);
 void environments_free(struct modal *modal);
-extern const struct rpc_method environment_methods[];
+extern const struct rpc_method environment_methods[], proxy_token_methods[];
 
 /* ---- definition.c: what a client said a function is ---- */
 struct definition {

@@ -283,7 +283,7 @@ static void on_message(struct grpc_call *call, struct span message, struct error
 }
 
 static bool token_good(const struct modal *modal, const struct grpc_call *call) {
-    return identity_token_good(modal->identity, grpc_call_metadata(call, "x-modal-token-id"),
+    return identity_token_good(modal->identity, IDENTITY_CLIENT, grpc_call_metadata(call, "x-modal-token-id"),
                                grpc_call_metadata(call, "x-modal-token-secret"));
 }
 
