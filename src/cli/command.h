@@ -25,9 +25,10 @@ enum option {
     OPTION_TARGET = 4096,
     OPTION_PROFILE = 8192,
     OPTION_ENV = 16384,
+    OPTION_PROXY = 32768,
 };
 struct options {
-    bool json, follow, text, no_wait, all, again, force, env;
+    bool json, follow, text, no_wait, all, again, force, env, proxy;
     const char *name, *dockerfile, *target, *profile; /* NULL: not told */
     const char **args;                                /* of --build-arg */
     size_t arg_count;

@@ -189,7 +189,7 @@ static struct error *login_to_file(struct command *command, struct login *login)
     scoped_string char *name = token_name();
     struct error *error = config_file_read(&file);
     if (!error) error = may_write(&file, login);
-    if (!error) error = token_new(command, name, &login->token);
+    if (!error) error = token_new(command, "client", name, &login->token);
     if (!error) error = write_profile(command, login, &file);
     if (!error) {
         tell(command, login, &file);
@@ -215,7 +215,7 @@ int login_run(struct command *command) {
     if (!error) error = ask_where(command, &login.url);
     if (!error && command->options.env) {
         scoped_string char *name = token_name();
-        error = token_new(command, name, &login.token);
+        error = token_new(command, "client", name, &login.token);
         if (!error) print_env(&login);
     } else if (!error) {
         error = login_to_file(command, &login);

@@ -18,6 +18,7 @@ const struct option_row option_rows[] = {
     {"--target", 0, "STAGE", "build: up to that stage", OPTION_TARGET},
     {"--profile", 0, "NAME", "the profile in the client's file (default catnap)", OPTION_PROFILE},
     {"--env", 0, NULL, "print variables for the shell instead; no file is written", OPTION_ENV},
+    {"--proxy", 0, NULL, "new: for those who ask web functions with requires_proxy_auth", OPTION_PROXY},
 };
 const size_t option_row_count = COUNT(option_rows);
 
@@ -37,6 +38,7 @@ static struct error *set(struct options *options, const struct option_row *row, 
     case OPTION_TARGET: options->target = value; break;
     case OPTION_PROFILE: options->profile = value; break;
     case OPTION_ENV: options->env = true; break;
+    case OPTION_PROXY: options->proxy = true; break;
     case OPTION_BUILD_ARG:
         options->args = mem_grow(options->args, options->arg_count + 1, sizeof *options->args);
         options->args[options->arg_count++] = value;

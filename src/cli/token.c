@@ -1,4 +1,4 @@
-/* `catnap token`: who may ask by Modal's clients. */
+/* `catnap token`: who may ask by Modal's clients, and who may ask guarded web functions. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,8 +8,8 @@
 
 #define ANSWER_MS 60000
 
-struct error *token_new(struct command *command, const char *name, json_t **ret_answer) {
-    scoped_json json_t *body = json_pack("{s:s}", "name", name);
+struct error *token_new(struct command *command, const char *kind, const char *name, json_t **ret_answer) {
+    scoped_json json_t *body = json_pack("{s:s, s:s}", "name", name, "kind", kind);
     scoped_string char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
     if (!text) return error_new(ERROR_INVALID_ARGUMENT, "a name is UTF-8 text");
     const struct question question = {
@@ -31,14 +31,18 @@ struct error *token_revoke(struct command *command, const char *id, json_t **ret
 }
 
 static struct error *make(struct command *command, json_t **ret_answer) {
-    return token_new(command, command->words[1], ret_answer);
+    return token_new(command, command->options.proxy ? "proxy" : "client", command->words[1], ret_answer);
 }
 
 static void print_made(const json_t *answer) {
     printf("%s\n%s\n", json_string_value(json_object_get(answer, "id")),
            json_string_value(json_object_get(answer, "secret")));
     fflush(stdout);
-    fputs("the secret is shown this once: MODAL_TOKEN_ID and MODAL_TOKEN_SECRET take these two\n", stderr);
+    const char *kind = json_string_value(json_object_get(answer, "kind"));
+    fputs(kind && strcmp(kind, "proxy") == 0
+              ? "the secret is shown this once: the headers Modal-Key and Modal-Secret take these two\n"
+              : "the secret is shown this once: MODAL_TOKEN_ID and MODAL_TOKEN_SECRET take these two\n",
+          stderr);
 }
 
 static struct error *list(struct command *command, json_t **ret_answer) {
@@ -47,8 +51,9 @@ static struct error *list(struct command *command, json_t **ret_answer) {
 }
 
 static void print_list(const json_t *answer) {
-    enum { COLUMNS = 3 };
-    static const struct sheet_column columns[COLUMNS] = {{"TOKEN", false}, {"NAME", false}, {"MADE", false}};
+    enum { COLUMNS = 4 };
+    static const struct sheet_column columns[COLUMNS] = {
+        {"TOKEN", false}, {"KIND", false}, {"NAME", false}, {"MADE", false}};
     scoped_sheet struct sheet sheet = {.columns = columns, .column_count = COLUMNS};
     const json_t *tokens = json_object_get(answer, "tokens"), *token;
     size_t i;
@@ -57,7 +62,9 @@ static void print_list(const json_t *answer) {
         const char *name = json_string_value(json_object_get(token, "name"));
         char when[CLOCK_TEXT_SIZE];
         clock_text((int64_t)json_integer_value(json_object_get(token, "created_ms")), when);
+        const char *kind = json_string_value(json_object_get(token, "kind"));
         sheet_add(&sheet, COLOUR_NONE, "%s", id ? id : "");
+        sheet_add(&sheet, COLOUR_NONE, "%s", kind ? kind : "client");
         sheet_add(&sheet, COLOUR_NONE, "%s", name ? name : "");
         sheet_add(&sheet, COLOUR_DIM, "%.16sZ", when);
     }

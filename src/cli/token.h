@@ -2,6 +2,7 @@
 #pragma once
 #include "command.h"
 
-/* The answer has texts `id` and `secret`. */
-must_check struct error *token_new(struct command *command, const char *name, json_t **ret_answer);
+/* kind: "client" or "proxy". The answer has texts `id` and `secret`. */
+must_check struct error *token_new(struct command *command, const char *kind, const char *name,
+                                   json_t **ret_answer);
 must_check struct error *token_revoke(struct command *command, const char *id, json_t **ret_answer);

@@ -184,12 +184,16 @@ const struct verb verbs[] = {
     {
         .name = "token",
         .operands = "new|list|revoke [...]",
-        .summary = "who may ask by Modal's clients: make, list and revoke tokens",
-        .details = "  new NAME   its id and its secret, which is shown this once\n"
-                   "  list       all there are, without their secrets\n"
-                   "  revoke ID  it opens nothing any more, from now on",
-        .examples = "catnap token new \"the build machine\"\ncatnap token list",
-        .options = OPTION_JSON,
+        .summary = "who may ask by Modal's clients, or ask guarded web functions: tokens",
+        .details =
+            "  new NAME   its id and its secret, which is shown this once; --proxy: not for Modal's "
+            "clients,\n"
+            "             but for who asks web functions that require it (Modal-Key and Modal-Secret)\n"
+            "  list       all there are, without their secrets\n"
+            "  revoke ID  it opens nothing any more, from now on",
+        .examples = "catnap token new \"the build machine\"\ncatnap token new --proxy \"the web "
+                    "shop\"\ncatnap token list",
+        .options = OPTION_PROXY | OPTION_JSON,
         .least = 1,
         .most = 2,
         .kind = WORDS_TOKENS,

@@ -52,6 +52,7 @@ struct core_function {
     uint16_t publish; /* the gateway's own port for it; 0: by host name only */
     char *example;    /* how to try it: a command line, "{url}" stands for its URL; NULL: curl URL */
     char *label;      /* host name instead of USER--APP-FUNC; NULL: that */
+    bool proxy_auth;  /* the gateway lets in who brings a proxy's token, and nobody else */
     enum core_readiness readiness;
     enum core_network network;
     bool writable_rootfs;

@@ -28,6 +28,7 @@ const struct core_field core_fields[] = {
     FIELD(port, U16, SHAPES),
     FIELD(publish, U16, false),
     FIELD(label, STRING, false),
+    FIELD(proxy_auth, BOOL, false),
     FIELD(example, STRING, false),
     CHOICE(readiness, core_readiness_names),
     CHOICE(network, core_network_names),

@@ -215,6 +215,11 @@ static void publish(void *owner, const char *app, const char *function, uint16_t
     modal_publish(daemon->modal, app, function, port, done, done_owner);
 }
 
+static bool proxy_token_good(void *owner, struct span id, struct span secret) {
+    const struct daemon *daemon = owner;
+    return identity_token_good(daemon->identity, IDENTITY_PROXY, id, secret);
+}
+
 static struct error *doors_open(struct daemon *daemon) {
     const struct config *config = &daemon->config;
     daemon->api = api_new(&(struct api_options){
@@ -237,6 +242,8 @@ static struct error *doors_open(struct daemon *daemon) {
     daemon->gateway = gateway_new(&(struct gateway_options){.loop = daemon->loop,
                                                             .pool = daemon->pool,
                                                             .tls = certificates_gateway(daemon->certificates),
+                                                            .token_good = proxy_token_good,
+                                                            .token_owner = daemon,
                                                             .limits = config->limits,
                                                             .body_bytes = config->body_bytes,
                                                             .keepalive_ms = config->comments_every_ms});

@@ -24,6 +24,9 @@ void answer_refusal(struct http_exchange *exchange, const struct refusal *refusa
         snprintf(retry, sizeof retry, "%lld", (long long)(refusal->retry_ms + 999) / 1000);
         fields[4] = "Retry-After";
         fields[5] = retry;
+    } else if (refusal->status == 401) {
+        fields[4] = "WWW-Authenticate";
+        fields[5] = "Bearer";
     }
     if (strstr(accept, "text/html")) {
         fields[1] = "text/html; charset=utf-8";

@@ -97,6 +97,7 @@ size_t fields_upstream(struct http_exchange *exchange, struct http_field fields[
     for (size_t i = 0; i < head->field_count; i++) {
         struct span name = head->fields[i].name, value = head->fields[i].value;
         if (name.size == 4 && span_is_nocase(name, "host")) continue;
+        if (gateway_keeps(name, value)) continue;
         switch (forwarded(name)) {
         case '_': continue;
         case 'f': before = joined(exchange, before, value); continue;

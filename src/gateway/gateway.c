@@ -15,11 +15,10 @@ static void on_request(void *owner, struct http_exchange *exchange) {
     struct gateway *gateway = owner;
     gateway->counters.requests++;
     struct pool_function *function = gateway_function_of(gateway, exchange);
-    if (function) {
-        request_start(gateway, exchange, function);
-    } else {
+    if (!function)
         answer_unknown_host(exchange);
-    }
+    else if (token_check(gateway, exchange, pool_function_spec(function)))
+        request_start(gateway, exchange, function);
 }
 
 /* ---- published ports ---- */
@@ -100,6 +99,8 @@ struct gateway *gateway_new(const struct gateway_options *options) {
     gateway->loop = options->loop;
     gateway->pool = options->pool;
     gateway->tls = options->tls;
+    gateway->token_good = options->token_good;
+    gateway->token_owner = options->token_owner;
     gateway->body_bytes = options->body_bytes;
     gateway->keepalive_ms = options->keepalive_ms > 0 ? options->keepalive_ms : 15000;
     list_init(&gateway->ports);

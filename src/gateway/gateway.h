@@ -5,6 +5,7 @@
  * The client's end cancels the work.
  *
  * What a client sees besides the app's own answers:
+ *   401  the function asks for a proxy's token (Modal-Key and Modal-Secret, or Bearer ID.SECRET)
  *   404  no function has this host name             413  the body is over the limit
  *   502  the container died or answered no HTTP     503  the queue is full, the app can't start or is stopped
  * (Retry-After) 504  it did not start, or answer, in time as {"error", "code", "reason"}, as text, or as a
@@ -25,8 +26,11 @@ struct gateway_options {
     struct pool *pool;         /* borrowed; the gateway takes pool_on_publish_changed */
     struct http_limits limits; /* 0 in it: http's own defaults */
     struct tls *tls;           /* borrowed: all its ports speak https; NULL: in the clear */
-    uint64_t body_bytes;       /* longest request body; 0: no limit */
-    int64_t keepalive_ms;      /* between comments; 0: 15 s */
+    /* Whether a proxy's token is good, for functions that ask for one; NULL: none is. */
+    bool (*token_good)(void *owner, struct span id, struct span secret);
+    void *token_owner;
+    uint64_t body_bytes;  /* longest request body; 0: no limit */
+    int64_t keepalive_ms; /* between comments; 0: 15 s */
 };
 struct gateway *gateway_new(const struct gateway_options *options);
 /* ADDR:PORT (or a path) where apps answer by host name. Published ports are opened at the same ADDR, now and
@@ -39,6 +43,8 @@ void gateway_on_runner(struct gateway *gateway,
                        void (*request)(void *owner, struct http_exchange *exchange,
                                        struct pool_function *function),
                        void *owner);
+/* Said to the gateway and not to apps: the secret of a proxy's token. */
+bool gateway_keeps(struct span name, struct span value);
 /* What its client sees is https: it came by TLS, or by a proxy of this machine that says so. */
 bool gateway_secure(const struct http_exchange *exchange);
 uint16_t gateway_port(const struct gateway *gateway); /* of the last gateway_listen; 0: a path */

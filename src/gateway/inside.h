@@ -10,6 +10,8 @@ struct gateway {
     struct http_server *server;
     struct http_client *client;
     struct tls *tls;
+    bool (*token_good)(void *owner, struct span id, struct span secret);
+    void *token_owner;
     uint64_t body_bytes;
     int64_t keepalive_ms;
     char *address; /* of the published ports; NULL before gateway_listen */
@@ -63,6 +65,11 @@ struct upstream {
 
 /* gateway.c */
 struct pool_function *gateway_function_of(struct gateway *gateway, const struct http_exchange *exchange);
+
+/* token.c */
+/* True: who asks may. Else it was answered. */
+bool token_check(const struct gateway *gateway, struct http_exchange *exchange,
+                 const struct core_function *function);
 
 /* request.c */
 void request_start(struct gateway *gateway, struct http_exchange *exchange, struct pool_function *function);

@@ -9,6 +9,7 @@
 #define NAME_MAX_BYTES 100
 
 struct token {
+    enum identity_kind kind;
     char *id, *name;
     char hash[SHA256_HEX_SIZE];
     int64_t created_ms;
@@ -29,14 +30,17 @@ static void token_free(struct token *token) {
 static void on_record(void *owner, const char *key, struct span value) {
     struct identity *identity = owner;
     scoped_json json_t *json = json_loadb(value.data, value.size, 0, NULL);
-    const char *name, *hash;
+    const char *name, *hash, *kind = "client";
     json_int_t created;
-    if (!json || json_unpack(json, "{s:s, s:s, s:I}", "name", &name, "hash", &hash, "created_ms", &created) ||
+    if (!json ||
+        json_unpack(json, "{s:s, s:s, s:I, s?s}", "name", &name, "hash", &hash, "created_ms", &created,
+                    "kind", &kind) ||
         strlen(hash) != SHA256_HEX_SIZE - 1) {
         log_warn("identity", "the record of token %s can't be read: it opens nothing", key);
         return;
     }
     struct token *token = NEW(struct token);
+    token->kind = strcmp(kind, "proxy") == 0 ? IDENTITY_PROXY : IDENTITY_CLIENT;
     token->id = mem_string(key);
     token->name = mem_string(name);
     token->created_ms = created;
@@ -78,7 +82,8 @@ static void on_kept(void *owner, struct error *error) {
         making->done(making->owner, error, NULL);
         token_free(token);
     } else {
-        const struct identity_token told = {token->id, making->secret, token->name, token->created_ms};
+        const struct identity_token told = {token->kind, token->id, making->secret, token->name,
+                                            token->created_ms};
         map_put(making->identity->tokens, span_of(token->id), token);
         making->done(making->owner, NULL, &told);
     }
@@ -86,45 +91,69 @@ static void on_kept(void *owner, struct error *error) {
     free(making);
 }
 
-static struct error *name_check(const char *name) {
-    bool good = name && *name && strlen(name) <= NAME_MAX_BYTES;
+static struct error *name_check(enum identity_kind kind, const char *name) {
+    bool good = name && (*name || kind == IDENTITY_PROXY) && strlen(name) <= NAME_MAX_BYTES;
     for (const char *c = name; good && *c; c++) good = isprint((unsigned char)*c);
     if (good) return NULL;
     return error_new(ERROR_INVALID_ARGUMENT, "a token has a name of 1 to %d printable characters",
                      NAME_MAX_BYTES);
 }
 
-void identity_token_new(struct identity *identity, const char *name,
+static void write_record(struct identity *identity, const struct token *token,
+                         void (*done)(void *owner, struct error *error), void *owner) {
+    scoped_json json_t *json =
+        json_pack("{s:s, s:s, s:I, s:s}", "name", token->name, "hash", token->hash, "created_ms",
+                  (json_int_t)token->created_ms, "kind", token->kind == IDENTITY_PROXY ? "proxy" : "client");
+    scoped_string char *text = json_dumps(json, JSON_COMPACT);
+    const struct store_record record = {KIND, token->id, span_of(text)};
+    store_records_write(identity->store, &record, 1, done, owner);
+}
+
+void identity_token_new(struct identity *identity, enum identity_kind kind, const char *name,
                         void (*done)(void *owner, struct error *error, const struct identity_token *token),
                         void *owner) {
-    struct error *error = name_check(name);
+    struct error *error = name_check(kind, name);
     if (error) {
         done(owner, error, NULL);
         return;
     }
     struct making *making = NEW(struct making);
     struct token *token = making->token = NEW(struct token);
-    scoped_string char *half = random_id("as"), *rest = random_id("x");
+    bool proxy = kind == IDENTITY_PROXY;
+    scoped_string char *half = random_id(proxy ? "ws" : "as"), *rest = random_id("x");
     *making = (struct making){identity, token, mem_printf("%s%s", half, rest + 2), done, owner};
-    token->id = random_id("ak");
+    token->kind = kind;
+    token->id = random_id(proxy ? "wk" : "ak");
     token->name = mem_string(name);
     token->created_ms = clock_wall_ms();
     sha256_of(span_of(making->secret), token->hash);
-    scoped_json json_t *json = json_pack("{s:s, s:s, s:I}", "name", name, "hash", token->hash, "created_ms",
-                                         (json_int_t)token->created_ms);
-    scoped_string char *text = json_dumps(json, JSON_COMPACT);
-    const struct store_record record = {KIND, token->id, span_of(text)};
-    store_records_write(identity->store, &record, 1, on_kept, making);
+    write_record(identity, token, on_kept, making);
 }
 
-/* ---- revoked ---- */
+/* ---- renamed, revoked ---- */
+
+static struct error *unknown(const char *id) {
+    return error_new(ERROR_NOT_FOUND, "there is no token '%.80s' (`catnap token list` shows them)", id);
+}
+
+void identity_token_rename(struct identity *identity, const char *id, const char *name,
+                           void (*done)(void *owner, struct error *error), void *owner) {
+    struct token *token = map_get(identity->tokens, span_of(id));
+    struct error *error = token ? name_check(token->kind, name) : unknown(id);
+    if (error) {
+        done(owner, error);
+        return;
+    }
+    free(token->name);
+    token->name = mem_string(name);
+    write_record(identity, token, done, owner);
+}
 
 void identity_token_revoke(struct identity *identity, const char *id,
                            void (*done)(void *owner, struct error *error), void *owner) {
     struct token *token = map_remove(identity->tokens, span_of(id));
     if (!token) {
-        done(owner,
-             error_new(ERROR_NOT_FOUND, "there is no token '%.80s' (`catnap token list` shows them)", id));
+        done(owner, unknown(id));
         return;
     }
     const struct store_record record = {KIND, id, {NULL, 0}};
@@ -134,20 +163,30 @@ void identity_token_revoke(struct identity *identity, const char *id,
 
 /* ---- checked, listed ---- */
 
-bool identity_token_good(const struct identity *identity, struct span id, struct span secret) {
+bool identity_token_good(const struct identity *identity, enum identity_kind kind, struct span id,
+                         struct span secret) {
     const struct token *token = id.data ? map_get(identity->tokens, id) : NULL;
     char hash[SHA256_HEX_SIZE];
     sha256_of(secret.data ? secret : SPAN(""), hash);
     const char *wanted = token ? token->hash : hash;
     unsigned difference = 0;
     for (size_t i = 0; i < SHA256_HEX_SIZE; i++) difference |= (unsigned)(hash[i] ^ wanted[i]);
-    return token && difference == 0;
+    return token && token->kind == kind && difference == 0;
+}
+
+static struct identity_token told_of(const struct token *token) {
+    return (struct identity_token){token->kind, token->id, NULL, token->name, token->created_ms};
+}
+
+bool identity_token_find(const struct identity *identity, const char *id, struct identity_token *ret_token) {
+    const struct token *token = map_get(identity->tokens, span_of(id));
+    if (token) *ret_token = told_of(token);
+    return token != NULL;
 }
 
 bool identity_token_next(const struct identity *identity, size_t *i, struct identity_token *ret_token) {
     void *value;
     if (!map_next(identity->tokens, i, NULL, &value)) return false;
-    const struct token *token = value;
-    *ret_token = (struct identity_token){token->id, NULL, token->name, token->created_ms};
+    *ret_token = told_of(value);
     return true;
 }

@@ -39,6 +39,7 @@ static const struct field fields[] = {
     {"port", FIELD_PORT, AT(port)},
     {"publish", FIELD_PORT, AT(publish)},
     {"label", FIELD_TEXT, AT(label)},
+    {"proxy_auth", FIELD_BOOL, AT(proxy_auth)},
     {"example", FIELD_TEXT, AT(example)},
     {"ready", FIELD_READY, 0},
     {"socket_activation", FIELD_SOCKET, 0},

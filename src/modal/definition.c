@@ -299,6 +299,7 @@ struct error *definition_core(const struct function *function, const struct defi
     core->workdir = mem_string("/root");
     core->network = said->block_network ? CORE_NETWORK_NONE : CORE_NETWORK_OUTBOUND;
     core->label = mem_string(function->label);
+    core->proxy_auth = web && web->requires_proxy_auth;
     core->publish = port_of(function);
     set_numbers(core, said);
     definition_resources_set(core, said->resources);

@@ -58,14 +58,8 @@ static void keep(struct rpc *rpc, const char *name, void (*done)(struct rpc *rpc
 static void client_hello(struct rpc *rpc, const void *request) {
     (void)request;
     Modal__ClientHelloResponse answer = MODAL__CLIENT_HELLO_RESPONSE__INIT;
-    const char *version = rpc_client_version(rpc);
-    if (*version && version_before(version, 0, 60, 0)) {
-        rpc_fail(rpc, error_new(ERROR_FAILED_PRECONDITION,
-                                "the modal client %s is too old for catnap; 0.64.0 and 1.x are known to work",
-                                version));
-        return;
-    }
-    answer.image_builder_version = version_before(version, 1, 0, 0) ? BUILDER_OLD : BUILDER_NEW;
+    answer.image_builder_version =
+        version_before(rpc_client_version(rpc), 1, 0, 0) ? BUILDER_OLD : BUILDER_NEW;
     rpc_answer(rpc, &answer);
 }
 

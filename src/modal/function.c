@@ -227,10 +227,6 @@ static struct error *check_built(const Modal__Function *function, struct span by
     enum { SHARED_MOUNTS = 16, S3_MOUNTS = 47, BUCKET_MOUNTS = 51 };
     TRY_PLAIN(definition_mounts_check(bytes, SHARED_MOUNTS, S3_MOUNTS, BUCKET_MOUNTS));
     TRY_PLAIN(schedule_check(function->schedule));
-    if (function->webhook_config && function->webhook_config->requires_proxy_auth)
-        return error_new(ERROR_UNIMPLEMENTED,
-                         "requires_proxy_auth is not there yet, and without it anybody could ask; "
-                         "docs/compat.md tells what is");
     return NULL;
 }
 

@@ -60,6 +60,7 @@ struct rpc {
 };
 struct arena *rpc_arena(struct rpc *rpc);
 const char *rpc_client_version(struct rpc *rpc); /* "1.6.4"; "" where it is not told */
+const char *rpc_client_warning(struct rpc *rpc); /* of a client that is newer than those tried; NULL: none */
 void rpc_answer(struct rpc *rpc,
                 const void *message); /* a message of protobuf-c; ends the call, as the next do */
 void rpc_answer_empty(struct rpc *rpc);
@@ -152,7 +153,7 @@ bool environment_known(const struct modal *modal, const char *name);
 const char *environment_suffix(const struct modal *modal, const char *name); /* in host names; "": none */
 void environment_restore(struct modal *modal, const char *name, struct span value);
 void environments_free(struct modal *modal);
-extern const struct rpc_method environment_methods[];
+extern const struct rpc_method environment_methods[], proxy_token_methods[];
 
 /* ---- definition.c: what a client said a function is ---- */
 struct definition {

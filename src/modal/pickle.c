@@ -65,6 +65,7 @@ static void add_headers(struct text *out, const struct http_exchange *exchange) 
     struct span name, value;
     text_add(out, SPAN("]("));
     for (size_t i = 0; http_exchange_header_at(exchange, i, &name, &value); i++) {
+        if (gateway_keeps(name, value)) continue;
         scoped_text struct text lower = {0};
         for (size_t c = 0; c < name.size; c++)
             text_add_char(&lower, (char)tolower((unsigned char)name.data[c]));

@@ -187,6 +187,14 @@ static void answer_publish(struct rpc *rpc, struct app *app) {
     answer.url = *url ? url : arena_printf(rpc_arena(rpc), "catnap logs %s", app->core_name);
     answer.has_deployed_at = true;
     answer.deployed_at = app->deployed_at;
+    Modal__Warning warning = MODAL__WARNING__INIT, *warnings[] = {&warning};
+    warning.message = (char *)rpc_client_warning(rpc);
+    warning.has_type = true;
+    warning.type = MODAL__WARNING_WARNING_TYPE__WarningWarningType_WARNING_TYPE_CLIENT_DEPRECATION;
+    if (warning.message) {
+        answer.n_server_warnings = 1;
+        answer.server_warnings = warnings;
+    }
     rpc_answer(rpc, &answer);
 }
 

@@ -12,6 +12,10 @@
 #include <stdlib.h>
 
 #define REPLIES_MAX 4096
+#define CLIENT_OLDEST 0, 60, 0
+#define CLIENT_BEYOND 2, 0, 0 /* the first that is surely another protocol */
+#define CLIENT_UNTRIED 1, 7, 0
+#define CLIENT_NEWEST "1.6.4"
 #define REPLY_BYTES_MAX 65536
 
 struct reply {
@@ -283,8 +287,30 @@ static void on_message(struct grpc_call *call, struct span message, struct error
 }
 
 static bool token_good(const struct modal *modal, const struct grpc_call *call) {
-    return identity_token_good(modal->identity, grpc_call_metadata(call, "x-modal-token-id"),
+    return identity_token_good(modal->identity, IDENTITY_CLIENT, grpc_call_metadata(call, "x-modal-token-id"),
                                grpc_call_metadata(call, "x-modal-token-secret"));
+}
+
+/* By a status that clients of all ages show with its text, and that none tries again. */
+static struct error *version_check(struct rpc *rpc) {
+    const char *version = rpc_client_version(rpc);
+    bool old = version_before(version, CLIENT_OLDEST);
+    if (!*version || (!old && version_before(version, CLIENT_BEYOND))) return NULL;
+    return error_new(
+        ERROR_INVALID_ARGUMENT,
+        "the modal client %.40s is too %s for catnap; 0.64.0 and those from 1.0 to 1.x work: `pip "
+        "install modal==" CLIENT_NEWEST "`%s",
+        version, old ? "old" : "new", old ? "" : ", or a newer catnap");
+}
+
+const char *rpc_client_warning(struct rpc *rpc) {
+    const char *version = rpc_client_version(rpc);
+    if (!*version || version_before(version, CLIENT_UNTRIED)) return NULL;
+    return arena_printf(rpc_arena(rpc),
+                        "catnap was tried with modal up to " CLIENT_NEWEST
+                        ", and %.40s is newer: what it has that " CLIENT_NEWEST
+                        " had not is not there, or not known to work",
+                        version);
 }
 
 static bool is_router(const struct rpc *rpc) {
@@ -314,6 +340,7 @@ static struct error *may_ask(struct rpc *rpc) {
     if (flags & RPC_TASK_ONLY)
         return error_new(ERROR_PERMISSION_DENIED, "%s is asked by containers only, each over its own socket",
                          rpc->method->name);
+    TRY_PLAIN(version_check(rpc));
     const struct modal *modal = rpc->modal;
     if (grpc_call_tag(rpc->call) != modal || modal->no_auth || token_good(modal, rpc->call)) return NULL;
     return error_new(

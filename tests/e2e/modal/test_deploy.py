@@ -175,33 +175,38 @@ def test_without_a_good_token_nothing_is_deployed(client, house, what):
     assert app not in [a["app"] for a in house.catnap.ps()["apps"]]
 
 
-def test_a_client_that_is_too_old_is_told_which_work(client, house):
-    said = client.script(
-        """
-import asyncio
-from google.protobuf.empty_pb2 import Empty
-from grpclib import GRPCError
-from grpclib.client import Channel
-from modal_proto import api_grpc
+OTHER_VERSION = """
+import modal_version
+
+modal_version.__version__ = "$VERSION"
+import modal
+
+app = modal.App("$APP")
+try:
+    print("deployed", modal.Dict.from_name("$APP", create_if_missing=True).len())
+except Exception as error:
+    print(type(error).__name__, error)
+"""
 
 
-async def main():
-    channel = Channel("127.0.0.1", $PORT)
-    metadata = {"x-modal-client-version": "0.50.1", "x-modal-token-id": "$ID", "x-modal-token-secret": "$KEY"}
-    try:
-        await api_grpc.ModalClientStub(channel).ClientHello(Empty(), metadata=metadata)
-    except GRPCError as error:
-        print(error.status, error.message)
-    channel.close()
-
-
-asyncio.run(main())
-""",
-        PORT=house.modal_port,
-        ID=client.token[0],
-        KEY=client.token[1],
+def test_a_client_that_is_too_old_or_too_new_is_told_which_work(client, house):
+    for version, what in (("0.50.1", "too old"), ("2.0.0", "too new")):
+        (client.cwd / "other.py").write_text(
+            OTHER_VERSION.replace("$VERSION", version).replace("$APP", client.name("other"))
+        )
+        said = client.run("other.py", python=True)
+        assert f"the modal client {version} is {what}" in said and "0.64.0" in said and "1.6.4" in said
+    if client.old:
+        return
+    (client.cwd / "modal_cli.py").write_text(
+        "import modal_version\nmodal_version.__version__ = '1.9.0'\n"
+        "from modal.__main__ import main\nmain()\n"
     )
-    assert "FAILED_PRECONDITION" in said and "0.50.1" in said and "0.64.0" in said
+    app = client.name("newer")
+    program = client.write('app = modal.App("$APP", image=image)\n', APP=app)
+    loud = {"PYTHONWARNINGS": "default"}
+    said = client.run("modal_cli.py", "deploy", program, python=True, env=loud)
+    assert "up to 1.6.4, and 1.9.0 is newer" in " ".join(said.split()), said
 
 
 def test_who_brings_no_token_is_told_how_to_get_one(client, house):
