@@ -285,6 +285,11 @@ def test_a_renewed_certificate_is_used_and_a_broken_one_is_not(house):
     house.authority.issue()
     house.catnap.process.send_signal(signal.SIGHUP)
     wait_for("a third one", lambda: all(house.serial(p) not in (first[0], second) for p in ports))
+    os.chmod(house.authority.key, 0o644)
+    wait_for("what to do", lambda: f"chmod 600 {house.authority.key}" in log.read_text())
+    used = log.read_text().count("is in use")
+    os.chmod(house.authority.key, 0o600)
+    wait_for("it is read again", lambda: log.read_text().count("is in use") > used)
 
 
 def test_what_cannot_be_used_is_told_at_the_start(tmp_path):
@@ -295,11 +300,13 @@ def test_what_cannot_be_used_is_told_at_the_start(tmp_path):
     os.chmod(other, 0o600)
     shutil.copy(key, tmp_path / "open.key")
     os.chmod(tmp_path / "open.key", 0o644)
+    openssl("genpkey", "-algorithm", "RSA", "-out", tmp_path / "rsa.key")
     rows = [
         (tmp_path / "none.pem", key, "No such file"),
         (good, tmp_path / "none.key", "No such file"),
         (key, key, "PEM is expected"),
         (good, other, "another certificate"),
+        (good, tmp_path / "rsa.key", "another certificate"),
         (*expired, "expired on 20"),
         (good, tmp_path / "open.key", f"`chmod 600 {tmp_path}/open.key`"),
         (good, None, "only one of the two"),
