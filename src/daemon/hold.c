@@ -41,6 +41,7 @@ struct hold {
     bool ready;      /* in this one */
     bool ending;     /* we were asked to end */
     bool restarting; /* it was asked to make room */
+    bool once_more;  /* and so is this one, when it is ready */
 };
 
 /* ---- what it sends ---- */
@@ -70,6 +71,13 @@ static void forget(struct hold *hold, struct span name) {
     hold->kept_count = left;
 }
 
+static void make_room(struct hold *hold) {
+    hold->once_more = false;
+    if (hold->restarting) return; /* at its very end a signal is death */
+    hold->restarting = true;
+    kill(hold->daemon, SIGUSR1);
+}
+
 static void take_note(struct hold *hold, struct span note, int fd) {
     struct span name = {0};
     bool store = false, removes = false;
@@ -80,6 +88,7 @@ static void take_note(struct hold *hold, struct span note, int fd) {
         removes |= span_is(key, "FDSTOREREMOVE");
         if (span_is(key, "READY")) hold->up = hold->ready = true;
     }
+    if (hold->ready && hold->once_more) make_room(hold);
     if (removes) forget(hold, name);
     if (store && name.size > 0)
         keep(hold, name, fd);
@@ -187,13 +196,13 @@ static bool on_signal(struct hold *hold, int *ret_status) {
         return false;
     case SIGHUP:
         hold->again_ms = 0;
-        if (!hold->daemon || !hold->ready) return false; /* it is being started */
-        hold->restarting = true;
-        kill(hold->daemon, SIGUSR1);
+        hold->once_more = hold->daemon && !hold->ready; /* it may have read an older configuration */
+        if (hold->daemon && hold->ready) make_room(hold);
         return false;
     default:
         hold->ending = true;
-        if (hold->daemon) kill(hold->daemon, (int)info.ssi_signo);
+        /* A terminal's Ctrl-C went to the daemon as well; a second one would be impatience. */
+        if (hold->daemon && info.ssi_code != SI_KERNEL) kill(hold->daemon, (int)info.ssi_signo);
         return hold->daemon == 0;
     }
 }
