@@ -42,6 +42,7 @@ struct hold {
     bool ending;     /* we were asked to end */
     bool restarting; /* it was asked to make room */
     bool once_more;  /* and so is this one, when it is ready */
+    bool in_terminal;
 };
 
 /* ---- what it sends ---- */
@@ -185,6 +186,16 @@ static bool ended(struct hold *hold, int how, int *ret_status) {
     return false;
 }
 
+/* `code`: where the signal came from. True: nobody is there whose end is waited for. */
+static bool end(struct hold *hold, int signo, int code) {
+    bool asked = hold->ending;
+    hold->ending = true;
+    /* A terminal's Ctrl-C went to the daemon as well; a second one would be impatience. */
+    if (hold->daemon && !(signo == SIGINT && code == SI_KERNEL) && !(signo == SIGHUP && asked))
+        kill(hold->daemon, signo == SIGHUP ? SIGTERM : signo);
+    return hold->daemon == 0;
+}
+
 static bool on_signal(struct hold *hold, int *ret_status) {
     struct signalfd_siginfo info;
     if (read(hold->signal_fd, &info, sizeof info) != sizeof info) return false;
@@ -195,15 +206,12 @@ static bool on_signal(struct hold *hold, int *ret_status) {
             if (pid == hold->daemon) return ended(hold, how, ret_status);
         return false;
     case SIGHUP:
+        if (hold->in_terminal && terminal_is_gone()) return end(hold, SIGHUP, info.ssi_code);
         hold->again_ms = 0;
         hold->once_more = hold->daemon && !hold->ready; /* it may have read an older configuration */
         if (hold->daemon && hold->ready) make_room(hold);
         return false;
-    default:
-        hold->ending = true;
-        /* A terminal's Ctrl-C went to the daemon as well; a second one would be impatience. */
-        if (hold->daemon && info.ssi_code != SI_KERNEL) kill(hold->daemon, (int)info.ssi_signo);
-        return hold->daemon == 0;
+    default: return end(hold, (int)info.ssi_signo, info.ssi_code);
     }
 }
 
@@ -248,7 +256,8 @@ static struct error *open_ears(struct hold *hold) {
 }
 
 int daemon_hold(int argc, char **argv) {
-    struct hold hold = {.signal_fd = -1, .notify_fd = -1, .pause_ms = PAUSE_FIRST_MS};
+    struct hold hold = {
+        .signal_fd = -1, .notify_fd = -1, .pause_ms = PAUSE_FIRST_MS, .in_terminal = terminal_is_ours()};
     char name[] = "catnap", verb[] = "serve";
     hold.argv = mem_array((size_t)argc + 2, sizeof *hold.argv);
     hold.argv[0] = name, hold.argv[1] = verb;

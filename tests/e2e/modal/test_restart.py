@@ -4,6 +4,7 @@ and containers that serve since before."""
 import collections
 import os
 import pathlib
+import pty
 import select
 import signal
 import socket
@@ -159,3 +160,20 @@ def test_sockets_of_systemds_are_taken_by_their_names(make_catnap):
     catnap.stop()
     assert notes.recv(100) == b"STOPPING=1"
     assert os.path.exists(catnap.api), "its file is systemd's"
+
+
+@pytest.mark.parametrize("verb", ["serve", "hold"])
+def test_a_terminal_that_is_closed_under_it_ends_it(make_catnap, verb):
+    catnap = make_catnap()
+    words = ["catnap", verb, "--state", catnap.state, "--api", catnap.api, "--modal", "off"]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(BIN / "catnap", [*map(str, words), "--gateway", f"127.0.0.1:{catnap.port}"])
+    said = b""
+    while b"catnap is up" not in said:
+        assert select.select([terminal], [], [], DEADLINE_S)[0], said
+        said += os.read(terminal, 4096)
+    os.close(terminal)
+    wait_for("its end", lambda: os.waitpid(pid, os.WNOHANG)[0] == pid)
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", catnap.port), DEADLINE_S)
