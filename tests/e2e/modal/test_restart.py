@@ -12,7 +12,7 @@ import subprocess
 import threading
 
 import pytest
-from conftest import BIN, DEADLINE_S, tiny_yaml, wait_for
+from conftest import BIN, DEADLINE_S, free_port, tiny_yaml, wait_for
 
 from .client import PATIENCE_S, House, labels
 from .conftest import CACHE, end_house
@@ -126,6 +126,25 @@ def test_nobody_notices(own_client, own_house, tiny):
     out, _ = waits.communicate(timeout=PATIENCE_S)
     assert "got it" in out, out
     client.stop(app)
+
+
+def test_addresses_are_free_at_once_whoever_holds_the_old_sockets(make_catnap, tiny):
+    catnap, port, published = make_catnap(), free_port(), free_port()
+    config = catnap.directory / "catnapd.yaml"
+    config.write_text(f"modal: 127.0.0.1:{port}\n")
+    catnap.verb, catnap.extra = "hold", ["--config", str(config)]
+    catnap.start()
+    catnap.process.send_signal(signal.SIGSTOP)  # it hears of nothing meanwhile
+    catnap.up(tiny_yaml(tiny, publish=published))
+    catnap.process.send_signal(signal.SIGCONT)
+    assert "hello" in catnap.request(published).text
+    for address in ("0.0.0.0", "127.0.0.1"):
+        config.write_text(f"modal: {address}:{port}\n")
+        catnap.process.send_signal(signal.SIGHUP)
+        catnap.wait_up()
+        with socket.socket() as link:
+            link.settimeout(DEADLINE_S)
+            assert (link.connect_ex(("127.0.0.2", port)) == 0) == (address == "0.0.0.0")
 
 
 def test_sockets_of_systemds_are_taken_by_their_names(make_catnap):
