@@ -17,7 +17,7 @@ import tempfile
 
 import pytest
 import websockets
-from conftest import BIN, DEADLINE_S, must_be_root, tiny_yaml, wait_for
+from conftest import BIN, DEADLINE_S, free_port, must_be_root, tiny_yaml, wait_for
 
 from .client import PATIENCE_S, VERSIONS, Client, House
 from .conftest import CACHE, end_house
@@ -85,10 +85,10 @@ class Authority:
     def new_key(self, path):
         openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", path)
 
-    def issue(self, days=90, cert=None, key=None):
+    def issue(self, days=90, cert=None, key=None, more=",DNS:localhost,IP:127.0.0.1"):
         cert, key = cert or self.cert, key or self.key
         request, names = self.folder / "request.pem", self.folder / "names"
-        names.write_text(f"subjectAltName=DNS:localhost,DNS:*.{DOMAIN},IP:127.0.0.1\n")
+        names.write_text(f"subjectAltName=DNS:*.{DOMAIN}{more}\n")
         self.new_key(self.folder / "new.key")
         openssl("req", "-new", "-key", self.folder / "new.key", "-subj", "/CN=catnap", "-out", request)
         signer = ("-CA", self.ca, "-CAkey", self.folder / "ca.key", "-days", days)
@@ -198,6 +198,15 @@ def test_login_tells_a_name_that_the_certificate_has(house, tmp_path):
     said = house.catnap.cli("login", env=env).stdout
     assert f"https://127.0.0.1:{house.modal_port}" in said
     assert f"https://127.0.0.1:{house.modal_port}" in (tmp_path / "modal.toml").read_text()
+
+
+def test_login_where_the_certificate_has_patterns_alone(make_catnap, tmp_path):
+    authority, port = Authority(tmp_path), free_port()
+    authority.issue(more="")
+    config = tmp_path / "catnapd.yaml"
+    config.write_text(f"domain: {DOMAIN}\ncertificate: {authority.cert}\nkey: {authority.key}\n")
+    catnap = make_catnap(["--config", str(config), "--modal", f"0.0.0.0:{port}"]).start()
+    assert f"MODAL_SERVER_URL=https://catnap.{DOMAIN}:{port} " in catnap.cli("login", "--env").stdout
 
 
 def test_an_app_with_a_port_and_whoever_speaks_something_else(house, tiny):
