@@ -380,6 +380,7 @@ static void on_up(void *owner, struct error *error) {
     scoped_string char *text = error_text(error);
     fprintf(stderr, "catnap: %s\n", text);
     error_free(error);
+    daemon->config.leave_containers |= io_doors_inherited(daemon->loop); /* the next try finds what was */
     end(daemon, 1);
 }
 
@@ -472,6 +473,7 @@ int daemon_main(int argc, char **argv) {
         fprintf(stderr, "catnap: %s\n", text);
         int status = daemon.config.line_is_wrong ? 2 : 1;
         error_free(error);
+        if (io_doors_inherited(daemon.loop)) io_doors_keep(daemon.loop);
         close_all(&daemon);
         return status;
     }

@@ -28,7 +28,7 @@ struct door {
 struct doors {
     struct list list;
     int notify_fd; /* to who started us; -1: nobody listens */
-    bool keeping;
+    bool keeping, inherited;
 };
 
 static bool same(const struct sockaddr_storage *a, const struct sockaddr_storage *b) {
@@ -116,7 +116,7 @@ static void take_fds(struct doors *doors, const char *count, const char *names) 
         }
         (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
         (void)fcntl(fd, F_SETFL, O_NONBLOCK);
-        door_new(doors, fd, name);
+        doors->inherited |= door_new(doors, fd, name)->ours;
     }
 }
 
@@ -149,6 +149,10 @@ void io_doors_tell(struct io_loop *loop, const char *state) {
 
 void io_doors_keep(struct io_loop *loop) {
     if (loop->doors) loop->doors->keeping = true;
+}
+
+bool io_doors_inherited(const struct io_loop *loop) {
+    return loop->doors && loop->doors->inherited;
 }
 
 char *io_door_named(struct io_loop *loop, const char *name) {

@@ -147,6 +147,22 @@ def test_addresses_are_free_at_once_whoever_holds_the_old_sockets(make_catnap, t
             assert (link.connect_ex(("127.0.0.2", port)) == 0) == (address == "0.0.0.0")
 
 
+def test_a_manifest_that_broke_meanwhile_costs_nobody_anything(make_catnap, tiny):
+    catnap, published = make_catnap(), free_port()
+    manifest = catnap.directory / "up.yaml"
+    manifest.write_text(tiny_yaml(tiny, publish=published))
+    good = manifest.read_text()
+    catnap.verb, catnap.extra = "hold", ["--up", str(manifest)]
+    catnap.start()
+    assert "hello" in catnap.request(published).text
+    manifest.write_text("functions: [")
+    catnap.process.send_signal(signal.SIGHUP)
+    wait_for("a try that fails", lambda: "ended by status 1" in catnap.log.read_text())
+    manifest.write_text(good)
+    assert "hello" in catnap.request(published).text, "it waits for the next try"
+    assert "is gone" not in catnap.log.read_text()
+
+
 def test_sockets_of_systemds_are_taken_by_their_names(make_catnap):
     catnap = make_catnap()
     notes = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
