@@ -42,6 +42,7 @@ struct hold {
     bool ending;     /* we were asked to end */
     bool restarting; /* it was asked to make room */
     bool once_more;  /* and so is this one, when it is ready */
+    bool finishing;  /* it comes up only to end what the one before left */
     bool in_terminal;
 };
 
@@ -89,7 +90,12 @@ static void take_note(struct hold *hold, struct span note, int fd) {
         removes |= span_is(key, "FDSTOREREMOVE");
         if (span_is(key, "READY")) hold->up = hold->ready = true;
     }
-    if (hold->ready && hold->once_more) make_room(hold);
+    bool hears = hold->ready && !hold->restarting;
+    if (hears && hold->finishing)
+        kill(hold->daemon, SIGTERM);
+    else if (hears && hold->once_more)
+        make_room(hold);
+    hold->finishing &= !hears;
     if (removes) forget(hold, name);
     if (store && name.size > 0)
         keep(hold, name, fd);
@@ -170,7 +176,8 @@ static bool ended(struct hold *hold, int how, int *ret_status) {
     *ret_status = exited ? WEXITSTATUS(how) : 128 + WTERMSIG(how);
     while (read_note(hold)) continue; /* its last words count */
     hold->daemon = 0;
-    if (hold->ending || !hold->up || (well && !hold->restarting)) return true;
+    bool another = hold->ending ? hold->finishing && hold->restarting : !well || hold->restarting;
+    if (!hold->up || !another) return true;
     int64_t now_ms = clock_monotonic_ms();
     if (well) {
         hold->again_ms = now_ms;
@@ -190,6 +197,12 @@ static bool ended(struct hold *hold, int how, int *ret_status) {
 static bool end(struct hold *hold, int signo, int code) {
     bool asked = hold->ending;
     hold->ending = true;
+    /* Containers are there: who takes them over ends them, once it can hear of it. */
+    if (hold->up && !asked && (!hold->daemon || !hold->ready || hold->restarting)) {
+        hold->finishing = true;
+        if (!hold->daemon) start(hold);
+        return hold->daemon == 0;
+    }
     /* A terminal's Ctrl-C went to the daemon as well; a second one would be impatience. */
     if (hold->daemon && !(signo == SIGINT && code == SI_KERNEL) && !(signo == SIGHUP && asked))
         kill(hold->daemon, signo == SIGHUP ? SIGTERM : signo);

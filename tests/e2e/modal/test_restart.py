@@ -80,9 +80,9 @@ class Callers:
         return self.told
 
 
-def daemon_of(house):
+def daemon_of(catnap):
     """The pid of the daemon that its holder started."""
-    holder = house.catnap.process.pid
+    holder = catnap.process.pid
     return int(pathlib.Path(f"/proc/{holder}/task/{holder}/children").read_text().split()[0])
 
 
@@ -114,11 +114,11 @@ def test_nobody_notices(own_client, own_house, tiny):
     assert set(told) == {"fine"}, told
     assert house.get(label).text == name, "the container serves on"
 
-    first, callers = daemon_of(house), Callers(port)
+    first, callers = daemon_of(house.catnap), Callers(port)
     os.kill(first, signal.SIGKILL)
     house.catnap.wait_up()
     told = callers.stop()
-    assert daemon_of(house) != first
+    assert daemon_of(house.catnap) != first
     assert "ConnectionRefusedError" not in told, told
     assert house.get(label).text == name, "the container serves on"
 
@@ -161,6 +161,11 @@ def test_a_manifest_that_broke_meanwhile_costs_nobody_anything(make_catnap, tiny
     manifest.write_text(good)
     assert "hello" in catnap.request(published).text, "it waits for the next try"
     assert "is gone" not in catnap.log.read_text()
+    first = daemon_of(catnap)
+    os.kill(first, signal.SIGKILL)
+    wait_for("its end", lambda: not os.path.exists(f"/proc/{first}"))
+    catnap.stop()  # while it is away, or comes up
+    assert "is gone: catnap ended it" in catnap.log.read_text()
 
 
 def test_sockets_of_systemds_are_taken_by_their_names(make_catnap):
