@@ -198,6 +198,9 @@ struct error *container_gpu_check(const struct container_host *host, const char 
     struct cdi cdi;
     TRY_PLAIN(cdi_read(dirs, &cdi));
     struct error *failed = gpus_choose(&host->gpus, cdi.cards, nobody, gpu, &cards);
+    /* A description may have outlived its card. */
+    scoped_json json_t *config = json_object();
+    if (!failed) failed = cdi_apply(&cdi, cards, config);
     cdi_done(&cdi);
     return failed;
 }

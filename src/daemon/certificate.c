@@ -67,7 +67,10 @@ static char *name_of(const struct tls *tls, const char *address, const char *dom
     for (size_t i = 0; i < (here ? COUNT(names) : 2); i++)
         if (*names[i] && tls_names(tls, names[i])) return mem_string(names[i]);
     char *first = tls_first_name(tls);
-    return first ? first : mem_string(*host ? host : domain);
+    if (first) return first;
+    /* Patterns alone: a name that leads here as all functions' do. */
+    scoped_string char *beside = mem_printf("catnap.%s", domain);
+    return mem_string(tls_names(tls, beside) || !*host ? beside : host);
 }
 
 /* Who deploys would see nothing, and each browser complain. */

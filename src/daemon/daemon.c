@@ -50,7 +50,7 @@ struct daemon {
     struct api *api;
     struct gateway *gateway;
     struct modal *modal;
-    struct io_signal *interrupt, *terminate, *usr1;
+    struct io_signal *interrupt, *terminate, *usr1, *hangup;
     struct io_rest *rest;
     struct io_timer *patience; /* of a hand-over */
     int64_t left_ms;
@@ -59,6 +59,7 @@ struct daemon {
     size_t ups; /* of config.up, applied so far */
     int signals;
     bool ended; /* by the first `end` */
+    bool in_terminal;
     int status; /* of the process */
 };
 
@@ -297,6 +298,12 @@ static void on_signal(void *owner, int signo) {
     }
 }
 
+/* Certificates are read again by whom they belong to. */
+static void on_hangup(void *owner, int signo) {
+    struct daemon *daemon = owner;
+    if (daemon->in_terminal && terminal_is_gone() && daemon->signals == 0) on_signal(daemon, signo);
+}
+
 /* ---- another one comes after us ---- */
 
 static void on_look(void *owner) {
@@ -380,6 +387,7 @@ static void on_up(void *owner, struct error *error) {
     scoped_string char *text = error_text(error);
     fprintf(stderr, "catnap: %s\n", text);
     error_free(error);
+    daemon->config.leave_containers |= io_doors_inherited(daemon->loop); /* the next try finds what was */
     end(daemon, 1);
 }
 
@@ -424,6 +432,7 @@ static void close_all(struct daemon *daemon) {
     io_signal_free(daemon->interrupt);
     io_signal_free(daemon->terminate);
     io_signal_free(daemon->usr1);
+    io_signal_free(daemon->hangup);
     io_timer_free(daemon->patience);
     store_settle(daemon->store); /* while those who wait for it are there */
     api_free(daemon->api);
@@ -452,7 +461,8 @@ static void allow_descriptors(void) {
 }
 
 int daemon_main(int argc, char **argv) {
-    struct daemon daemon = {0};
+    /* Whoever holds our sockets decides when we end. */
+    struct daemon daemon = {.in_terminal = !getenv("NOTIFY_SOCKET") && terminal_is_ours()};
     bool help;
     struct error *error = config_read(argc, argv, &daemon.config, &help);
     if (!error && help) {
@@ -470,6 +480,7 @@ int daemon_main(int argc, char **argv) {
         fprintf(stderr, "catnap: %s\n", text);
         int status = daemon.config.line_is_wrong ? 2 : 1;
         error_free(error);
+        if (io_doors_inherited(daemon.loop)) io_doors_keep(daemon.loop);
         close_all(&daemon);
         return status;
     }
@@ -477,6 +488,7 @@ int daemon_main(int argc, char **argv) {
     daemon.terminate = io_signal_new(daemon.loop, SIGTERM, on_signal, &daemon);
     daemon.rest = io_rest_new(daemon.loop, REST_MS, daemon_rest, NULL);
     daemon.usr1 = io_signal_new(daemon.loop, SIGUSR1, on_hand_over, &daemon);
+    daemon.hangup = io_signal_new(daemon.loop, SIGHUP, on_hangup, &daemon);
     up_next(&daemon);
     io_loop_run(daemon.loop);
     close_all(&daemon);

@@ -8,5 +8,8 @@ int daemon_main(int argc, char **argv);
 void daemon_rest(void *unused);
 /* The verb `hold`: the same arguments; a parent that keeps the daemon's sockets and starts it again. */
 int daemon_hold(int argc, char **argv);
+/* We are in the foreground of a terminal; which was true, and the terminal is closed. */
+bool terminal_is_ours(void);
+bool terminal_is_gone(void);
 /* The verb `doctor`: what this machine can and can't do. */
 int daemon_doctor(int argc, char **argv);

@@ -41,6 +41,9 @@ struct hold {
     bool ready;      /* in this one */
     bool ending;     /* we were asked to end */
     bool restarting; /* it was asked to make room */
+    bool once_more;  /* and so is this one, when it is ready */
+    bool finishing;  /* it comes up only to end what the one before left */
+    bool in_terminal;
 };
 
 /* ---- what it sends ---- */
@@ -70,6 +73,13 @@ static void forget(struct hold *hold, struct span name) {
     hold->kept_count = left;
 }
 
+static void make_room(struct hold *hold) {
+    hold->once_more = false;
+    if (hold->restarting) return; /* at its very end a signal is death */
+    hold->restarting = true;
+    kill(hold->daemon, SIGUSR1);
+}
+
 static void take_note(struct hold *hold, struct span note, int fd) {
     struct span name = {0};
     bool store = false, removes = false;
@@ -80,6 +90,12 @@ static void take_note(struct hold *hold, struct span note, int fd) {
         removes |= span_is(key, "FDSTOREREMOVE");
         if (span_is(key, "READY")) hold->up = hold->ready = true;
     }
+    bool hears = hold->ready && !hold->restarting;
+    if (hears && hold->finishing)
+        kill(hold->daemon, SIGTERM);
+    else if (hears && hold->once_more)
+        make_room(hold);
+    hold->finishing &= !hears;
     if (removes) forget(hold, name);
     if (store && name.size > 0)
         keep(hold, name, fd);
@@ -160,7 +176,8 @@ static bool ended(struct hold *hold, int how, int *ret_status) {
     *ret_status = exited ? WEXITSTATUS(how) : 128 + WTERMSIG(how);
     while (read_note(hold)) continue; /* its last words count */
     hold->daemon = 0;
-    if (hold->ending || !hold->up || (well && !hold->restarting)) return true;
+    bool another = hold->ending ? hold->finishing && hold->restarting : !well || hold->restarting;
+    if (!hold->up || !another) return true;
     int64_t now_ms = clock_monotonic_ms();
     if (well) {
         hold->again_ms = now_ms;
@@ -176,6 +193,22 @@ static bool ended(struct hold *hold, int how, int *ret_status) {
     return false;
 }
 
+/* `code`: where the signal came from. True: nobody is there whose end is waited for. */
+static bool end(struct hold *hold, int signo, int code) {
+    bool asked = hold->ending;
+    hold->ending = true;
+    /* Containers are there: who takes them over ends them, once it can hear of it. */
+    if (hold->up && !asked && (!hold->daemon || !hold->ready || hold->restarting)) {
+        hold->finishing = true;
+        if (!hold->daemon) start(hold);
+        return hold->daemon == 0;
+    }
+    /* A terminal's Ctrl-C went to the daemon as well; a second one would be impatience. */
+    if (hold->daemon && !(signo == SIGINT && code == SI_KERNEL) && !(signo == SIGHUP && asked))
+        kill(hold->daemon, signo == SIGHUP ? SIGTERM : signo);
+    return hold->daemon == 0;
+}
+
 static bool on_signal(struct hold *hold, int *ret_status) {
     struct signalfd_siginfo info;
     if (read(hold->signal_fd, &info, sizeof info) != sizeof info) return false;
@@ -186,15 +219,12 @@ static bool on_signal(struct hold *hold, int *ret_status) {
             if (pid == hold->daemon) return ended(hold, how, ret_status);
         return false;
     case SIGHUP:
+        if (hold->in_terminal && terminal_is_gone()) return end(hold, SIGHUP, info.ssi_code);
         hold->again_ms = 0;
-        if (!hold->daemon || !hold->ready) return false; /* it is being started */
-        hold->restarting = true;
-        kill(hold->daemon, SIGUSR1);
+        hold->once_more = hold->daemon && !hold->ready; /* it may have read an older configuration */
+        if (hold->daemon && hold->ready) make_room(hold);
         return false;
-    default:
-        hold->ending = true;
-        if (hold->daemon) kill(hold->daemon, (int)info.ssi_signo);
-        return hold->daemon == 0;
+    default: return end(hold, (int)info.ssi_signo, info.ssi_code);
     }
 }
 
@@ -239,7 +269,8 @@ static struct error *open_ears(struct hold *hold) {
 }
 
 int daemon_hold(int argc, char **argv) {
-    struct hold hold = {.signal_fd = -1, .notify_fd = -1, .pause_ms = PAUSE_FIRST_MS};
+    struct hold hold = {
+        .signal_fd = -1, .notify_fd = -1, .pause_ms = PAUSE_FIRST_MS, .in_terminal = terminal_is_ours()};
     char name[] = "catnap", verb[] = "serve";
     hold.argv = mem_array((size_t)argc + 2, sizeof *hold.argv);
     hold.argv[0] = name, hold.argv[1] = verb;

@@ -28,7 +28,7 @@ struct door {
 struct doors {
     struct list list;
     int notify_fd; /* to who started us; -1: nobody listens */
-    bool keeping;
+    bool keeping, inherited;
 };
 
 static bool same(const struct sockaddr_storage *a, const struct sockaddr_storage *b) {
@@ -116,7 +116,7 @@ static void take_fds(struct doors *doors, const char *count, const char *names) 
         }
         (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
         (void)fcntl(fd, F_SETFL, O_NONBLOCK);
-        door_new(doors, fd, name);
+        doors->inherited |= door_new(doors, fd, name)->ours;
     }
 }
 
@@ -151,6 +151,10 @@ void io_doors_keep(struct io_loop *loop) {
     if (loop->doors) loop->doors->keeping = true;
 }
 
+bool io_doors_inherited(const struct io_loop *loop) {
+    return loop->doors && loop->doors->inherited;
+}
+
 char *io_door_named(struct io_loop *loop, const char *name) {
     if (!loop->doors) return NULL;
     LIST_EACH(node, &loop->doors->list) {
@@ -176,6 +180,7 @@ static void door_close(struct doors *doors, struct door *door) {
     if (!doors->keeping && door->ours) {
         scoped_string char *state = mem_printf("FDSTOREREMOVE=1\nFDNAME=%s", door->name);
         tell(doors, state, -1);
+        (void)shutdown(door->fd, SHUT_RDWR); /* whoever holds it has not heard yet; the address is free now */
     }
     if (!doors->keeping && door->path && (door->ours || !door->name)) unlink(door->path);
     close(door->fd);
@@ -195,6 +200,34 @@ static bool claim(struct doors *doors, const struct sockaddr_storage *address, i
         return true;
     }
     return false;
+}
+
+static bool everywhere(const struct sockaddr_storage *address) {
+    return address->ss_family == AF_INET
+               ? ((const struct sockaddr_in *)address)->sin_addr.s_addr == htonl(INADDR_ANY)
+               : IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)address)->sin6_addr);
+}
+
+/* The same port on one address and on all of them: the configuration is another one than in our last life. */
+static bool make_way(struct doors *doors, const struct sockaddr_storage *address) {
+    bool made = false;
+    LIST_EACH_SAFE(node, next, &doors->list) {
+        struct door *door = CONTAINER_OF(node, struct door, node);
+        if (door->claimed || !door->ours || door->path || address->ss_family == AF_UNIX) continue;
+        if (io_address_port(&door->address) != io_address_port(address)) continue;
+        if (!everywhere(&door->address) && !everywhere(address)) continue;
+        door_close(doors, door);
+        made = true;
+    }
+    return made;
+}
+
+static struct error *listen_anew(struct doors *doors, const struct sockaddr_storage *address,
+                                 const char *text, unsigned mode, int *ret_fd, uint16_t *ret_port) {
+    struct error *error = io_listen(text, mode, ret_fd, ret_port);
+    if (!error || error->code != ERROR_ALREADY_EXISTS || !make_way(doors, address)) return error;
+    error_free(error);
+    return io_listen(text, mode, ret_fd, ret_port);
 }
 
 /* A name that one address always has, within what a name may be. */
@@ -219,7 +252,7 @@ struct error *io_door_open(struct io_loop *loop, const char *text, unsigned mode
         if (ret_port) *ret_port = io_address_port(&address);
         return NULL;
     }
-    TRY_PLAIN(io_listen(text, mode, ret_fd, ret_port));
+    TRY_PLAIN(listen_anew(doors, &address, text, mode, ret_fd, ret_port));
     bool stays = doors->notify_fd >= 0 && (address.ss_family == AF_UNIX || io_address_port(&address) != 0);
     scoped_string char *name = stays ? name_of(text) : NULL;
     struct door *door = door_new(doors, *ret_fd, name);

@@ -96,6 +96,8 @@ must_check struct error *io_door_open(struct io_loop *loop, const char *address,
 void io_door_close(struct io_loop *loop, int fd);
 void io_doors_settle(struct io_loop *loop); /* all doors are open: what nobody asked for is closed for good */
 void io_doors_keep(struct io_loop *loop);   /* another one comes after us */
+/* Some came along that an earlier life of this daemon opened: who started us starts us again. */
+bool io_doors_inherited(const struct io_loop *loop);
 void io_doors_tell(struct io_loop *loop, const char *state); /* "READY=1" and the like, to who started us */
 
 /* ---- defer: once, in the next round of the loop; from the loop's thread ---- */

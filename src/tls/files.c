@@ -9,6 +9,7 @@
 #include <time.h>
 
 static const char *const kinds[2] = {"certificate", "key"};
+static const char other_pair[] = "it belongs to another certificate; the two must have come together";
 
 /* Not by OpenSSL, whose words for a file that is not there are of its own. */
 static struct error *readable(const char *kind, const char *path) {
@@ -77,13 +78,16 @@ struct error *files_load(const struct tls *tls, SSL_CTX *context) {
     if (SSL_CTX_use_certificate_chain_file(context, certificate) != 1)
         return reason("certificate", certificate,
                       "a chain of certificates in PEM is expected, the server's first");
-    if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1) {
-        bool other = ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH;
-        return other
-                   ? reason("key", key, "it belongs to another certificate; the two must have come together")
-                   : reason("key", key, "a private key in PEM without a passphrase is expected");
-    }
-    return valid_now(certificate, SSL_CTX_get0_certificate(context));
+    const X509 *ours = SSL_CTX_get0_certificate(context);
+    bool taken = SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) == 1;
+    /* One of another kind (RSA, EC) is taken, and the certificate is put aside for it. */
+    if (taken && SSL_CTX_get0_certificate(context) != ours)
+        return error_new(ERROR_FAILED_PRECONDITION,
+                         "key %s: it is of another kind than the certificate's (%s)", key, other_pair);
+    if (!taken && ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH)
+        return reason("key", key, other_pair);
+    if (!taken) return reason("key", key, "a private key in PEM without a passphrase is expected");
+    return valid_now(certificate, ours);
 }
 
 void files_stamp(const struct tls *tls, struct tls_stamp *ret_stamp) {
@@ -93,6 +97,7 @@ void files_stamp(const struct tls *tls, struct tls_stamp *ret_stamp) {
         if (stat(tls->path[i], &about) != 0) continue;
         ret_stamp->inode[i] = about.st_ino;
         ret_stamp->size[i] = (uint64_t)about.st_size;
-        ret_stamp->changed_ns[i] = (int64_t)about.st_mtim.tv_sec * 1000000000 + about.st_mtim.tv_nsec;
+        /* Also of a change of who may read it. */
+        ret_stamp->changed_ns[i] = (int64_t)about.st_ctim.tv_sec * 1000000000 + about.st_ctim.tv_nsec;
     }
 }

@@ -4,6 +4,7 @@ and containers that serve since before."""
 import collections
 import os
 import pathlib
+import pty
 import select
 import signal
 import socket
@@ -11,7 +12,7 @@ import subprocess
 import threading
 
 import pytest
-from conftest import BIN, DEADLINE_S, tiny_yaml, wait_for
+from conftest import BIN, DEADLINE_S, free_port, tiny_yaml, wait_for
 
 from .client import PATIENCE_S, House, labels
 from .conftest import CACHE, end_house
@@ -79,9 +80,9 @@ class Callers:
         return self.told
 
 
-def daemon_of(house):
+def daemon_of(catnap):
     """The pid of the daemon that its holder started."""
-    holder = house.catnap.process.pid
+    holder = catnap.process.pid
     return int(pathlib.Path(f"/proc/{holder}/task/{holder}/children").read_text().split()[0])
 
 
@@ -113,11 +114,11 @@ def test_nobody_notices(own_client, own_house, tiny):
     assert set(told) == {"fine"}, told
     assert house.get(label).text == name, "the container serves on"
 
-    first, callers = daemon_of(house), Callers(port)
+    first, callers = daemon_of(house.catnap), Callers(port)
     os.kill(first, signal.SIGKILL)
     house.catnap.wait_up()
     told = callers.stop()
-    assert daemon_of(house) != first
+    assert daemon_of(house.catnap) != first
     assert "ConnectionRefusedError" not in told, told
     assert house.get(label).text == name, "the container serves on"
 
@@ -125,6 +126,46 @@ def test_nobody_notices(own_client, own_house, tiny):
     out, _ = waits.communicate(timeout=PATIENCE_S)
     assert "got it" in out, out
     client.stop(app)
+
+
+def test_addresses_are_free_at_once_whoever_holds_the_old_sockets(make_catnap, tiny):
+    catnap, port, published = make_catnap(), free_port(), free_port()
+    config = catnap.directory / "catnapd.yaml"
+    config.write_text(f"modal: 127.0.0.1:{port}\n")
+    catnap.verb, catnap.extra = "hold", ["--config", str(config)]
+    catnap.start()
+    catnap.process.send_signal(signal.SIGSTOP)  # it hears of nothing meanwhile
+    catnap.up(tiny_yaml(tiny, publish=published))
+    catnap.process.send_signal(signal.SIGCONT)
+    assert "hello" in catnap.request(published).text
+    for address in ("0.0.0.0", "127.0.0.1"):
+        config.write_text(f"modal: {address}:{port}\n")
+        catnap.process.send_signal(signal.SIGHUP)
+        catnap.wait_up()
+        with socket.socket() as link:
+            link.settimeout(DEADLINE_S)
+            assert (link.connect_ex(("127.0.0.2", port)) == 0) == (address == "0.0.0.0")
+
+
+def test_a_manifest_that_broke_meanwhile_costs_nobody_anything(make_catnap, tiny):
+    catnap, published = make_catnap(), free_port()
+    manifest = catnap.directory / "up.yaml"
+    manifest.write_text(tiny_yaml(tiny, publish=published))
+    good = manifest.read_text()
+    catnap.verb, catnap.extra = "hold", ["--up", str(manifest)]
+    catnap.start()
+    assert "hello" in catnap.request(published).text
+    manifest.write_text("functions: [")
+    catnap.process.send_signal(signal.SIGHUP)
+    wait_for("a try that fails", lambda: "ended by status 1" in catnap.log.read_text())
+    manifest.write_text(good)
+    assert "hello" in catnap.request(published).text, "it waits for the next try"
+    assert "is gone" not in catnap.log.read_text()
+    first = daemon_of(catnap)
+    os.kill(first, signal.SIGKILL)
+    wait_for("its end", lambda: not os.path.exists(f"/proc/{first}"))
+    catnap.stop()  # while it is away, or comes up
+    assert "is gone: catnap ended it" in catnap.log.read_text()
 
 
 def test_sockets_of_systemds_are_taken_by_their_names(make_catnap):
@@ -159,3 +200,20 @@ def test_sockets_of_systemds_are_taken_by_their_names(make_catnap):
     catnap.stop()
     assert notes.recv(100) == b"STOPPING=1"
     assert os.path.exists(catnap.api), "its file is systemd's"
+
+
+@pytest.mark.parametrize("verb", ["serve", "hold"])
+def test_a_terminal_that_is_closed_under_it_ends_it(make_catnap, verb):
+    catnap = make_catnap()
+    words = ["catnap", verb, "--state", catnap.state, "--api", catnap.api, "--modal", "off"]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(BIN / "catnap", [*map(str, words), "--gateway", f"127.0.0.1:{catnap.port}"])
+    said = b""
+    while b"catnap is up" not in said:
+        assert select.select([terminal], [], [], DEADLINE_S)[0], said
+        said += os.read(terminal, 4096)
+    os.close(terminal)
+    wait_for("its end", lambda: os.waitpid(pid, os.WNOHANG)[0] == pid)
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", catnap.port), DEADLINE_S)

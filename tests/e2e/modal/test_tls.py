@@ -17,7 +17,7 @@ import tempfile
 
 import pytest
 import websockets
-from conftest import BIN, DEADLINE_S, must_be_root, tiny_yaml, wait_for
+from conftest import BIN, DEADLINE_S, free_port, must_be_root, tiny_yaml, wait_for
 
 from .client import PATIENCE_S, VERSIONS, Client, House
 from .conftest import CACHE, end_house
@@ -85,10 +85,10 @@ class Authority:
     def new_key(self, path):
         openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", path)
 
-    def issue(self, days=90, cert=None, key=None):
+    def issue(self, days=90, cert=None, key=None, more=",DNS:localhost,IP:127.0.0.1"):
         cert, key = cert or self.cert, key or self.key
         request, names = self.folder / "request.pem", self.folder / "names"
-        names.write_text(f"subjectAltName=DNS:localhost,DNS:*.{DOMAIN},IP:127.0.0.1\n")
+        names.write_text(f"subjectAltName=DNS:*.{DOMAIN}{more}\n")
         self.new_key(self.folder / "new.key")
         openssl("req", "-new", "-key", self.folder / "new.key", "-subj", "/CN=catnap", "-out", request)
         signer = ("-CA", self.ca, "-CAkey", self.folder / "ca.key", "-days", days)
@@ -200,6 +200,15 @@ def test_login_tells_a_name_that_the_certificate_has(house, tmp_path):
     assert f"https://127.0.0.1:{house.modal_port}" in (tmp_path / "modal.toml").read_text()
 
 
+def test_login_where_the_certificate_has_patterns_alone(make_catnap, tmp_path):
+    authority, port = Authority(tmp_path), free_port()
+    authority.issue(more="")
+    config = tmp_path / "catnapd.yaml"
+    config.write_text(f"domain: {DOMAIN}\ncertificate: {authority.cert}\nkey: {authority.key}\n")
+    catnap = make_catnap(["--config", str(config), "--modal", f"0.0.0.0:{port}"]).start()
+    assert f"MODAL_SERVER_URL=https://catnap.{DOMAIN}:{port} " in catnap.cli("login", "--env").stdout
+
+
 def test_an_app_with_a_port_and_whoever_speaks_something_else(house, tiny):
     port = int(house.url.rsplit(":", 1)[1])
     house.catnap.up(tiny_yaml(tiny, env={"TINY_BODY": "x" * 3000}))
@@ -285,6 +294,11 @@ def test_a_renewed_certificate_is_used_and_a_broken_one_is_not(house):
     house.authority.issue()
     house.catnap.process.send_signal(signal.SIGHUP)
     wait_for("a third one", lambda: all(house.serial(p) not in (first[0], second) for p in ports))
+    os.chmod(house.authority.key, 0o644)
+    wait_for("what to do", lambda: f"chmod 600 {house.authority.key}" in log.read_text())
+    used = log.read_text().count("is in use")
+    os.chmod(house.authority.key, 0o600)
+    wait_for("it is read again", lambda: log.read_text().count("is in use") > used)
 
 
 def test_what_cannot_be_used_is_told_at_the_start(tmp_path):
@@ -295,11 +309,13 @@ def test_what_cannot_be_used_is_told_at_the_start(tmp_path):
     os.chmod(other, 0o600)
     shutil.copy(key, tmp_path / "open.key")
     os.chmod(tmp_path / "open.key", 0o644)
+    openssl("genpkey", "-algorithm", "RSA", "-out", tmp_path / "rsa.key")
     rows = [
         (tmp_path / "none.pem", key, "No such file"),
         (good, tmp_path / "none.key", "No such file"),
         (key, key, "PEM is expected"),
         (good, other, "another certificate"),
+        (good, tmp_path / "rsa.key", "another certificate"),
         (*expired, "expired on 20"),
         (good, tmp_path / "open.key", f"`chmod 600 {tmp_path}/open.key`"),
         (good, None, "only one of the two"),

@@ -226,6 +226,12 @@ static void see_devices(const char *runtime) {
     bool good =
         strstr(said, "2\n") == said && strstr(said, "No space left on device") && strstr(said, "ctl\nvoid\n");
     if (!good) fprintf(stderr, "%s\n", said);
+    assert_ok(container_gpu_check(house->host, "any"));
+    assert_ok(file_replace("/run/cdi/nvidia.yaml",
+                           SPAN("kind: nvidia.com/gpu\ndevices:\n- name: 0\n  containerEdits: {deviceNodes: "
+                                "[{path: /dev/gone0}]}\n"),
+                           0644));
+    assert_error(container_gpu_check(house->host, "any"), ERROR_NOT_FOUND, "/dev/gone0");
     house_free(house);
     _exit(good ? 0 : 1);
 }
