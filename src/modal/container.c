@@ -390,10 +390,13 @@ static void container_stop(struct rpc *rpc, const void *message) {
         rpc_fail(rpc, no_object("container", request->task_id));
         return;
     }
-    if (request->graceful)
+    if (request->graceful) {
         task_stop(task);
-    else
+        pool_container_leaves(rpc->modal->pool,
+                              task->container); /* or it would be granted what it won't fetch */
+    } else {
         pool_container_kill(rpc->modal->pool, task->container);
+    }
     rpc_answer(rpc, &answer);
 }
 

@@ -86,6 +86,8 @@ static void granted(struct slot *slot) {
         list_append(&slot->inputs, &input->mates);
     }
     if (slot->count == 0) {
+        if (!task)
+            pool_container_leaves(modal->pool, pool_ticket_container(slot->ticket)); /* nobody hears it */
         pool_ticket_done(slot->ticket);
         free(slot);
         if (function->queued > 0 && !task) function_pump(function);

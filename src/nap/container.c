@@ -14,7 +14,8 @@
     1000 /* a kill that did not take (a process stuck in the kernel) is told again, not forgotten */
 
 bool nap_container_fresh(const struct nap_container *container) {
-    return container->version == container->pool->version && !container->pool->removed;
+    const struct nap_pool *pool = container->pool;
+    return container->version == pool->version && !pool->removed && !container->leaves;
 }
 
 bool nap_container_idle(const struct nap_container *container) {
@@ -236,6 +237,13 @@ void nap_container_stop(struct nap_container *container, enum nap_reason ended_b
     container->kill_at_ms = nap_later(container->since_ms, pool->limits.stop_grace_ms);
     nap_container_in(container);
     add(container, NAP_STOP);
+}
+
+void nap_container_leaves(struct nap_container *container) {
+    nap_container_out(container);
+    container->leaves = true;
+    nap_container_in(container);
+    if (container->working == 0) nap_container_stop(container, NAP_REASON_NONE);
 }
 
 /* One that ended by itself before it did anything is as good as never started: without this rule,

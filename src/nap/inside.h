@@ -105,6 +105,7 @@ struct nap_container {
     bool created;             /* PRIMED: it is there */
     bool started;             /* counts as live */
     bool served;              /* finished a piece of work */
+    bool leaves;              /* it takes no more work, as one of another version */
     bool restless;            /* the freezer failed: not tried again before the next work */
     bool reclaimed;           /* DOZING: its memory was given back */
     enum nap_reason ended_by; /* what tickets in work are told when it ends; NONE: it died */
@@ -161,6 +162,7 @@ void nap_container_used(
     struct nap_container *container); /* an idle one, as if: until now it was kept for work */
 void nap_container_thaw(struct nap_container *container);
 void nap_container_freeze(struct nap_container *container);
+void nap_container_leaves(struct nap_container *container);
 void nap_container_stop(struct nap_container *container, enum nap_reason ended_by);
 void nap_container_ready(struct nap_container *container);
 void nap_container_created(struct nap_container *container);

@@ -88,6 +88,7 @@ static void on_container(struct nap *nap, const struct nap_event *event) {
     case NAP_PRIMED: nap_container_created(container); return;
     case NAP_READY: nap_container_ready(container); return;
     case NAP_FREEZE_FAILED: nap_container_freeze_failed(container); return;
+    case NAP_LEAVES: nap_container_leaves(container); return;
     default: nap_container_gone(container); return;
     }
 }
@@ -114,6 +115,7 @@ struct nap_actions nap_step(struct nap *nap, const struct nap_event *event, int6
     case NAP_READY:
     case NAP_START_FAILED:
     case NAP_EXITED:
+    case NAP_LEAVES:
     case NAP_FREEZE_FAILED: on_container(nap, event); break;
     case NAP_ADOPTED: on_adopted(nap, event); break;
     case NAP_PRESSURE: nap_share_pressure(nap); break;

@@ -53,6 +53,7 @@ enum nap_event_kind {
     NAP_START_FAILED,   /* container: never became ready, and is gone; the same as NAP_EXITED */
     NAP_EXITED, /* container: it is gone, from whatever state; while it started, that is a failed start */
     NAP_FREEZE_FAILED, /* container: could not be frozen, is awake still; tried again after its next work */
+    NAP_LEAVES,        /* container: it asked for no more work; it stops when what it has is done */
     NAP_ADOPTED,       /* pool, container (its number from before the restart), version, dozing, started_ms */
     NAP_PRESSURE,  /* the machine is short of memory: a quarter of the idle ones stop, as said for eviction */
     NAP_USER_WAKE, /* pool: start or thaw one, without work; ends USER_STOP, USER_SLEEP and a backoff */

@@ -102,6 +102,10 @@ void pool_container_kill(struct pool *pool, uint64_t container) {
     node_kill(pool->node, container);
 }
 
+void pool_container_leaves(struct pool *pool, uint64_t container) {
+    pool_feed(pool, &(struct nap_event){.kind = NAP_LEAVES, .container = container});
+}
+
 /* ---- commands ---- */
 
 struct error *pool_app_command(struct pool *pool, const char *app, const char *function_or_null,

@@ -97,6 +97,8 @@ struct pool_guest_view {
 bool pool_guest_next(const struct pool *pool, size_t *i, struct pool_guest_view *ret_view);
 
 void pool_container_kill(struct pool *pool, uint64_t container); /* no grace; what works in it is told */
+void pool_container_leaves(struct pool *pool,
+                           uint64_t container); /* no more work; it stops when it is idle */
 
 enum pool_verb { POOL_WAKE, POOL_DOZE, POOL_SLEEP, POOL_STOP };
 must_check struct error *pool_app_command(struct pool *pool, const char *app, const char *function_or_null,

@@ -3,7 +3,8 @@
 #include "sim.h"
 
 bool fresh(const struct sim_container *container) {
-    return container->version == container->pool->version && !container->pool->removed;
+    const struct sim_pool *pool = container->pool;
+    return container->version == pool->version && !pool->removed && !container->leaves;
 }
 
 bool idle(const struct sim_container *container) {

@@ -202,6 +202,7 @@ static void on_container(struct sim *sim, const struct nap_event *event) {
         container->state = NAP_AWAKE;
         container->restless = true;
     }
+    if (event->kind == NAP_LEAVES) container->leaves = true;
     recount(pool);
     if (event->kind == NAP_EXITED || event->kind == NAP_START_FAILED) on_gone(sim, container);
 }
@@ -259,6 +260,7 @@ void model_event(struct sim *sim, const struct nap_event *event) {
     case NAP_READY:
     case NAP_START_FAILED:
     case NAP_EXITED:
+    case NAP_LEAVES:
     case NAP_FREEZE_FAILED: on_container(sim, event); break;
     case NAP_ADOPTED: on_adopted(sim, event); break;
     case NAP_USER_WAKE:

@@ -62,6 +62,7 @@ void mood_draw(struct mood *mood, struct dice *dice) {
         .start_hangs_permille = permille(dice, 100),
         .freeze_fails_permille = permille(dice, 300),
         .stubborn_permille = permille(dice, 300),
+        .leaves_permille = permille(dice, 100),
         .crash_ms = sometimes(dice, 1, 20000),
         .timer_late_permille = permille(dice, 300),
         .backwards_permille = permille(dice, 20),

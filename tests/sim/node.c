@@ -27,6 +27,9 @@ static void will_end(struct sim *sim, uint64_t number, bool killed) {
 static void will_work(struct sim *sim, uint64_t ticket) {
     const struct mood *mood = &sim->mood;
     int64_t took_ms = dice_wait(&sim->dice, mood->work_ms);
+    const struct sim_ticket *known = table_get(sim->tickets, ticket);
+    if (known && known->container && !sim->quiet && dice_chance(&sim->dice, mood->leaves_permille))
+        world_later(sim, dice_wait(&sim->dice, mood->work_ms), WORLD_LEAVES, known->container->number);
     if (dice_chance(&sim->dice, mood->endless_permille)) return; /* until its timeout */
     bool cancelled = dice_chance(&sim->dice, mood->cancel_permille / 4);
     world_later(sim, took_ms, cancelled ? WORLD_CANCEL : WORLD_DONE, ticket);

@@ -15,10 +15,10 @@
 #define EVENING_STEPS 200000
 
 static const char *event_name(enum nap_event_kind kind) {
-    static const char *const names[] = {"set",           "remove",    "work",     "ripe",         "cancel",
-                                        "done",          "primed",    "ready",    "start failed", "exited",
-                                        "freeze failed", "adopted",   "pressure", "user wake",    "user doze",
-                                        "user sleep",    "user stop", "timer"};
+    static const char *const names[] = {
+        "set",       "remove",       "work",       "ripe",          "cancel", "done",    "primed",
+        "ready",     "start failed", "exited",     "freeze failed", "leaves", "adopted", "pressure",
+        "user wake", "user doze",    "user sleep", "user stop",     "timer"};
     return names[kind];
 }
 

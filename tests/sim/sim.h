@@ -27,7 +27,8 @@ struct mood {
     int64_t arrival_ms; /* mean between requests of a pool */
     uint32_t burst_permille, cancel_permille, deadline_permille, linger_permille, endless_permille;
     int64_t work_ms, start_ms, exit_ms;
-    uint32_t start_fails_permille, start_hangs_permille, freeze_fails_permille, stubborn_permille;
+    uint32_t start_fails_permille, start_hangs_permille, freeze_fails_permille, stubborn_permille,
+        leaves_permille;
     int64_t crash_ms; /* mean life of a container */
     uint32_t timer_late_permille, backwards_permille, echo_permille;
     /* Means between such events in the whole world. */
@@ -56,7 +57,7 @@ struct sim_container {
     enum nap_state state;
     uint32_t working;
     int64_t since_ms, idle_since_ms, ready_ms, kill_at_ms;
-    bool started, created, served, restless, reclaimed;
+    bool started, created, served, restless, reclaimed, leaves;
     enum nap_reason ended_by;
     bool stubborn; /* the process: one signal is not enough */
     bool will_end; /* its end is in the world's heap */
@@ -87,6 +88,7 @@ enum world_kind {
     WORLD_FAILED,
     WORLD_EXITED,
     WORLD_FREEZE_FAILED,
+    WORLD_LEAVES,
     WORLD_PRESSURE,
     WORLD_JUMP,
     WORLD_RESTART,

@@ -185,7 +185,8 @@ static void come_back(struct sim *sim, const struct world_entry *entry) {
         [WORLD_DONE] = NAP_WORK_DONE, [WORLD_CANCEL] = NAP_WORK_CANCELLED,
         [WORLD_RIPE] = NAP_WORK_RIPE, [WORLD_CREATED] = NAP_PRIMED,
         [WORLD_READY] = NAP_READY,    [WORLD_FAILED] = NAP_START_FAILED,
-        [WORLD_EXITED] = NAP_EXITED,  [WORLD_FREEZE_FAILED] = NAP_FREEZE_FAILED};
+        [WORLD_EXITED] = NAP_EXITED,  [WORLD_FREEZE_FAILED] = NAP_FREEZE_FAILED,
+        [WORLD_LEAVES] = NAP_LEAVES};
     bool of_ticket = entry->kind == WORLD_DONE || entry->kind == WORLD_CANCEL || entry->kind == WORLD_RIPE;
     bool there = table_get(of_ticket ? sim->tickets : sim->containers, entry->number);
     if (!there && !dice_chance(&sim->dice, sim->mood.echo_permille)) return;

@@ -51,6 +51,22 @@ static void test_a_wait_that_ends_before_it_is_ripe(void **unused) {
     world_done(&world);
 }
 
+static void test_who_leaves_takes_no_more_work(void **unused) {
+    (void)unused;
+    struct world world = world_new(&plain);
+    world.functions[1]->max_containers = 2;
+    DAY(&world,
+        {0, SET, 1, 0, "", 0}, {0, TIMER, 0, 0, "", 0}, {0, WORK, 1, 1, "start 1", 0},
+        {10, READY, 0, 1, "grant 1 in 1", 0},
+        {20, LEAVES, 0, 1, "", 0}, {21, LEAVES, 0, 1, "", 0},
+        {30, WORK, 1, 2, "start 2", 0},       /* beside a free slot of who leaves */
+        {40, DONE, 0, 1, "stop 1", 0}, {50, READY, 0, 2, "grant 2 in 2", 0},
+        {60, EXIT, 0, 1, "", 0}, {61, LEAVES, 0, 1, "", 0},
+        {70, DONE, 0, 2, "", 0}, {80, LEAVES, 0, 2, "stop 2", 0}, /* it is idle */
+        {90, WORK, 1, 3, "start 3", 0}, {95, EXIT, 0, 2, "", 0});
+    world_done(&world);
+}
+
 static void test_a_buffer_is_kept_while_there_is_work(void **unused) {
     (void)unused;
     struct world world = world_new(&plain);
@@ -80,6 +96,7 @@ int main(void) {
         cmocka_unit_test(test_a_start_that_took_longer_is_not_followed_by_lingering),
         cmocka_unit_test(test_nobody_is_thawed_for_who_lingers),
         cmocka_unit_test(test_a_wait_that_ends_before_it_is_ripe),
+        cmocka_unit_test(test_who_leaves_takes_no_more_work),
         cmocka_unit_test(test_a_buffer_is_kept_while_there_is_work),
     };
     return cmocka_run_group_tests_name("nap knobs", tests, NULL, NULL);
