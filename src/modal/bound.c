@@ -80,6 +80,15 @@ static struct function *bound_of(const struct function *base, const char *key) {
     return NULL;
 }
 
+/* Whether it can be served: its secrets and volumes are there. */
+static struct error *check(const struct function *bound) {
+    const struct definition *definition = function_definition(bound);
+    const char *image = definition->function->image_id;
+    if (!image || !*image) return NULL; /* C.m */
+    scoped(core_function) struct core_function *core = NULL;
+    return definition_core(bound, definition, &core);
+}
+
 static struct error *bind(struct function *base, const char *key, struct span parameters, struct span options,
                           struct function **ret) {
     Modal__FunctionOptions *said = NULL;
@@ -87,8 +96,16 @@ static struct error *bind(struct function *base, const char *key, struct span pa
         said = modal__function_options__unpack(NULL, options.size, (const uint8_t *)options.data);
     if (options.size > 0 && !said)
         return error_new(ERROR_INVALID_ARGUMENT, "the options of %s are no valid message", base->name);
-    *ret = bound_new(base, key, parameters, said);
-    return base->app->in_pool ? app_to_pool(base->app) : NULL;
+    struct function *bound = bound_new(base, key, parameters, said);
+    struct error *error = check(bound);
+    if (!error && base->app->in_pool) error = app_to_pool(base->app);
+    if (!error) {
+        *ret = bound;
+        return NULL;
+    }
+    map_remove(base->app->functions, span_of(bound->id));
+    function_free(bound);
+    return error;
 }
 
 static void function_bind(struct rpc *rpc, const void *message) {

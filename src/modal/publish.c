@@ -30,7 +30,11 @@ struct error *app_core(struct app *app, struct core_app **ret) {
     for (size_t i = 0; map_next(app->layout, &i, NULL, &value);) TRY_PLAIN(add_function(core, value));
     for (size_t i = 0; map_next(app->functions, &i, NULL, &value);) {
         const struct function *function = value;
-        if (function->base && function->base->published) TRY_PLAIN(add_function(core, function));
+        if (!function->base || !function->base->published) continue;
+        scoped(error) struct error *error = add_function(core, function);
+        if (!error) continue; /* else its secret or volume went since: the others are served */
+        scoped_string char *text = error_text(error);
+        log_warn("modal", "one with parameters or options of the app %s is not served: %s", app->name, text);
     }
     *ret = take(core);
     return NULL;
