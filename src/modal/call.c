@@ -86,9 +86,11 @@ void call_cancel(struct call *call, bool terminate, const char *why) {
         struct task *task = input->state == INPUT_RUNNING ? input->task : NULL;
         if (task && !terminate) task_cancel_input(task, input);
         if (task && terminate) pool_container_kill(call->modal->pool, task->container);
+        bool is_last = call->on_done != NULL; /* it has one, and may be gone with it */
         input_fail(input,
                    MODAL__GENERIC_RESULT_GENERIC_STATUS__GenericResultGenericStatus_GENERIC_STATUS_TERMINATED,
                    why);
+        if (is_last) return;
     }
 }
 
@@ -155,9 +157,12 @@ static void withdraw(struct modal *modal, const struct keeping *keeping) {
         if (input->state == INPUT_RUNNING && input->task) task_cancel_input(input->task, input);
         call->done_count -= input->state == INPUT_DONE;
         call->input_count--;
+        journal_given(call, input);
         input_free(input);
     }
-    if (keeping->made) call_free(call);
+    if (!keeping->made) return;
+    journal_forget(call);
+    call_free(call);
 }
 
 static void on_kept(struct rpc *rpc, struct error *error) {
@@ -316,11 +321,17 @@ static void answer_outputs(struct rpc *rpc, const struct asked *asked) {
 /* A map's outputs before `last` have reached its client. */
 static void forget_given(struct call *call, uint64_t last) {
     if (call->type != MODAL__FUNCTION_CALL_TYPE__FUNCTION_CALL_TYPE_MAP || call->asked_async) return;
-    if (call->kin && call->input_count <= TRACED_MAX) return; /* its graph tells of them still */
+    bool traced = call->kin && call->input_count <= TRACED_MAX; /* its graph tells of them still */
     uint64_t gone = call->gone;
     LIST_EACH_SAFE(node, next, &call->outputs) {
         struct input *input = CONTAINER_OF(node, struct input, done);
         if (input->output_number > last) break;
+        if (traced) { /* not of what was in them */
+            list_remove(&input->done);
+            text_done(&input->bytes);
+            text_done(&input->result);
+            continue;
+        }
         journal_given(call, input);
         call->gone_badly +=
             input->status !=
