@@ -13,6 +13,7 @@
 #define TRACED_MAX 5000 /* as callgraph.c tells of */
 #define OUTPUTS_BYTES (8 << 20)
 #define HOLD_MAX_MS 300000
+#define QUEUED_MAX 100000 /* inputs of a function */
 #define INPUT_BYTES_MAX (16 << 20)
 
 struct call *call_new(struct modal *modal, struct function *function, int type) {
@@ -124,6 +125,11 @@ static struct error *function_for(struct rpc *rpc, const char *id, struct functi
     return NULL;
 }
 
+static struct error *room_for(const struct function *function) {
+    if (function->queued <= QUEUED_MAX) return NULL;
+    return error_new(ERROR_RESOURCE_EXHAUSTED, "%d inputs wait already; these are taken later", QUEUED_MAX);
+}
+
 /* A request for work whose answer waits until the work is noted. */
 struct keeping { /* in the request's arena */
     const void *answer;
@@ -214,6 +220,7 @@ static void map(struct rpc *rpc, const void *message) {
     const Modal__FunctionMapRequest *request = message;
     struct function *function = NULL;
     struct error *error = function_for(rpc, request->function_id, &function);
+    if (!error) error = room_for(function);
     if (error) {
         rpc_fail(rpc, error);
         return;
@@ -246,9 +253,9 @@ static void put_inputs(struct rpc *rpc, const void *message) {
         rpc_fail(rpc, error_new(ERROR_FAILED_PRECONDITION, "the app of the call %s was stopped", call->id));
         return;
     }
-    if (call->function->queued > 100000) {
-        rpc_fail(rpc,
-                 error_new(ERROR_RESOURCE_EXHAUSTED, "100000 inputs wait already; these are taken later"));
+    struct error *error = room_for(call->function);
+    if (error) {
+        rpc_fail(rpc, error);
         return;
     }
     call_wanted_again(call);

@@ -52,6 +52,7 @@ struct rpc {
     ProtobufCAllocator allocator; /* the call's arena */
     struct span message;          /* the request's bytes; while handling only */
     char *once;                   /* idempotency key; NULL */
+    struct list twins;            /* with that key too, come while this one is not answered yet */
     /* Of a call that is held: */
     void *owner;
     void (*expired)(struct rpc *rpc); /* `rpc_hold`'s time is over */
@@ -129,6 +130,7 @@ struct modal {
     struct table *tasks;        /* container -> struct task */
     struct list replies;        /* of idempotent calls, oldest first */
     struct map *reply_of;       /* key -> struct reply */
+    struct map *under_way;      /* key -> struct rpc that is not answered yet */
     struct list runtime_jobs;   /* of runtime.c */
     struct http_server *blobs;
     struct io_timer *sweeps;             /* of keep.c */

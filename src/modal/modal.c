@@ -29,13 +29,13 @@ static void on_call(void *owner, struct grpc_call *call) {
 
 static void make_maps(struct modal *modal) {
     struct map **const maps[] = {
-        &modal->methods,      &modal->environments, &modal->image_names,    &modal->apps,
-        &modal->deployed,     &modal->functions,    &modal->classes,        &modal->images,
-        &modal->mounts,       &modal->secrets,      &modal->image_keys,     &modal->mount_names,
-        &modal->secret_names, &modal->calls,        &modal->inputs,         &modal->core_functions,
-        &modal->reply_of,     &modal->dicts,        &modal->dict_names,     &modal->queues,
-        &modal->queue_names,  &modal->publications, &modal->router_methods, &modal->execs,
-        &modal->sandboxes};
+        &modal->methods,      &modal->environments, &modal->image_names,  &modal->apps,
+        &modal->deployed,     &modal->functions,    &modal->classes,      &modal->images,
+        &modal->mounts,       &modal->secrets,      &modal->image_keys,   &modal->mount_names,
+        &modal->secret_names, &modal->calls,        &modal->inputs,       &modal->core_functions,
+        &modal->reply_of,     &modal->under_way,    &modal->dicts,        &modal->dict_names,
+        &modal->queues,       &modal->queue_names,  &modal->publications, &modal->router_methods,
+        &modal->execs,        &modal->sandboxes};
     for (size_t i = 0; i < COUNT(maps); i++) *maps[i] = map_new();
 }
 

@@ -3,7 +3,7 @@
  *
  * An idempotency key (a client's retries of one call repeat it) gets the answer that the first try got, so
  * that a retry after a lost answer does not do the work twice. The last REPLIES_MAX answers are kept for
- * that. */
+ * that; one that comes before there is an answer waits for it. */
 #include "inside.h"
 
 #include "sandbox.h"
@@ -126,6 +126,7 @@ void replies_free(struct modal *modal) {
     while (!list_empty(&modal->replies))
         reply_free(modal, CONTAINER_OF(modal->replies.next, struct reply, node));
     map_free(modal->reply_of);
+    map_free(modal->under_way);
 }
 
 static void reply_keep(struct modal *modal, const char *once, struct span bytes) {
@@ -144,14 +145,26 @@ void rpc_reply_restore(struct modal *modal, const char *once, const void *messag
     reply_keep(modal, once, text_span(&bytes));
 }
 
-static bool answered_before(struct rpc *rpc) {
+static void once_set(struct rpc *rpc) {
     struct span key = grpc_call_metadata(rpc->call, "x-idempotency-key");
-    if (!(rpc->method->flags & RPC_ONCE) || !key.data || key.size == 0 || key.size > 128) return false;
+    if (!(rpc->method->flags & RPC_ONCE) || !key.data || key.size == 0 || key.size > 128) return;
     rpc->once = arena_printf(rpc_arena(rpc), "%s " SPAN_FORMAT, rpc->method->name, SPAN_ARGS(key));
+}
+
+/* Or is about to be: then it waits. */
+static bool answered_before(struct rpc *rpc) {
+    if (!rpc->once) return false;
     const struct reply *reply = map_get(rpc->modal->reply_of, span_of(rpc->once));
-    if (!reply) return false;
-    grpc_call_answer(rpc->call, text_span(&reply->bytes));
-    return true;
+    if (reply) {
+        grpc_call_answer(rpc->call, text_span(&reply->bytes));
+        return true;
+    }
+    struct rpc *first = map_get(rpc->modal->under_way, span_of(rpc->once));
+    if (first)
+        rpc_hold(rpc, &first->twins, NULL, 0, NULL);
+    else
+        map_put(rpc->modal->under_way, span_of(rpc->once), rpc);
+    return first != NULL;
 }
 
 /* ---- answering ---- */
@@ -164,16 +177,35 @@ static void let_go(struct rpc *rpc) {
     io_timer_free(take(rpc->timer));
 }
 
+/* Its twins end as it does. */
+static void over(struct rpc *rpc, struct span answer, const struct error *error) {
+    struct modal *modal = rpc->modal;
+    let_go(rpc);
+    if (rpc->once && map_get(modal->under_way, span_of(rpc->once)) == rpc)
+        map_remove(modal->under_way, span_of(rpc->once));
+    while (!list_empty(&rpc->twins)) {
+        struct rpc *twin = CONTAINER_OF(rpc->twins.next, struct rpc, node);
+        let_go(twin);
+        if (error)
+            grpc_call_end(twin->call, error_copy(error));
+        else
+            grpc_call_answer(twin->call, answer);
+    }
+}
+
+static void answer_bytes(struct rpc *rpc, struct span bytes) {
+    over(rpc, bytes, NULL);
+    grpc_call_answer(rpc->call, bytes);
+}
+
 void rpc_answer(struct rpc *rpc, const void *message) {
     scoped_text struct text bytes = message_pack(message);
     reply_keep(rpc->modal, rpc->once, text_span(&bytes));
-    let_go(rpc);
-    grpc_call_answer(rpc->call, text_span(&bytes));
+    answer_bytes(rpc, text_span(&bytes));
 }
 
 void rpc_answer_empty(struct rpc *rpc) {
-    let_go(rpc);
-    grpc_call_answer(rpc->call, SPAN(""));
+    answer_bytes(rpc, SPAN(""));
 }
 
 void rpc_answer_kept(struct rpc *rpc, struct error *error) {
@@ -184,7 +216,7 @@ void rpc_answer_kept(struct rpc *rpc, struct error *error) {
 }
 
 void rpc_fail(struct rpc *rpc, struct error *error) {
-    let_go(rpc);
+    over(rpc, (struct span){0}, error);
     grpc_call_end(rpc->call, error);
 }
 
@@ -201,7 +233,8 @@ void rpc_end(struct rpc *rpc) {
 /* ---- held calls ---- */
 
 static void on_gone(struct grpc_call *call) {
-    let_go(grpc_call_owner(call));
+    scoped(error) struct error *error = error_new(ERROR_UNAVAILABLE, "who asked the same before is gone");
+    over(grpc_call_owner(call), (struct span){0}, error); /* they ask again */
     grpc_call_release(call);
 }
 
@@ -282,6 +315,7 @@ static void on_message(struct grpc_call *call, struct span message, struct error
                                 rpc->method->request->short_name));
         return;
     }
+    if (answered_before(rpc)) return;
     rpc->message = message;
     rpc->method->handle(rpc, request);
 }
@@ -361,6 +395,7 @@ void rpc_start(struct modal *modal, struct grpc_call *call) {
         .allocator = arena_allocator(grpc_call_arena(call)),
     };
     list_init(&rpc->node);
+    list_init(&rpc->twins);
     modal->last_call_ms = io_now_ms(modal->loop);
     grpc_call_owner_set(call, rpc);
     rpc->method = map_get(is_router(rpc) ? modal->router_methods : modal->methods, grpc_call_method(call));
@@ -377,8 +412,9 @@ void rpc_start(struct modal *modal, struct grpc_call *call) {
         rpc_fail(rpc, error);
         return;
     }
+    once_set(rpc);
     if (rpc->method->flags & RPC_STREAM)
         rpc->method->handle(rpc, NULL);
-    else if (!answered_before(rpc))
+    else
         grpc_call_read_one(call, on_message);
 }
