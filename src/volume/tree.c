@@ -182,6 +182,7 @@ static bool step(const struct tree *tree, struct text *at, struct text *rest, si
     const char *target = (*ret_entry)->target;
     *ret_led_out = target[0] == '/' || ++*hops > HOPS_MAX;
     at->size = before;
+    *ret_entry = before ? tree_get(tree, text_span(at)) : NULL; /* where a target of "." leads */
     text_clear(rest);
     text_printf(rest, "%s%s%s", target, after ? "/" : "", after ? after : "");
     return !*ret_led_out;

@@ -64,12 +64,14 @@ static void test_links_within_the_volume_are_followed_when_read(void **state) {
     dir_live(volume, "snapshots/main");
     write_live(volume, "blobs/abc", "model");
     scoped_string char *file = live(volume, "snapshots/main/m"), *dir = live(volume, "current"),
-                       *loop = live(volume, "loop");
+                       *loop = live(volume, "loop"), *here = live(volume, "blobs/here");
     assert_int_equal(symlink("../../blobs/abc", file), 0);
     assert_int_equal(symlink("snapshots/./main", dir), 0);
     assert_int_equal(symlink("loop", loop), 0);
+    assert_int_equal(symlink("./", here), 0);
     assert_ok(commit(place, volume));
-    static const char *const paths[] = {"snapshots/main/m", "current/m", "/current//m"};
+    static const char *const paths[] = {"snapshots/main/m", "current/m", "/current//m",
+                                        "blobs/here/here/abc"};
     for (size_t i = 0; i < COUNT(paths); i++) {
         scoped_text struct text text = {0};
         assert_ok(read_committed(place, volume, paths[i], &text));
@@ -77,6 +79,8 @@ static void test_links_within_the_volume_are_followed_when_read(void **state) {
     }
     scoped_text struct text text = {0};
     assert_error(read_committed(place, volume, "loop", &text), ERROR_FAILED_PRECONDITION, "loop");
+    assert_error(read_committed(place, volume, "blobs/here", &text), ERROR_FAILED_PRECONDITION,
+                 "blobs/here is a directory");
 }
 
 /* What is no file is left out; opening a pipe without a writer would wait for ever. */
