@@ -5,18 +5,13 @@
  * shared (`group` is what excludes), so the one that the fewest containers have is given. How much memory a
  * card has is known from NVIDIA's own tool, asked once a boot, since it takes up to seconds where no driver
  * is loaded yet; where it is not there, every card will do. */
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
-#include <sys/wait.h>
 
 #include "inside.h"
 
-enum { ASK_MS = 10000, ANSWER_MAX = 1 << 16, SLACK_PERCENT = 5 /* a T4 with ECC on tells 15.8 GB */ };
+enum { KEPT_MAX = 1 << 17, SLACK_PERCENT = 5 /* a T4 with ECC on tells 15.8 GB */ };
 
 /* NVIDIA's data sheets, in GB of 10^9 bytes. */
 static const struct {
@@ -108,37 +103,6 @@ struct error *gpus_choose(const struct gpus *gpus, uint64_t cards, const unsigne
 }
 
 /* ---- what NVIDIA's tool says ---- */
-/* Its whole answer within ASK_MS, or nothing. */
-static bool ask(const char *program, struct text *ret_answer) {
-    char *argv[] = {(char *)program, (char[]){"--query-gpu=index,memory.total,name"},
-                    (char[]){"--format=csv,noheader,nounits"}, NULL};
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC)) return false;
-    scoped_fd int from = ends[0];
-    posix_spawn_file_actions_t actions;
-    pid_t pid = 0;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    bool good = posix_spawn(&pid, program, &actions, NULL, argv, environ) == 0, ended = false;
-    posix_spawn_file_actions_destroy(&actions);
-    close(ends[1]);
-    int64_t until_ms = clock_monotonic_ms() + ASK_MS;
-    while (good && !ended && ret_answer->size < ANSWER_MAX) {
-        struct pollfd readable = {.fd = from, .events = POLLIN};
-        int64_t left_ms = until_ms - clock_monotonic_ms();
-        char bytes[4096];
-        if (left_ms <= 0 || poll(&readable, 1, (int)left_ms) <= 0) break;
-        ssize_t got = read(from, bytes, sizeof bytes);
-        if (got > 0) text_add(ret_answer, (struct span){bytes, (size_t)got});
-        ended = got <= 0;
-    }
-    if (good && !ended) kill(pid, SIGKILL);
-    int status = -1;
-    if (good) (void)waitpid(pid, &status, 0);
-    return ended && status == 0;
-}
-
 /* "BOOT\nANSWER" as kept from an earlier start. */
 void gpus_find(const char *program, const char *kept, struct gpus *ret_gpus) {
     scoped_text struct text text = {0}, boot = {0};
@@ -146,14 +110,16 @@ void gpus_find(const char *program, const char *kept, struct gpus *ret_gpus) {
     scoped_string char *path = host_program_find(program);
     if (!path) return;
     error_free(file_read("/proc/sys/kernel/random/boot_id", 64, &boot));
-    error_free(file_read(kept, ANSWER_MAX * 2, &text));
+    error_free(file_read(kept, KEPT_MAX, &text));
     struct span now = span_trim(text_span(&boot)), rest = text_span(&text);
     if (now.size && span_equal(span_cut(&rest, '\n'), now)) {
         gpus_parse(rest, ret_gpus);
         return;
     }
     scoped_text struct text answer = {0};
-    if (!ask(path, &answer)) {
+    const char *const argv[] = {path, "--query-gpu=index,memory.total,name", "--format=csv,noheader,nounits",
+                                NULL};
+    if (!program_ask(argv, &answer)) {
         log_warn("container", "%s did not tell what GPUs there are: any of them passes for any kind", path);
         return;
     }

@@ -124,6 +124,10 @@ enum probe {
 int probe(enum probe what); /* 0, or the errno that it ends with; nothing of it is left */
 char *probe_first_line(const char *const *argv);
 
+/* ---- program.c ---- */
+/* Runs it to its end; blocking. False: it can't be run, failed, or was ended after a while. */
+bool program_ask(const char *const *argv, struct text *ret_said);
+
 /* ---- foreign.c ---- */
 must_check struct error *foreign_socket(struct container_host *host, int netns_fd, int family, int *ret_fd);
 void foreign_free(struct foreign *foreign);

@@ -15,15 +15,11 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <net/if.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 
 #include "inside.h"
 
@@ -275,14 +271,9 @@ void network_job(const struct container_host *host, uint32_t index, struct text 
     text_add_char(job, '\0');
 }
 
-static void delete_table(char *name) {
-    char *argv[] = {(char[]){"nft"}, (char[]){"delete"}, (char[]){"table"}, (char[]){"inet"}, name, NULL};
-    posix_spawn_file_actions_t quiet;
-    pid_t pid;
-    posix_spawn_file_actions_init(&quiet);
-    posix_spawn_file_actions_addopen(&quiet, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    if (posix_spawnp(&pid, "nft", &quiet, NULL, argv, environ) == 0) (void)waitpid(pid, NULL, 0);
-    posix_spawn_file_actions_destroy(&quiet);
+static void delete_table(const char *name) {
+    scoped_text struct text said = {0};
+    (void)program_ask((const char *const[]){"nft", "delete", "table", "inet", name, NULL}, &said);
 }
 
 void network_stop(struct container_host *host) {

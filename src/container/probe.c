@@ -105,20 +105,7 @@ int probe(enum probe what) {
 
 /* What a program says of itself, e.g. "crun version 1.8.1". Empty where it can't be run. Owned. */
 char *probe_first_line(const char *const *argv) {
-    int ends[2], status;
-    char line[256] = "";
-    if (pipe2(ends, O_CLOEXEC)) return mem_string("");
-    pid_t pid = fork();
-    if (pid == 0) {
-        if (become_nobody_to_anyone() == 0 && dup2(ends[1], 1) == 1) execvp(argv[0], (char **)argv);
-        _exit(127);
-    }
-    close(ends[1]);
-    ssize_t got = pid > 0 ? read(ends[0], line, sizeof line - 1) : 0;
-    close(ends[0]);
-    if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        return mem_string("");
-    line[got > 0 ? got : 0] = '\0';
-    line[strcspn(line, "\n")] = '\0';
-    return mem_string(line);
+    scoped_text struct text said = {0};
+    struct span rest = program_ask(argv, &said) ? text_span(&said) : SPAN("");
+    return span_string(span_cut(&rest, '\n'));
 }

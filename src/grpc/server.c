@@ -19,7 +19,6 @@ struct listener {
     struct list node;
     int fd;
     void *tag;
-    bool door; /* it was opened here */
     struct tls *tls;
     int64_t keepalive_ms;
     size_t gzip_from_bytes;
@@ -184,10 +183,7 @@ static void on_listener_closed(uv_handle_t *handle) {
 static void listener_close(struct listener *listener) {
     list_remove(&listener->node);
     uv_close((uv_handle_t *)&listener->poll, on_listener_closed);
-    if (listener->door)
-        io_door_close(listener->server->io, listener->fd);
-    else
-        close(listener->fd);
+    io_door_close(listener->server->io, listener->fd);
 }
 
 static struct error *listen_on(struct grpc_server *server, const struct grpc_listener *options, int fd) {
@@ -195,10 +191,7 @@ static struct error *listen_on(struct grpc_server *server, const struct grpc_lis
     int status = uv_poll_init(server->uv, &listener->poll, fd);
     if (status < 0) {
         free(listener);
-        if (options->address)
-            io_door_close(server->io, fd);
-        else
-            close(fd);
+        io_door_close(server->io, fd);
         return error_errno(-status, "watch a listening socket");
     }
     listener->server = server;
@@ -207,7 +200,6 @@ static struct error *listen_on(struct grpc_server *server, const struct grpc_lis
     listener->tag = options->tag;
     listener->keepalive_ms = options->keepalive_ms;
     listener->gzip_from_bytes = options->gzip_from_bytes;
-    listener->door = options->address != NULL;
     list_append(&server->listeners, &listener->node);
     if (server->accepting) uv_poll_start(&listener->poll, UV_READABLE, on_listener);
     return NULL;

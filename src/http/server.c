@@ -20,7 +20,6 @@ struct listener {
     int fd;
     void *tag;
     struct tls *tls;
-    bool door; /* it was opened here */
 };
 
 static void on_listener(uv_poll_t *poll, int status, int events);
@@ -128,10 +127,7 @@ static void on_listener_closed(uv_handle_t *handle) {
 static void listener_close(struct listener *listener) {
     list_remove(&listener->node);
     uv_close((uv_handle_t *)&listener->poll, on_listener_closed);
-    if (listener->door)
-        io_door_close(listener->server->io, listener->fd);
-    else
-        close(listener->fd);
+    io_door_close(listener->server->io, listener->fd);
 }
 
 static struct error *listen_on(struct http_server *server, int fd, const struct http_listener *options) {
@@ -139,17 +135,13 @@ static struct error *listen_on(struct http_server *server, int fd, const struct 
     int status = uv_poll_init(server->hub->uv, &listener->poll, fd);
     if (status < 0) {
         free(listener);
-        if (options->address)
-            io_door_close(server->io, fd);
-        else
-            close(fd);
+        io_door_close(server->io, fd);
         return error_errno(-status, "watch a listening socket");
     }
     listener->server = server;
     listener->fd = fd;
     listener->tag = options->tag;
     listener->tls = options->tls;
-    listener->door = options->address != NULL;
     list_append(&server->listeners, &listener->node);
     if (server->accepting) uv_poll_start(&listener->poll, UV_READABLE, on_listener);
     return NULL;

@@ -120,12 +120,17 @@ static void take_fds(struct doors *doors, const char *count, const char *names) 
     }
 }
 
-void io_doors_take(struct io_loop *loop) {
+static struct doors *doors_new(struct io_loop *loop, const char *notify_path) {
     struct doors *doors = loop->doors = NEW(struct doors);
+    list_init(&doors->list);
+    doors->notify_fd = notify_open(notify_path);
+    return doors;
+}
+
+void io_doors_take(struct io_loop *loop) {
+    struct doors *doors = doors_new(loop, getenv("NOTIFY_SOCKET"));
     const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
     uint64_t meant = 0;
-    list_init(&doors->list);
-    doors->notify_fd = notify_open(getenv("NOTIFY_SOCKET"));
     if (pid && count && span_to_u64(span_of(pid), &meant) && meant == (uint64_t)getpid())
         take_fds(doors, count, getenv("LISTEN_FDNAMES"));
     static const char *const variables[] = {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET"};
@@ -242,12 +247,8 @@ struct error *io_door_open(struct io_loop *loop, const char *text, unsigned mode
     struct sockaddr_storage address;
     uint32_t size;
     TRY(io_address_parse(text, &address, &size), "listen at %s", text);
+    if (!loop->doors) doors_new(loop, NULL);
     struct doors *doors = loop->doors;
-    if (!doors) {
-        doors = loop->doors = NEW(struct doors);
-        list_init(&doors->list);
-        doors->notify_fd = -1;
-    }
     if (claim(doors, &address, ret_fd)) {
         if (ret_port) *ret_port = io_address_port(&address);
         return NULL;
@@ -263,14 +264,21 @@ struct error *io_door_open(struct io_loop *loop, const char *text, unsigned mode
     return NULL;
 }
 
-void io_door_close(struct io_loop *loop, int fd) {
-    LIST_EACH(node, &loop->doors->list) {
+static struct door *claimed(const struct doors *doors, int fd) {
+    if (!doors) return NULL;
+    LIST_EACH(node, &doors->list) {
         struct door *door = CONTAINER_OF(node, struct door, node);
-        if (door->fd != fd || !door->claimed) continue;
-        door_close(loop->doors, door);
-        return;
+        if (door->fd == fd && door->claimed) return door;
     }
-    close(fd);
+    return NULL;
+}
+
+void io_door_close(struct io_loop *loop, int fd) {
+    struct door *door = claimed(loop->doors, fd);
+    if (door)
+        door_close(loop->doors, door);
+    else
+        close(fd);
 }
 
 void io_doors_settle(struct io_loop *loop) {

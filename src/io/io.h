@@ -92,7 +92,8 @@ char *io_door_named(struct io_loop *loop,
 /* As io_listen, or the one that is held already. With a port 0 it is held by nobody. */
 must_check struct error *io_door_open(struct io_loop *loop, const char *address, unsigned mode, int *ret_fd,
                                       uint16_t *ret_port);
-/* For good, with the file of a Unix socket that we made; or, after io_doors_keep, only for this process. */
+/* For good, with the file of a Unix socket that we made; or, after io_doors_keep, only for this process. A
+ * socket that is no door is closed. */
 void io_door_close(struct io_loop *loop, int fd);
 void io_doors_settle(struct io_loop *loop); /* all doors are open: what nobody asked for is closed for good */
 void io_doors_keep(struct io_loop *loop);   /* another one comes after us */

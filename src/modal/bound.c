@@ -27,11 +27,7 @@ void function_bound_restore(struct modal *modal, const Modal__BoundRecord *recor
     struct function *bound =
         bound_new(base, record->bind_key,
                   (struct span){(const char *)record->parameters.data, record->parameters.len}, options);
-    map_remove(modal->functions, span_of(bound->id));
-    map_remove(base->app->functions, span_of(bound->id));
-    id_set(bound->id, record->id);
-    map_put(modal->functions, span_of(bound->id), bound);
-    map_put(base->app->functions, span_of(bound->id), bound);
+    function_id_restore(bound, record->id);
 }
 
 static void answer_bound(struct rpc *rpc, struct error *error) {

@@ -292,8 +292,7 @@ static Modal__FunctionGetOutputsItem *output_item(const struct input *input, str
     item->has_retry_count = true;
     item->idx = input->idx;
     item->input_id = arena_text(arena, input->id);
-    if (input->worked_by)
-        item->task_id = arena_printf(arena, "ta-%llu", (unsigned long long)input->worked_by);
+    item->task_id = task_id_of(arena, input->worked_by);
     item->data_format = (Modal__DataFormat)input->result_format;
     item->input_started_at = input->started_at;
     item->output_created_at = input->output_at;
@@ -383,17 +382,12 @@ void call_output_made(struct call *call) {
     if (call->unwanted) call_unwanted(call);
 }
 
-static void cancelled(struct rpc *rpc, struct error *error) {
-    journal_failed(rpc->modal, error); /* it is cancelled all the same */
-    rpc_answer_empty(rpc);
-}
-
 static void cancel(struct rpc *rpc, const void *message) {
     const Modal__FunctionCallCancelRequest *request = message;
     struct call *call = asked_call(rpc, request->function_call_id);
     if (!call) return;
     call_cancel(call, request->terminate_containers, "the call was cancelled");
-    journal_settle(rpc, cancelled);
+    journal_settle(rpc, journal_answer);
 }
 
 static void from_id(struct rpc *rpc, const void *message) {

@@ -131,8 +131,7 @@ static void tell_input(struct telling *telling, const struct trace *trace, const
     info->has_status = true;
     info->status = (Modal__GenericResultGenericStatus)trace->status;
     info->function_call_id = (char *)call_id;
-    if (trace->container)
-        info->task_id = arena_printf(arena, "ta-%llu", (unsigned long long)trace->container);
+    info->task_id = task_id_of(arena, trace->container);
     telling->answer.inputs[telling->answer.n_inputs++] = info;
 }
 
@@ -207,8 +206,7 @@ static void add_latest(Modal__InputCategoryInfo *category, const struct input *i
     info->idx = input->idx;
     info->started_at = input->started_at;
     info->finished_at = input->output_at;
-    if (input->worked_by)
-        info->task_id = arena_printf(arena, "ta-%llu", (unsigned long long)input->worked_by);
+    info->task_id = task_id_of(arena, input->worked_by);
     category->latest[category->n_latest++] = info;
 }
 

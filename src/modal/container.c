@@ -200,12 +200,6 @@ static void get_inputs(struct rpc *rpc, const void *message) {
     serve(task);
 }
 
-/* What could not be noted is in memory still, and the container has done its part. */
-static void outputs_kept(struct rpc *rpc, struct error *error) {
-    journal_failed(rpc->modal, error);
-    rpc_answer_empty(rpc);
-}
-
 static void put_outputs(struct rpc *rpc, const void *message) {
     const Modal__FunctionPutOutputsRequest *request = message;
     struct task *task = rpc->task;
@@ -219,7 +213,7 @@ static void put_outputs(struct rpc *rpc, const void *message) {
         input_finish(input, text_span(&result), (int)item->data_format);
     }
     if (kept)
-        journal_settle(rpc, outputs_kept);
+        journal_settle(rpc, journal_answer);
     else
         rpc_answer_empty(rpc);
 }

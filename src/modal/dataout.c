@@ -32,7 +32,7 @@ static void pass_on(struct rpc *rpc, const Modal__FunctionCallPutDataRequest *re
             call->out.count++;
             choked = !call->on_out(call->owner, data) || choked;
         } else {
-            stream_add(call, &call->out, data, chunk->data_blob_id, (int)chunk->data_format);
+            stream_add(&call->out, data, chunk->data_blob_id, (int)chunk->data_format);
         }
     }
     if (choked)

@@ -38,6 +38,13 @@ struct function *function_new(struct app *app, const char *name) {
     return function;
 }
 
+void function_id_restore(struct function *function, const char *id) {
+    struct app *app = function->app;
+    map_remove(app->functions, span_of(function->id));
+    id_restore(app->modal->functions, function->id, id, function);
+    map_put(app->functions, span_of(function->id), function);
+}
+
 void function_free(struct function *function) {
     struct modal *modal = function->app->modal;
     calls_function_gone(function);

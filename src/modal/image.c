@@ -59,9 +59,7 @@ void images_free(struct modal *modal) {
 
 void image_restore(struct modal *modal, const Modal__ImageRecord *record) {
     struct modal_image *image = image_new(modal, record->key, record->builder_version);
-    map_remove(modal->images, span_of(image->id));
-    id_set(image->id, record->id);
-    map_put(modal->images, span_of(image->id), image);
+    id_restore(modal->images, image->id, record->id, image);
     image->name = mem_string(record->name);
     image->status = SUCCESS;
     image_look(modal, image);

@@ -17,6 +17,12 @@
 #define LOSSES_MAX 5 /* an input that takes its container and the daemon along is not tried for ever */
 #define STATUS(NAME) MODAL__GENERIC_RESULT_GENERIC_STATUS__GenericResultGenericStatus_GENERIC_STATUS_##NAME
 
+static void join_slot(struct input *input, struct slot *slot) {
+    input->slot = slot;
+    list_append(&slot->inputs, &input->mates);
+    slot->count++;
+}
+
 /* Its slot is given back by the last of its batch. */
 static void leave_slot(struct input *input) {
     struct slot *slot = take(input->slot);
@@ -81,10 +87,7 @@ static void granted(struct slot *slot) {
     function->waiting--;
     struct task *task = task_of_container(modal, pool_ticket_container(slot->ticket));
     size_t most = task && !task->stopping ? function_batch_size(function) : 0;
-    for (struct input *input; slot->count < most && (input = dequeue(function)); slot->count++) {
-        input->slot = slot;
-        list_append(&slot->inputs, &input->mates);
-    }
+    for (struct input *input; slot->count < most && (input = dequeue(function));) join_slot(input, slot);
     if (slot->count == 0) {
         if (!task)
             pool_container_leaves(modal->pool, pool_ticket_container(slot->ticket)); /* nobody hears it */
@@ -202,12 +205,6 @@ void function_pump(struct function *function) {
                                                  &ticket_events, slot);
         if (pool_ticket_container(slot->ticket)) granted(slot);
     }
-}
-
-static void join_slot(struct input *input, struct slot *slot) {
-    input->slot = slot;
-    list_append(&slot->inputs, &input->mates);
-    slot->count++;
 }
 
 /* It came with that one, a batch. */

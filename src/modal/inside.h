@@ -142,7 +142,9 @@ double now_s(void); /* wall clock, as Modal tells times */
 struct error *no_object(const char *what, const char *id);
 
 /* ---- names.c ---- */
-void id_set(char out[ID_MAX], const char *id);      /* NULL: empty */
+void id_set(char out[ID_MAX], const char *id); /* NULL: empty */
+/* A thing that was made anew has the id that it was kept with, and is known by that in `map`. */
+void id_restore(struct map *map, char id[ID_MAX], const char *kept, void *thing);
 const char *environment_of(const char *name);       /* "" and NULL: the default */
 char *core_name_of(const char *name, size_t limit); /* what the pool takes for a name; owned */
 char *object_key(const char *environment, const char *name);
@@ -215,6 +217,7 @@ struct function {
     struct schedule *schedule; /* NULL: it runs when it is called */
 };
 struct function *function_new(struct app *app, const char *name);
+void function_id_restore(struct function *function, const char *id); /* as id_restore, with its app's map */
 void function_free(struct function *function);
 void function_bound_restore(struct modal *modal, const Modal__BoundRecord *record);
 struct function *function_of(struct modal *modal, const char *id);
@@ -356,6 +359,7 @@ struct task {
 };
 struct task *task_of_container(const struct modal *modal, uint64_t container);
 struct task *task_of(const struct modal *modal, const char *id);
+char *task_id_of(struct arena *arena, uint64_t container); /* 0: NULL */
 void task_assign(struct task *task, struct input *input);
 void task_assign_slot(struct task *task, struct slot *slot);
 void task_cancel_input(struct task *task, struct input *input);

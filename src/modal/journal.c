@@ -119,6 +119,11 @@ void journal_settle(struct rpc *rpc, void (*done)(struct rpc *rpc, struct error 
     clear(journal);
 }
 
+void journal_answer(struct rpc *rpc, struct error *taken_error) {
+    journal_failed(rpc->modal, taken_error);
+    rpc_answer_empty(rpc);
+}
+
 /* ---- notes ---- */
 
 static const char *key_of(const struct input *input, char part, char out[JOURNAL_KEY_MAX]) {

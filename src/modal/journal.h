@@ -15,6 +15,9 @@ void journal_open(struct modal *modal);
 void journal_close(struct modal *modal);
 /* What was noted so far is committed, then `done`; it owns the error, with which nothing of it was. */
 void journal_settle(struct rpc *rpc, void (*done)(struct rpc *rpc, struct error *error));
+/* For journal_settle: an empty answer also where it could not be noted. What was asked is done, and stands in
+ * memory still. */
+void journal_answer(struct rpc *rpc, struct error *taken_error);
 void journal_failed(struct modal *modal, struct error *taken_error); /* told in the log, not too often */
 /* `once`: rpc->once of the request that brought it; NULL. An input that came with its call has none. */
 void journal_call(struct call *call, const char *once);

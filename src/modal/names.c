@@ -12,6 +12,12 @@ void id_set(char out[ID_MAX], const char *id) {
     snprintf(out, ID_MAX, "%s", id ? id : "");
 }
 
+void id_restore(struct map *map, char id[ID_MAX], const char *kept, void *thing) {
+    map_remove(map, span_of(id));
+    id_set(id, kept);
+    map_put(map, span_of(id), thing);
+}
+
 const char *environment_of(const char *name) {
     return name && *name ? name : ENVIRONMENT_DEFAULT;
 }

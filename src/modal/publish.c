@@ -266,11 +266,7 @@ static struct error *restore_deployment(struct app *app, const Modal__Deployment
         struct function *function = map_get(app->functions, span_of(made->id));
         if (!function) {
             function = function_new(app, made->name);
-            map_remove(app->functions, span_of(function->id));
-            map_remove(app->modal->functions, span_of(function->id));
-            id_set(function->id, made->id);
-            map_put(app->functions, span_of(function->id), function);
-            map_put(app->modal->functions, span_of(function->id), function);
+            function_id_restore(function, made->id);
         }
         struct definition *definition;
         struct span bytes = {(const char *)made->definition.data, made->definition.len};
@@ -292,9 +288,7 @@ static struct error *restore_deployment(struct app *app, const Modal__Deployment
 void app_restore(struct modal *modal, const Modal__AppRecord *record) {
     struct app *app = app_new(modal, record->name, environment_of(record->environment),
                               MODAL__APP_STATE__APP_STATE_INITIALIZING);
-    map_remove(modal->apps, span_of(app->id));
-    id_set(app->id, record->id);
-    map_put(modal->apps, span_of(app->id), app);
+    id_restore(modal->apps, app->id, record->id, app);
     app->created_at = record->created_at;
     for (size_t i = 0; i < record->n_tag_names && i < record->n_tag_values; i++)
         free(map_put(app->tags, span_of(record->tag_names[i]), mem_string(record->tag_values[i])));

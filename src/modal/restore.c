@@ -47,9 +47,7 @@ static void on_input(struct reading *reading, uint32_t seq, struct span value) {
     call->seq = seq;
     struct input *input =
         call_add(call, record->idx, (struct span){(const char *)record->input.data, record->input.len});
-    map_remove(call->modal->inputs, span_of(input->id));
-    id_set(input->id, record->id);
-    map_put(call->modal->inputs, span_of(input->id), input);
+    id_restore(call->modal->inputs, input->id, record->id, input);
     if (reading->count == reading->capacity) {
         reading->capacity = reading->capacity ? 2 * reading->capacity : 16;
         reading->by_seq = mem_grow(reading->by_seq, reading->capacity, sizeof(struct input *));
@@ -138,9 +136,7 @@ static void outputs_in_order(struct call *call, struct input **inputs, size_t co
 
 static struct call *call_made(struct modal *modal, const char *id, const Modal__CallRecord *record) {
     struct call *call = call_new(modal, function_of(modal, record->function_id), (int)record->type);
-    map_remove(modal->calls, span_of(call->id));
-    id_set(call->id, id);
-    map_put(modal->calls, span_of(call->id), call);
+    id_restore(modal->calls, call->id, id, call);
     id_set(call->function_id, record->function_id);
     id_set(call->app_id, record->app_id);
     call_invocation_set(call, (int)record->invocation);

@@ -51,7 +51,7 @@ static void reader_feed(struct rpc *rpc) {
         reader->call->on_in_taken(reader->call->owner);
 }
 
-void stream_add(struct call *call, struct stream *stream, struct span data, const char *blob_id, int format) {
+void stream_add(struct stream *stream, struct span data, const char *blob_id, int format) {
     struct chunk *chunk = NEW(struct chunk);
     Modal__DataChunk message = MODAL__DATA_CHUNK__INIT;
     message.has_data_format = message.has_index = true;
@@ -64,7 +64,6 @@ void stream_add(struct call *call, struct stream *stream, struct span data, cons
     chunk->data = message_pack(&message);
     stream->bytes += chunk->data.size;
     list_append(&stream->chunks, &chunk->node);
-    (void)call;
     LIST_EACH_SAFE(node, next, &stream->readers) reader_feed(CONTAINER_OF(node, struct rpc, node));
 }
 

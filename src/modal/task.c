@@ -29,6 +29,10 @@ struct task *task_of(const struct modal *modal, const char *id) {
     return NULL;
 }
 
+char *task_id_of(struct arena *arena, uint64_t container) {
+    return container ? arena_printf(arena, "ta-%llu", (unsigned long long)container) : NULL;
+}
+
 static struct task *task_new(struct modal *modal, uint64_t container, struct function *function) {
     struct task *task = NEW(struct task);
     scoped_string char *id = mem_printf("ta-%llu", (unsigned long long)container);

@@ -35,7 +35,7 @@ static void web_free(struct web *web) {
 
 static void add(struct web *web, const Modal__Asgi *message) {
     scoped_text struct text bytes = message_pack(message);
-    stream_add(web->call, &web->call->in, text_span(&bytes), NULL, MODAL__DATA_FORMAT__DATA_FORMAT_ASGI);
+    stream_add(&web->call->in, text_span(&bytes), NULL, MODAL__DATA_FORMAT__DATA_FORMAT_ASGI);
     if (web->exchange && !web->paused && web->call->in.bytes > IN_BYTES_MAX) {
         web->paused = true;
         http_exchange_pause(web->exchange, true);

@@ -100,8 +100,7 @@ struct input *call_add(struct call *call, int32_t idx, struct span bytes);
 void call_cancel(struct call *call, bool terminate, const char *why);
 void calls_function_gone(struct function *function); /* what still waits for it fails */
 /* The bytes, or the id of a blob that has them. */
-void stream_add(struct call *call, struct stream *stream, struct span chunk_data, const char *blob_id_or_null,
-                int format);
+void stream_add(struct stream *stream, struct span chunk_data, const char *blob_id_or_null, int format);
 void stream_done(struct stream *stream);
 void stream_lost(struct stream *stream, uint64_t count); /* the first ones are not here */
 void stream_generator_done(struct call *call, const struct input *input);
