@@ -38,7 +38,10 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         catnap = Catnap(directory).start()
         try:
-            ports = [free_port() for _ in range(APPS)]
+            free = set()
+            while len(free) < APPS:  # one may be told twice: nobody has it between two looks
+                free.add(free_port())
+            ports = sorted(free)
             for i, port in enumerate(ports):
                 catnap.up(tiny_yaml(tiny, app=f"tiny{i}", publish=port, max_inputs=100))
             say(f"storm: {REQUESTS} requests at once to {APPS} sleeping apps")
