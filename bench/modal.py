@@ -3,8 +3,8 @@
   remote    `.remote()` of an empty function, awake, one after the other, beside the floor of modal_floor.py:
             a server and a runner in one Python process that speak the protocol
   map       `.map` over 10,000 empty inputs, one container, beside the rate of one by one. The client takes
-            1.7 ms of processor for each and so does the runner, which takes them one after the other: that is
-            what bounds it
+            about 1 ms of processor for each and the runner 1.7, and the runner takes them one after the
+            other, with two calls each: that is what bounds it
   queued    the daemon's resident memory with 100,000 inputs queued that nobody works on
   named     Dict and Queue operations a second, from one client that asks 16 at once
   cron      from the full minute to the moment in which the scheduled call was made

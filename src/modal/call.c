@@ -13,6 +13,7 @@
 #define TRACED_MAX 5000 /* as callgraph.c tells of */
 #define OUTPUTS_BYTES (8 << 20)
 #define HOLD_MAX_MS 300000
+#define GATHER_MS 10
 #define QUEUED_MAX 100000 /* inputs of a function */
 #define INPUT_BYTES_MAX (16 << 20)
 
@@ -273,6 +274,7 @@ struct asked { /* in the call's arena */
     struct call *call;
     uint64_t after;
     bool clear;
+    bool gathering; /* there is more for it, told in a moment */
 };
 
 static uint64_t entry_of(const char *entry) {
@@ -315,6 +317,7 @@ static void answer_outputs(struct rpc *rpc, const struct asked *asked) {
         last = input->output_number;
         bytes += input->result.size;
     }
+    if (answer.n_outputs > 0) call->told_ms = clock_monotonic_ms();
     answer.last_entry_id = arena_printf(arena, "%llu-0", (unsigned long long)last);
     answer.has_num_unfinished_inputs = true;
     answer.num_unfinished_inputs = (int32_t)(call->input_count - call->done_count);
@@ -356,16 +359,30 @@ static bool has_more(const struct call *call, uint64_t after) {
     return call->outputs_made > after;
 }
 
+/* For how long a map's outputs wait for those that come next. Each time its client asks, it names all that it
+ * still waits for, up to a thousand: an answer for each output would keep it busy with that. The last outputs
+ * wait for nothing, nor do those that come slowly. */
+static int64_t gather_ms(const struct call *call, uint64_t after) {
+    bool map = call->type == MODAL__FUNCTION_CALL_TYPE__FUNCTION_CALL_TYPE_MAP;
+    if (!map || call->done_count == call->input_count || call->outputs_made - after >= OUTPUTS_AT_ONCE)
+        return 0;
+    int64_t left = call->told_ms + GATHER_MS - clock_monotonic_ms();
+    return left > 0 ? left : 0;
+}
+
 static void get_outputs(struct rpc *rpc, const void *message) {
     const Modal__FunctionGetOutputsRequest *request = message;
     struct call *call = asked_call(rpc, request->function_call_id);
     if (!call) return;
     struct asked *asked = arena_alloc(rpc_arena(rpc), sizeof *asked);
-    *asked = (struct asked){call, entry_of(request->last_entry_id), request->clear_on_success};
+    *asked = (struct asked){call, entry_of(request->last_entry_id), request->clear_on_success, false};
     forget_given(call, asked->after);
     double hold_ms = request->timeout * 1000.0;
     if (hold_ms > HOLD_MAX_MS) hold_ms = HOLD_MAX_MS;
-    if (has_more(call, asked->after) || hold_ms <= 0) {
+    asked->gathering = has_more(call, asked->after);
+    double gather = asked->gathering ? (double)gather_ms(call, asked->after) : hold_ms;
+    if (gather < hold_ms) hold_ms = gather;
+    if (hold_ms <= 0) {
         answer_outputs(rpc, asked);
         return;
     }
@@ -375,8 +392,14 @@ static void get_outputs(struct rpc *rpc, const void *message) {
 void call_output_made(struct call *call) {
     LIST_EACH_SAFE(node, next, &call->waiters) {
         struct rpc *rpc = CONTAINER_OF(node, struct rpc, node);
-        const struct asked *asked = rpc->owner;
-        if (has_more(call, asked->after)) answer_outputs(rpc, asked);
+        struct asked *asked = rpc->owner;
+        int64_t wait = gather_ms(call, asked->after);
+        if (has_more(call, asked->after) && wait == 0) {
+            answer_outputs(rpc, asked);
+        } else if (has_more(call, asked->after) && !asked->gathering) {
+            asked->gathering = true;
+            rpc_hold_shorter(rpc, wait);
+        }
         if (next == &call->waiters) break;
     }
     if (call->unwanted) call_unwanted(call);

@@ -73,6 +73,7 @@ void rpc_end(struct rpc *rpc);                       /* of a stream: OK */
  * less. A client that goes away is taken out of the list. */
 void rpc_hold(struct rpc *rpc, struct list *list, void *owner, double hold_ms,
               void (*expired)(struct rpc *rpc));
+void rpc_hold_shorter(struct rpc *rpc, int64_t left_ms); /* of one that `expired` may answer */
 /* Writes records, then `done` with the same rpc. */
 void rpc_commit(struct rpc *rpc, const struct store_record *records, size_t count,
                 void (*done)(struct rpc *rpc, struct error *error));

@@ -261,6 +261,10 @@ void rpc_hold(struct rpc *rpc, struct list *list, void *owner, double hold_ms,
     io_timer_arm(rpc->timer, hold_ms > 86400e3 ? 86400000 : (int64_t)hold_ms);
 }
 
+void rpc_hold_shorter(struct rpc *rpc, int64_t left_ms) {
+    if (rpc->timer) io_timer_arm(rpc->timer, left_ms);
+}
+
 void rpc_held_end(struct list *list, enum error_code code, const char *text) {
     while (!list_empty(list))
         rpc_fail(CONTAINER_OF(list->next, struct rpc, node), error_new(code, "%s", text));

@@ -59,6 +59,7 @@ struct call {
     uint64_t gone;      /* inputs of a map that went when its client had their outputs; counted above too */
     uint64_t rested_at; /* in seconds: it is in the store, this is a copy; 0: it is at work */
     int64_t asked_ms;   /* monotonic: when it was asked for last */
+    int64_t told_ms;    /* the same: when outputs were told last */
     struct list node;   /* of those that are collected */
 };
 struct input {
