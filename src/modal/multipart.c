@@ -17,6 +17,7 @@
 
 #define PART_BYTES (INT64_C(64) << 20)
 #define PARTS_MAX 10000
+#define BLOB_BYTES_MAX (INT64_C(5) << 40) /* as of an object where Modal's own blobs lie */
 #define STALE_S 21600
 #define MD5_BYTES 16
 #define PIECE_BYTES (1 << 20)
@@ -272,6 +273,9 @@ struct error *multipart_begin(struct rpc *rpc, int64_t length_bytes, const char 
     struct arena *arena = rpc_arena(rpc);
     scoped_string char *id = random_id("up"), *directory = directory_of(modal, id);
     int64_t part = PART_BYTES;
+    if (length_bytes > BLOB_BYTES_MAX)
+        return error_new(ERROR_INVALID_ARGUMENT, "a blob of %lld bytes; at most %lld",
+                         (long long)length_bytes, (long long)BLOB_BYTES_MAX);
     while ((length_bytes + part - 1) / part > PARTS_MAX) part *= 2;
     TRY(dir_make(directory, 0700), "upload");
     Modal__MultiPartUpload *upload = *ret = arena_alloc(arena, sizeof *upload);

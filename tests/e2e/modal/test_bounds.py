@@ -138,6 +138,8 @@ asked = [
     ("up", *got("../../../../etc/hostname")),
     ("the link", *got("link")),
     ("behind a link", *got("out/secret")),
+    ("more than any disk has", "BlobCreate", "BlobCreateRequest",
+     {"content_sha256_base64": "A" * 43 + "=", "content_length": 2**63 - 1}),
 ]
 for what, text in ask(lambda: Channel("127.0.0.1", $PORT), asked, token).items():
     print(what, "->", text)
@@ -182,7 +184,7 @@ def test_nothing_leads_out_of_a_volume_or_a_mount(house, tmp_path):
         what, _, text = line.partition(" -> ")
         assert text.split(":")[0] in ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "NOT_FOUND"), line
         assert "not yours" not in line and what
-    assert said.count(" -> ") == 11
+    assert said.count(" -> ") == 12
     assert [path.name for path in outside.iterdir()] == ["secret"]
 
     assert listed(client, name) == ["link", "mine", "one", "out", "two", "up"]
