@@ -155,13 +155,18 @@ size_t exec_terminal_env(struct arena *arena, const Modal__PTYInfo *pty, const c
     return count;
 }
 
-struct error *exec_secrets(struct modal *modal, char **secret_ids, size_t secret_count,
+static struct error *secret_add(struct rpc *rpc, char *id, struct core_function *core) {
+    TRY_PLAIN(secrets_may_use(rpc, &id, 1));
+    return secret_apply(rpc->modal, id, core);
+}
+
+struct error *exec_secrets(struct rpc *rpc, char **secret_ids, size_t secret_count,
                            Modal__SecretSource **sources, size_t source_count, struct core_function *core) {
-    for (size_t i = 0; i < secret_count; i++) TRY_PLAIN(secret_apply(modal, secret_ids[i], core));
+    for (size_t i = 0; i < secret_count; i++) TRY_PLAIN(secret_add(rpc, secret_ids[i], core));
     for (size_t i = 0; i < source_count; i++) {
         const Modal__StringMap *map = sources[i]->env;
         if (sources[i]->secret_id && *sources[i]->secret_id)
-            TRY_PLAIN(secret_apply(modal, sources[i]->secret_id, core));
+            TRY_PLAIN(secret_add(rpc, sources[i]->secret_id, core));
         for (size_t e = 0; map && e < map->n_contents; e++)
             if (map->contents[e]->key)
                 definition_env_set(core, map->contents[e]->key,
@@ -175,7 +180,7 @@ struct error *exec_env(struct rpc *rpc, char **secret_ids, size_t secret_count, 
                        size_t *ret_count) {
     scoped(core_function) struct core_function *scratch = core_function_new("exec", "exec");
     struct arena *arena = rpc_arena(rpc);
-    TRY_PLAIN(exec_secrets(rpc->modal, secret_ids, secret_count, sources, source_count, scratch));
+    TRY_PLAIN(exec_secrets(rpc, secret_ids, secret_count, sources, source_count, scratch));
     const char **env = arena_alloc(arena, (EXEC_TERMINAL_ENV + scratch->env_count + more + 1) * sizeof *env);
     size_t count = pty ? exec_terminal_env(arena, pty, env) : 0;
     for (size_t i = 0; i < scratch->env_count; i++)

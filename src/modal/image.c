@@ -333,6 +333,8 @@ static void get_or_create(struct rpc *rpc, const void *message) {
     struct modal *modal = rpc->modal;
     char key[SHA256_HEX_SIZE];
     struct error *error = request->image ? key_of(modal, request, key) : no_object("image", "");
+    if (!error && request->image->build_function && rpc->task)
+        error = error_new(ERROR_PERMISSION_DENIED, "a layer that a function makes is for clients only");
     if (!error) error = secrets_may_use(rpc, request->image->secret_ids, request->image->n_secret_ids);
     if (!error && request->image->image_registry_config && request->image->image_registry_config->secret_id &&
         *request->image->image_registry_config->secret_id)

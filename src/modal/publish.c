@@ -78,6 +78,11 @@ struct error *app_to_pool(struct app *app) {
 
 /* ---- one publication ---- */
 
+static bool class_of_app(const struct app *app, const char *id) {
+    const struct class *class = id ? map_get(app->modal->classes, span_of(id)) : NULL;
+    return class && class->app == app; /* another's goes with its app */
+}
+
 static struct error *layout_check(struct app *app, const Modal__AppPublishRequest *request) {
     for (size_t i = 0; i < request->n_function_ids; i++) {
         const char *id = request->function_ids[i]->value;
@@ -87,8 +92,7 @@ static struct error *layout_check(struct app *app, const Modal__AppPublishReques
             return error_new(ERROR_FAILED_PRECONDITION, "function %s was never created", function->name);
     }
     for (size_t i = 0; i < request->n_class_ids; i++)
-        if (!request->class_ids[i]->value ||
-            !map_get(app->modal->classes, span_of(request->class_ids[i]->value)))
+        if (!class_of_app(app, request->class_ids[i]->value))
             return no_object("class", request->class_ids[i]->value);
     return NULL;
 }

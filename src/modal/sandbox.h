@@ -88,7 +88,7 @@ void exec_free(struct exec *exec);
 void execs_free(struct modal *modal);
 #define EXEC_TERMINAL_ENV 3 /* variables at most */
 size_t exec_terminal_env(struct arena *arena, const Modal__PTYInfo *pty, const char **env);
-must_check struct error *exec_secrets(struct modal *modal, char **secret_ids, size_t secret_count,
+must_check struct error *exec_secrets(struct rpc *rpc, char **secret_ids, size_t secret_count,
                                       Modal__SecretSource **sources, size_t source_count,
                                       struct core_function *core);
 /* NAME=VALUE strings of the terminal and of secrets, in the call's arena, with room for `more` and a NULL. */

@@ -46,7 +46,8 @@ static struct error *name_free(const struct app *app, const char *name) {
     return NULL;
 }
 
-static struct error *fill(struct sandbox *sandbox, Modal__SecretSource **sources, size_t source_count) {
+static struct error *fill(struct rpc *rpc, struct sandbox *sandbox, Modal__SecretSource **sources,
+                          size_t source_count) {
     struct modal *modal = sandbox->modal;
     struct core_function *core = sandbox->core;
     const Modal__Sandbox *definition = sandbox->definition;
@@ -58,6 +59,8 @@ static struct error *fill(struct sandbox *sandbox, Modal__SecretSource **sources
     core->network = blocked ? CORE_NETWORK_NONE : CORE_NETWORK_OUTBOUND;
     core->writable_rootfs = true;
     core->workdir = mem_string(definition->workdir && *definition->workdir ? definition->workdir : "/root");
+    TRY_PLAIN(
+        exec_secrets(rpc, definition->secret_ids, definition->n_secret_ids, sources, source_count, core));
     Modal__Function files = MODAL__FUNCTION__INIT;
     files.image_id = definition->image_id;
     files.mount_ids = definition->mount_ids;
@@ -68,8 +71,6 @@ static struct error *fill(struct sandbox *sandbox, Modal__SecretSource **sources
     definition_resources_set(core, definition->resources);
     definition_gpu_or_none(core, modal);
     if (core->gpu) TRY_PLAIN(node_gpu_check(modal->node, core->gpu));
-    TRY_PLAIN(
-        exec_secrets(modal, definition->secret_ids, definition->n_secret_ids, sources, source_count, core));
     const Modal__StringMap *map = definition->environment_variables;
     for (size_t i = 0; map && i < map->n_contents; i++)
         definition_env_set(core, map->contents[i]->key,
@@ -128,7 +129,7 @@ void sandbox_make(struct rpc *rpc, struct app *app, const Modal__Sandbox *defini
         error = error_new(ERROR_FAILED_PRECONDITION, "the app %s was stopped", app->name);
     if (!error) error = name_free(app, definition->name);
     if (!error) error = make(rpc, app, definition, &sandbox);
-    if (!error) error = fill(sandbox, sources, source_count);
+    if (!error) error = fill(rpc, sandbox, sources, source_count);
     if (!error) error = node_function_check(rpc->modal->node, sandbox->core);
     if (error) {
         if (sandbox) sandbox_forget(sandbox);

@@ -65,6 +65,8 @@ task, input_id = talk.get(partition="begun", timeout=120)
 ids = {"function_id": victim.object_id}, {"function_call_id": call.object_id}
 output = {"input_id": input_id, "result": {"status": 1, "data": "aGVsbG8="}}
 name = {"deployment_name": "$SECRET"}
+secret = modal.Secret.lookup("$SECRET") if OLD else modal.Secret.from_name("$SECRET").hydrate()
+sandbox = {"definition": {"secret_ids": [secret.object_id]}}
 said = attack.remote(
     [
         ("its work", "FunctionGetInputs", "FunctionGetInputsRequest", ids[0]),
@@ -77,6 +79,7 @@ said = attack.remote(
         ("its secret", "SecretGetOrCreate", "SecretGetOrCreateRequest", name),
         ("its secret's value", "SecretGetOrCreate", "SecretGetOrCreateRequest",
          {**name, "object_creation_type": 3, "env_dict": {"WORD": "mine"}}),
+        ("its secret by id", "SandboxCreate", "SandboxCreateRequest", sandbox),
         ("all secrets", "SecretList", "SecretListRequest", {}),
         ("a deploy", "FunctionCreate", "FunctionCreateRequest", {}),
     ]
@@ -95,6 +98,7 @@ ANSWERS = {
     "its app's end": DENIED,
     "its secret": DENIED,
     "its secret's value": DENIED,
+    "its secret by id": DENIED,
     "all secrets": DENIED,
     "a deploy": DENIED,
 }
