@@ -111,6 +111,10 @@ static void function_bind(struct rpc *rpc, const void *message) {
         rpc_fail(rpc, no_object("function", request->function_id));
         return;
     }
+    if (base->base) {
+        rpc_fail(rpc, error_new(ERROR_INVALID_ARGUMENT, "%s has its parameters already", base->id));
+        return;
+    }
     struct span parameters = {(const char *)request->serialized_params.data, request->serialized_params.len};
     struct span options = wire_field(rpc->message, 3);
     const Modal__FunctionOptions *asked = request->function_options;

@@ -241,7 +241,9 @@ static void on_fetched(void *owner, const struct logs_line *line) {
 }
 
 static int64_t ms_of(const Modal__Timestamp *at, int64_t otherwise) {
-    return at ? at->seconds * 1000 + at->nanos / 1000000 : otherwise;
+    const int64_t most_s = INT64_MAX / 1000 - 1000000;
+    if (!at || at->seconds > most_s || at->seconds < -most_s) return otherwise;
+    return at->seconds * 1000 + at->nanos / 1000000;
 }
 
 static void fetch_logs(struct rpc *rpc, const void *message) {

@@ -257,7 +257,7 @@ static void get(struct rpc *rpc, const void *message) {
     struct partition *partition =
         partition_of(queue, hex_key(rpc, &request->partition_key), request->timeout > 0);
     size_t wanted = request->n_values > 0 ? (size_t)request->n_values : 1;
-    if (request->timeout <= 0 || (partition && partition->count > 0)) {
+    if (!partition || !(request->timeout > 0) || partition->count > 0) {
         answer_get(rpc, partition, wanted);
         return;
     }
@@ -296,7 +296,7 @@ static void next_items(struct rpc *rpc, const void *message) {
     struct partition *partition = partition_of(queue, hex_key(rpc, &request->partition_key), true);
     uint64_t after = 0;
     if (request->last_entry_id) (void)span_to_u64(span_of(request->last_entry_id), &after);
-    if (request->item_poll_timeout <= 0 || (partition->count > 0 && partition->last > after)) {
+    if (!(request->item_poll_timeout > 0) || (partition->count > 0 && partition->last > after)) {
         answer_next(rpc, partition, after);
         return;
     }

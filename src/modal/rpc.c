@@ -256,7 +256,7 @@ void rpc_hold(struct rpc *rpc, struct list *list, void *owner, double hold_ms,
     if (!rpc->held) rpc->modal->held_calls++;
     rpc->held = true;
     grpc_call_on_cancelled(rpc->call, on_gone);
-    if (hold_ms <= 0 || !expired) return;
+    if (!(hold_ms > 0) || !expired) return; /* also what is no number */
     rpc->timer = io_timer_new(rpc->modal->loop, on_expired, rpc);
     io_timer_arm(rpc->timer, hold_ms > 86400e3 ? 86400000 : (int64_t)hold_ms);
 }

@@ -22,9 +22,11 @@ def ask(channel, asked, metadata=None):
         opened, said = channel(), {}
         stub = api_grpc.ModalClientStub(opened)
         for what, name, kind, message in asked:
+            if message == "that one":
+                message = {"function_id": answer.bound_function_id}
             request = json_format.ParseDict(message, getattr(api_pb2, kind)())
             try:
-                await asyncio.wait_for(getattr(stub, name)(request, metadata=metadata), 60)
+                answer = await asyncio.wait_for(getattr(stub, name)(request, metadata=metadata), 60)
                 said[what] = "OK"
             except GRPCError as error:
                 said[what] = f"{error.status.name}: {error.message}"
@@ -80,6 +82,10 @@ said = attack.remote(
         ("its secret's value", "SecretGetOrCreate", "SecretGetOrCreateRequest",
          {**name, "object_creation_type": 3, "env_dict": {"WORD": "mine"}}),
         ("its secret by id", "SandboxCreate", "SandboxCreateRequest", sandbox),
+        ("a time that is none", "QueueGet", "QueueGetRequest",
+         {"queue_id": talk.object_id, "timeout": "NaN", "partition_key": "eA=="}),
+        ("parameters", "FunctionBindParams", "FunctionBindParamsRequest", ids[0]),
+        ("parameters of what has some", "FunctionBindParams", "FunctionBindParamsRequest", "that one"),
         ("all secrets", "SecretList", "SecretListRequest", {}),
         ("a deploy", "FunctionCreate", "FunctionCreateRequest", {}),
     ]
@@ -99,6 +105,9 @@ ANSWERS = {
     "its secret": DENIED,
     "its secret's value": DENIED,
     "its secret by id": DENIED,
+    "a time that is none": "OK",
+    "parameters": "OK",
+    "parameters of what has some": "INVALID_ARGUMENT",
     "all secrets": DENIED,
     "a deploy": DENIED,
 }
