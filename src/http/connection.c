@@ -16,6 +16,11 @@
 
 static void process(struct connection *connection);
 
+/* Who sends request after request and reads no answer: the next one waits until some of the last are out. */
+static bool held_back(const struct connection *connection) {
+    return wire_backlog(&connection->wire) > WIRE_BACKLOG_BYTES;
+}
+
 static bool body_wanted(const struct connection *connection) {
     return connection->exchange && connection->exchange->reading && !connection->exchange->paused;
 }
@@ -23,7 +28,7 @@ static bool body_wanted(const struct connection *connection) {
 static size_t appetite(struct wire *wire) {
     const struct connection *connection = CONTAINER_OF(wire, struct connection, wire);
     switch (connection->state) {
-    case CONNECTION_HEAD:
+    case CONNECTION_HEAD: return held_back(connection) ? 0 : HUB_SCRATCH_BYTES;
     case CONNECTION_DISCARD:
     case CONNECTION_LINGER: return HUB_SCRATCH_BYTES;
     case CONNECTION_EXCHANGE:
@@ -146,6 +151,10 @@ static bool step(struct connection *connection, struct span *bytes) {
     switch (connection->state) {
     case CONNECTION_HEAD:
         if (connection->close_after) connection->state = CONNECTION_LINGER;
+        if (!connection->close_after && held_back(connection)) {
+            connection->wire.stopped = true; /* `drained` tells when to go on */
+            return false;
+        }
         return connection->close_after || take_head(connection, bytes);
     case CONNECTION_EXCHANGE:
         if (!exchange || !body_wanted(connection) || exchange->body_told) return false;
@@ -171,6 +180,7 @@ static void set_wait(struct connection *connection) {
     enum hub_wait kind = WAIT_NONE;
     switch (connection->state) {
     case CONNECTION_HEAD:
+        if (held_back(connection)) break; /* the wait for its reading counts */
         kind = connection->pending.size > 0 || connection->scan.checked > 0 ? WAIT_HEAD : WAIT_IDLE;
         break;
     case CONNECTION_EXCHANGE:
@@ -262,6 +272,8 @@ static void on_drained(struct wire *wire) {
         }
     } else if (connection->exchange && connection->exchange->drained) {
         connection->exchange->drained(connection->exchange);
+    } else if (connection->state == CONNECTION_HEAD) {
+        connection_process(connection);
     }
 }
 
