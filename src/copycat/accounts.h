@@ -5,6 +5,7 @@
 #include "inside.h"
 
 /* ---- accounts.c ---- */
+#define JOBS_MAX 64 /* at once, of all who ask */
 struct accounts {
     struct account *account;
     struct list sockets;           /* WebSockets that are open */

@@ -9,7 +9,6 @@
 
 #include <stdlib.h>
 
-#define JOBS_MAX 64
 #define BATCH_MAX 10
 
 struct job {

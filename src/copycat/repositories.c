@@ -9,7 +9,6 @@
 #include <stdlib.h>
 
 #define FILE_BYTES_MAX (8u << 20)
-#define JOBS_MAX 64
 
 struct reading {
     struct io_work work;

@@ -55,6 +55,15 @@ struct run {
 
 /* ---- sending ---- */
 
+/* Who does not read is not listened to. */
+static void write_out(struct socket *socket, struct span bytes) {
+    if (!http_respond_write(socket->exchange, bytes)) http_exchange_pause(socket->exchange, true);
+}
+
+static void on_drained(struct http_exchange *exchange) {
+    http_exchange_pause(exchange, false);
+}
+
 static void send_message(struct socket *socket, const char *type, const char *id, json_t *taken_payload) {
     scoped_json json_t *message = json_pack("{s:s}", "type", type);
     if (id) json_object_set_new(message, "id", json_string(id));
@@ -63,7 +72,7 @@ static void send_message(struct socket *socket, const char *type, const char *id
     scoped_string char *text = json_dumps(message, JSON_COMPACT);
     scoped_text struct text out = {0};
     http_socket_frame(&out, HTTP_SOCKET_TEXT, span_of(text));
-    http_respond_write(socket->exchange, text_span(&out));
+    write_out(socket, text_span(&out));
 }
 
 static void run_free(struct run *run) {
@@ -175,7 +184,8 @@ static void start_run(struct socket *socket, const char *id, const json_t *reque
         .asker = {.account = serve->accounts->account,
                   .root = serve->places.root,
                   .models = serve->places.models,
-                  .chat_enabled = rest_has_chat(serve)},
+                  .chat_enabled = rest_has_chat(serve),
+                  .search = serve->search},
         .id = mem_string(id),
         .token = mem_string(socket->token),
         .request = json_deep_copy(request),
@@ -266,6 +276,11 @@ static void subscribe(struct socket *socket, const char *id, const json_t *paylo
     if (errors) return tell_end(socket, id, errors, false);
     if (socket->run_count >= RUNS_MAX)
         return close_socket(socket, CODE_INVALID, "Too many operations at once");
+    if (!subscription && socket->serve->accounts->jobs >= JOBS_MAX)
+        return tell_end(socket, id,
+                        json_pack("{s:[{s:s}]}", "errors", "message",
+                                  "Too many queries are being worked on; ask again in a moment"),
+                        false);
     if (subscription)
         start_talk(socket, id, take(subscription));
     else
@@ -316,7 +331,7 @@ static void on_event(void *owner, enum http_socket_event event, struct span data
     if (event == HTTP_SOCKET_CLOSE) return close_socket(socket, CODE_NORMAL, "");
     if (event != HTTP_SOCKET_PING) return;
     http_socket_frame(&out, HTTP_SOCKET_PONG, data);
-    http_respond_write(socket->exchange, text_span(&out));
+    write_out(socket, text_span(&out));
 }
 
 static void on_bytes(struct http_exchange *exchange, struct span bytes) {
@@ -383,6 +398,7 @@ void subscriptions_answer(struct serve *serve, struct http_exchange *exchange) {
     http_exchange_owner_set(exchange, socket);
     http_exchange_on_gone(exchange, on_gone);
     http_respond_upgrade(exchange, &answer);
+    http_respond_on_drained(exchange, on_drained);
     http_exchange_read(exchange, on_bytes, on_left);
 }
 
