@@ -10,6 +10,7 @@ struct asker {
     const char *root, *models; /* TABBY_ROOT and where models lie */
     bool chat_enabled;
     struct search *search; /* NULL: it is off */
+    unsigned passwords;    /* hashed for this request so far */
 };
 
 /* ---- resolve.c ---- */

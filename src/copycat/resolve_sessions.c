@@ -4,6 +4,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define PASSWORDS_MAX 8 /* of one request */
+
+/* A hash takes a worker's thread for long, and whoever asks needs not be anybody: one request is not to ask
+ * for hundreds under as many names. */
+static struct error *check_passwords(struct graphql_call *call) {
+    if (++asker_of(call)->passwords <= PASSWORDS_MAX) return NULL;
+    return refuse(call, "FORBIDDEN", "Too many passwords in one request");
+}
+
 static json_t *tokens_json(struct account_tokens *tokens) {
     char until[CLOCK_TEXT_SIZE], seconds[CLOCK_TEXT_SIZE];
     clock_text(tokens->refresh_until_ms, until);
@@ -26,6 +35,7 @@ static struct error *do_register(struct graphql_call *call, json_t **ret) {
     account_check_email(new_user.email, "email", complaints);
     account_check_passwords(new_user.password, argument_string(call, "password2"), "password1", complaints);
     TRY_PLAIN(check_input(call, complaints));
+    TRY_PLAIN(check_passwords(call));
     TRY_PLAIN(account_register(asker_of(call)->account, &new_user, &tokens));
     *ret = tokens_json(&tokens);
     return NULL;
@@ -41,6 +51,7 @@ static struct error *token_auth(struct graphql_call *call, json_t **ret) {
         json_array_append_new(complaints, json_pack("{s:s,s:s}", "path", "password", "message",
                                                     "Password must be between 8 and 20 characters"));
     TRY_PLAIN(check_input(call, complaints));
+    TRY_PLAIN(check_passwords(call));
     TRY_PLAIN(account_sign_in(asker_of(call)->account, email, password, &tokens));
     *ret = tokens_json(&tokens);
     return NULL;
@@ -85,6 +96,7 @@ static struct error *password_change(struct graphql_call *call, json_t **ret) {
     json_t *complaints = json_array();
     account_check_passwords(password, input_string(call, "newPassword2"), "newPassword1", complaints);
     TRY_PLAIN(check_input(call, complaints));
+    TRY_PLAIN(check_passwords(call));
     TRY_PLAIN(account_password_change(asker_of(call)->account, asker_of(call)->who.user,
                                       input_string(call, "oldPassword"), password));
     *ret = json_true();
@@ -109,6 +121,7 @@ static struct error *password_reset(struct graphql_call *call, json_t **ret) {
     const char *password = input_string(call, "password1");
     account_check_passwords(password, input_string(call, "password2"), "password1", complaints);
     TRY_PLAIN(check_input(call, complaints));
+    TRY_PLAIN(check_passwords(call));
     TRY_PLAIN(account_password_reset(asker_of(call)->account, input_string(call, "code"), password));
     *ret = json_true();
     return NULL;
