@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#define PIPES_MAX 256 /* connections of one tunnel */
+#define TUNNELS_MAX 64 /* of one container */
+#define PIPES_MAX 256  /* connections of one tunnel */
+#define RETRY_MS 100   /* after an accept for which there was no descriptor */
 
 struct tunnel {
     struct list node; /* in modal->tunnels */
@@ -17,6 +19,7 @@ struct tunnel {
     uint16_t port, outside;
     int fd;
     struct io_watch *watch;
+    struct io_timer *retry;
     struct list pipes;
     size_t pipe_count;
 };
@@ -78,11 +81,20 @@ static void on_pipe(void *owner, unsigned events) {
     }
 }
 
+static void on_retry(void *owner) {
+    struct tunnel *tunnel = owner;
+    io_watch_set(tunnel->watch, IO_READABLE);
+}
+
 static void on_accept(void *owner, unsigned events) {
     struct tunnel *tunnel = owner;
     (void)events;
     scoped_fd int fd = accept4(tunnel->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     int inside = -1;
+    if (fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+        io_watch_set(tunnel->watch, 0); /* or it would be told again and again */
+        io_timer_arm(tunnel->retry, RETRY_MS);
+    }
     if (fd < 0 || tunnel->pipe_count >= PIPES_MAX) return;
     struct error *error = node_connect(tunnel->modal->node, tunnel->container, tunnel->port, &inside);
     if (error) {
@@ -105,6 +117,7 @@ static void tunnel_free(struct tunnel *tunnel) {
     while (!list_empty(&tunnel->pipes)) pipe_free(CONTAINER_OF(tunnel->pipes.next, struct pipe, node));
     list_remove(&tunnel->node);
     io_watch_free(tunnel->watch);
+    io_timer_free(tunnel->retry);
     if (tunnel->fd >= 0) close(tunnel->fd);
     free(tunnel);
 }
@@ -117,9 +130,17 @@ uint16_t tunnel_of(const struct modal *modal, uint64_t container, uint16_t port)
     return 0;
 }
 
+static size_t count_of(const struct modal *modal, uint64_t container) {
+    size_t count = 0;
+    LIST_EACH(node, &modal->tunnels) count += CONTAINER_OF(node, struct tunnel, node)->container == container;
+    return count;
+}
+
 struct error *tunnel_open(struct modal *modal, uint64_t container, uint16_t port, uint16_t *ret_outside) {
     *ret_outside = tunnel_of(modal, container, port);
     if (*ret_outside) return NULL;
+    if (count_of(modal, container) >= TUNNELS_MAX)
+        return error_new(ERROR_RESOURCE_EXHAUSTED, "a container has %d ports forwarded at most", TUNNELS_MAX);
     struct span host = host_of(span_of(modal->gateway ? modal->gateway : "127.0.0.1:0"));
     scoped_string char *address = mem_printf(SPAN_FORMAT ":0", SPAN_ARGS(host));
     int fd = -1;
@@ -127,6 +148,7 @@ struct error *tunnel_open(struct modal *modal, uint64_t container, uint16_t port
     struct tunnel *tunnel = NEW(struct tunnel);
     *tunnel = (struct tunnel){
         .modal = modal, .container = container, .port = port, .outside = *ret_outside, .fd = fd};
+    tunnel->retry = io_timer_new(modal->loop, on_retry, tunnel);
     list_init(&tunnel->pipes);
     list_append(&modal->tunnels, &tunnel->node);
     struct error *error = io_watch_new(modal->loop, fd, IO_READABLE, on_accept, tunnel, &tunnel->watch);

@@ -88,6 +88,7 @@ said = attack.remote(
         ("parameters of what has some", "FunctionBindParams", "FunctionBindParamsRequest", "that one"),
         ("all secrets", "SecretList", "SecretListRequest", {}),
         ("a deploy", "FunctionCreate", "FunctionCreateRequest", {}),
+        *((f"port {p}", "TunnelStart", "TunnelStartRequest", {"port": p}) for p in range(9000, 9065)),
     ]
 )
 talk.put("ended", partition="end")
@@ -110,6 +111,8 @@ ANSWERS = {
     "parameters of what has some": "INVALID_ARGUMENT",
     "all secrets": DENIED,
     "a deploy": DENIED,
+    **{f"port {port}": "OK" for port in range(9000, 9064)},
+    "port 9064": "RESOURCE_EXHAUSTED",
 }
 
 
