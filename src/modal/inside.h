@@ -110,6 +110,7 @@ struct modal {
     char *state_dir, *run_dir, *logs_dir, *user, *gateway, *domain;
     bool no_auth, gpu_fallback, secure, closing;
     size_t held_calls;    /* by rpc_hold: their clients ask again when they end */
+    size_t web_bytes;     /* of bodies, read and not taken by a container yet */
     int64_t last_call_ms; /* came, or ended */
     struct tls *tls;      /* of clients' addresses, and of blobs there; NULL: in the clear */
     struct grpc_server *server;

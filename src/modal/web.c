@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define IN_BYTES_MAX (4 << 20)       /* of a body, read ahead of its container */
+#define IN_BYTES_MAX (4 << 20)   /* of a body, read ahead of its container */
+#define IN_ALL_BYTES (256 << 20) /* of all bodies; beyond, each has IN_BYTES_LEAST */
+#define IN_BYTES_LEAST (64 << 10)
 #define MESSAGE_BYTES_MAX (16 << 20) /* of a WebSocket */
 #define PIECE_MAX (1 << 20)
 #define FIELDS_MAX 200
@@ -20,33 +22,50 @@ struct web {
     struct http_exchange *exchange; /* NULL: the client is gone, or was answered */
     struct call *call;
     struct input *input;
-    bool websocket, accepted, begun, bodiless, paused, ended;
-    uint64_t items; /* that make the answer whole; 0: not known yet */
+    bool websocket, accepted, begun, bodiless, ended;
+    bool full, deaf; /* not read for now: its container takes nothing; its client does not */
+    size_t counted;  /* of what was read, in modal->web_bytes */
+    uint64_t items;  /* that make the answer whole; 0: not known yet */
     bool trailers;
     struct http_socket_reader *frames;
 };
 
+/* After what was read and not taken yet became more, or less. */
+static void count(struct web *web, size_t now_bytes) {
+    web->modal->web_bytes += now_bytes - web->counted;
+    web->counted = now_bytes;
+}
+
 static void web_free(struct web *web) {
+    count(web, 0);
     http_socket_reader_free(web->frames);
     struct call *call = take(web->call);
     free(web);
     call_free(call);
 }
 
+static size_t in_bytes_most(const struct web *web) {
+    return web->modal->web_bytes > IN_ALL_BYTES ? IN_BYTES_LEAST : IN_BYTES_MAX;
+}
+
+static void listen_or_not(struct web *web) {
+    if (web->exchange) http_exchange_pause(web->exchange, web->full || web->deaf);
+}
+
 static void add(struct web *web, const Modal__Asgi *message) {
     scoped_text struct text bytes = message_pack(message);
     stream_add(&web->call->in, text_span(&bytes), NULL, MODAL__DATA_FORMAT__DATA_FORMAT_ASGI);
-    if (web->exchange && !web->paused && web->call->in.bytes > IN_BYTES_MAX) {
-        web->paused = true;
-        http_exchange_pause(web->exchange, true);
-    }
+    count(web, web->call->in.bytes);
+    web->full = web->full || web->call->in.bytes > in_bytes_most(web);
+    if (web->full) listen_or_not(web);
 }
 
 static void on_in_taken(void *owner) {
     struct web *web = owner;
-    if (!web->paused || !web->exchange || web->call->in.bytes > IN_BYTES_MAX / 2) return;
-    web->paused = false;
-    http_exchange_pause(web->exchange, false);
+    count(web, web->call->in.bytes);
+    if (!web->full || web->call->in.bytes > in_bytes_most(web) / 2) return;
+    web->full = false;
+    listen_or_not(web);
 }
 
 /* ---- the client's side ---- */
@@ -118,7 +137,9 @@ static void on_frame(void *owner, enum http_socket_event event, struct span data
         add(web, &message);
     } else if (event == HTTP_SOCKET_PING && web->exchange) {
         http_socket_frame(&out, HTTP_SOCKET_PONG, data);
-        http_respond_write(web->exchange, text_span(&out));
+        if (http_respond_write(web->exchange, text_span(&out))) return;
+        web->deaf = true; /* it asks and does not read */
+        listen_or_not(web);
     } else if (event == HTTP_SOCKET_CLOSE && !web->ended) {
         unsigned code = data.size >= 2 ? (unsigned)(uint8_t)data.data[0] << 8 | (uint8_t)data.data[1] : 1005;
         web->ended = true;
@@ -190,6 +211,8 @@ static void fields_of(const ProtobufCBinaryData *list, size_t count, struct fiel
 
 static void on_drained(struct http_exchange *exchange) {
     struct web *web = http_exchange_owner(exchange);
+    web->deaf = false;
+    listen_or_not(web);
     call_out_drained(web->call);
 }
 

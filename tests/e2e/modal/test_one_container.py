@@ -12,6 +12,7 @@ import socket
 import pytest
 import websockets
 from conftest import wait_for
+from deaf import handshake, link_to, ping_without_reading
 
 from .client import PATIENCE_S, VERSIONS, labels
 
@@ -127,6 +128,19 @@ def test_a_websocket_both_ways(one, house):
                 assert await asyncio.wait_for(ws.recv(), PATIENCE_S) == word[::-1]
 
     asyncio.run(talk())
+
+
+@pytest.mark.parametrize("version", VERSIONS[-1:])
+def test_pings_of_a_client_that_does_not_read(one, house, version):
+    before = peak_kb(house.catnap)
+    with link_to(house.catnap.port) as link:
+        link.settimeout(PATIENCE_S)
+        link.sendall(handshake("/ws", f"{one[1]}.localhost"))
+        said = b""
+        while b"\r\n\r\n" not in said:
+            said += link.recv(4096)
+        ping_without_reading(link, lambda: None)
+    assert peak_kb(house.catnap) - before < 32 << 10
 
 
 @pytest.mark.parametrize("version", VERSIONS[-1:])
