@@ -152,10 +152,23 @@ static char *freezer_of(const struct cgroup_host *groups, const char *slot) {
     return group_of(groups->unified ? groups->unified : groups->freezer, slot);
 }
 
-struct error *cgroup_freeze(const struct cgroup_host *groups, const char *slot, bool freeze) {
+struct error *cgroup_freeze_check(const struct cgroup_host *groups) {
+    if (cgroup_can_freeze(groups)) return NULL;
+    return error_new(ERROR_FAILED_PRECONDITION,
+                     "no cgroup was given to this user, and nothing else can freeze (catnap doctor)");
+}
+
+void cgroup_tell_lacks(const struct cgroup_host *groups) {
+    scoped_text struct text lacks = {0};
     if (!cgroup_can_freeze(groups))
-        return error_new(ERROR_FAILED_PRECONDITION,
-                         "no cgroup was given to this user, and nothing else can freeze (catnap doctor)");
+        text_add_string(&lacks, "apps do not doze (they go from awake to asleep)");
+    for (int c = 0; c < CGROUP_CONTROLLERS; c++)
+        if (!groups->controller[c]) text_printf(&lacks, "%sno limit on %s", lacks.size ? "; " : "", names[c]);
+    if (lacks.size) log_warn("container", "%s: `catnap doctor` says why, and what to do", lacks.data);
+}
+
+struct error *cgroup_freeze(const struct cgroup_host *groups, const char *slot, bool freeze) {
+    TRY_PLAIN(cgroup_freeze_check(groups));
     scoped_string char *group = freezer_of(groups, slot);
     if (groups->unified) return poke(group, "cgroup.freeze", freeze ? "1" : "0");
     return poke(group, "freezer.state", freeze ? "FROZEN" : "THAWED");

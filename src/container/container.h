@@ -67,6 +67,8 @@ struct container_events {
      * later. */
     void (*exited)(void *owner, struct container *container, const struct container_end *end);
     void (*given)(void *owner, struct container *container); /* its GPUs: container_gpus. May be NULL */
+    /* CORE_NETWORK_IF_THERE, and there is none: it goes on with its loopback. May be NULL */
+    void (*shut_in)(void *owner, struct container *container, const struct error *why);
 };
 /* `start`: go on to container_start without a stop at `created`. Failures come through `exited`. */
 struct container *container_create(struct container_host *host, const struct container_spec *spec, bool start,
@@ -136,6 +138,7 @@ must_check struct error *container_host_adopt(struct container_host *host,
 void container_owner_set(struct container *container, void *owner);
 
 /* Whether this machine has such a GPU, described by CDI. FAILED_PRECONDITION: what is missing. */
+must_check struct error *container_doze_check(const struct container_host *host); /* why nothing dozes here */
 must_check struct error *container_gpu_check(const struct container_host *host, const char *gpu);
 char *container_gpus(const struct container *container); /* which it has, in words; owned. NULL: none */
 

@@ -94,12 +94,17 @@ struct error *container_host_open(const struct container_host_options *options,
         container_host_free(host);
         return error_wrap(failed, "containers");
     }
+    cgroup_tell_lacks(&host->groups);
     network_resume(host);
     scoped_string char *gpus = path_join(host->state_dir, "gpus");
     gpus_find("nvidia-smi", gpus, &host->gpus);
     io_timer_arm(host->refill, 0);
     *ret_host = host;
     return NULL;
+}
+
+struct error *container_doze_check(const struct container_host *host) {
+    return cgroup_freeze_check(&host->groups);
 }
 
 void host_unref(struct container_host *host) {
@@ -129,7 +134,8 @@ void container_host_free(struct container_host *host) {
 static struct container *next_waiting(struct container_host *host) {
     LIST_EACH(node, &host->waiting) {
         struct container *container = CONTAINER_OF(node, struct container, node);
-        if (container->function->network != CORE_NETWORK_OUTBOUND || network_prepared(host)) return container;
+        bool stays = container->function->network == CORE_NETWORK_NONE || container->shut_in;
+        if (stays || network_prepared(host)) return container;
     }
     return NULL;
 }

@@ -27,6 +27,8 @@ must_check struct error *cgroup_host_open(const char *name, struct cgroup_host *
 char *cgroup_given(struct cgroup_host *groups);
 /* Without root all of it may be missing. */
 bool cgroup_can_freeze(const struct cgroup_host *groups);
+must_check struct error *cgroup_freeze_check(const struct cgroup_host *groups);
+void cgroup_tell_lacks(const struct cgroup_host *groups); /* in the log */
 void cgroup_host_done(struct cgroup_host *groups);
 void cgroup_host_remove(const struct cgroup_host *groups); /* our groups, where nothing is left in them */
 /* The directories of one slot, each once. Owned strings. */
@@ -152,7 +154,7 @@ struct container {
     struct slot *slot;
     struct list execs;
     uint64_t exec_count;
-    bool plain_env, start, was_ready, frozen, freed, kill_wanted;
+    bool plain_env, start, shut_in, was_ready, frozen, freed, kill_wanted;
     int64_t started_wall_ms;
     int pid, pidfd, netns_fd, ready_fd;
     uint32_t network_index; /* 0: no way out */
@@ -173,6 +175,8 @@ void life_created(struct container *container,
                   const struct io_child_end *end); /* the runtime's create has ended */
 void life_fail(struct container *container, struct error *taken_error);
 must_check struct error *life_watch(struct container *container); /* pid known: pidfd, netns, fifo */
+/* NULL: it goes on without, and that is told. Takes the error. */
+must_check struct error *life_no_way_out(struct container *container, struct error *taken_why);
 void life_tell_ready(struct container *container);
 void life_free(struct container *container);
 

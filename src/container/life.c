@@ -106,14 +106,29 @@ void life_fail(struct container *container, struct error *taken_error) {
     end_begin(container);
 }
 
+struct error *life_no_way_out(struct container *container, struct error *taken_why) {
+    if (container->function->network != CORE_NETWORK_IF_THERE) return taken_why;
+    container->shut_in = true;
+    if (container->events->shut_in) container->events->shut_in(container->owner, container, taken_why);
+    error_free(taken_why);
+    return NULL;
+}
+
+static must_check struct error *take_way_out(struct container *container) {
+    struct container_host *host = container->host;
+    if (container->function->network == CORE_NETWORK_NONE || container->shut_in || host->in_userns)
+        return NULL;
+    struct error *failed = network_take(host, &container->network_index);
+    return failed ? life_no_way_out(container, failed) : NULL;
+}
+
 static must_check struct error *give_job(struct container *container) {
     struct container_host *host = container->host;
     scoped_text struct text job = {0};
     scoped_string char *logs = spec_logs_dir(container);
     TRY_PLAIN(cgroup_limit(&host->groups, container->slot->name, container->function));
     TRY_PLAIN(dir_make(logs, 0755));
-    if (container->function->network == CORE_NETWORK_OUTBOUND && !host->in_userns)
-        TRY_PLAIN(network_take(host, &container->network_index));
+    TRY_PLAIN(take_way_out(container));
     TRY_PLAIN(spec_write(container));
     if (container->gpus && container->events->given) container->events->given(container->owner, container);
     spec_job(container, &job);
@@ -211,11 +226,15 @@ static void go_on(struct container *container, struct error *taken_failed) {
         container->events->created(container->owner, container);
 }
 
+static void on_way_out(struct container *container, struct error *taken_failed) {
+    go_on(container, taken_failed ? life_no_way_out(container, taken_failed) : NULL);
+}
+
 void life_created(struct container *container, const struct io_child_end *end) {
     if (container->life != LIFE_CREATING) return;
     struct error *failed = created(container, end);
-    if (!failed && container->function->network == CORE_NETWORK_OUTBOUND && container->host->in_userns)
-        slirp_start(container, go_on);
+    if (!failed && container->function->network != CORE_NETWORK_NONE && container->host->in_userns)
+        slirp_start(container, on_way_out);
     else
         go_on(container, failed);
 }

@@ -148,13 +148,15 @@ static char *rules(const struct network *network) {
 static void fail_waiting(struct container_host *host, const char *text) {
     LIST_EACH_SAFE(node, next, &host->waiting) {
         struct container *container = CONTAINER_OF(node, struct container, node);
-        if (container->function->network != CORE_NETWORK_OUTBOUND) continue;
+        if (container->function->network == CORE_NETWORK_NONE || container->shut_in) continue;
+        struct error *failed = life_no_way_out(
+            container,
+            error_new(ERROR_FAILED_PRECONDITION,
+                      "no outbound network: %s (it needs nft; Debian: apt-get install nftables)", text));
+        if (!failed) continue; /* host_pump takes it */
         list_remove(node);
         list_append(&host->containers, node);
-        life_fail(container,
-                  error_new(ERROR_FAILED_PRECONDITION,
-                            "no outbound network: %s (it needs nft; Debian: apt-get install nftables)",
-                            text));
+        life_fail(container, failed);
     }
 }
 

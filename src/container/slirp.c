@@ -21,12 +21,12 @@ static void on_detached(void *owner, struct io_child_end *end) {
     struct container *container = owner;
     container->helper = NULL;
     struct error *failed = NULL;
-    if (end->error)
-        failed = error_wrap(end->error, "no outbound network");
-    else if (end->exit_code != 0)
-        failed = error_new(ERROR_FAILED_PRECONDITION,
-                           "no outbound network: slirp4netns: " SPAN_FORMAT " (catnap doctor)",
-                           SPAN_ARGS(span_trim(end->output)));
+    if (end->error) failed = error_wrap(end->error, "no outbound network");
+    struct span said = span_trim(end->output), first = span_cut(&said, '\n');
+    if (!failed && end->exit_code != 0)
+        failed =
+            error_new(ERROR_FAILED_PRECONDITION,
+                      "no outbound network: slirp4netns: " SPAN_FORMAT " (catnap doctor)", SPAN_ARGS(first));
     container->way_out(container, failed);
 }
 

@@ -79,7 +79,7 @@ static json_t *mounts_of(const struct container *container) {
     scoped_string char *hosts = slot_file(container->slot, "hosts"),
                        *resolv = slot_file(container->slot, "resolv.conf");
     if (own_etc(container)) add_mount(mounts, "/etc/hosts", "bind", hosts, "bind,ro,nosuid,nodev");
-    if (container->function->network == CORE_NETWORK_OUTBOUND)
+    if (container->function->network != CORE_NETWORK_NONE)
         add_mount(mounts, "/etc/resolv.conf", "bind", resolv, "bind,ro,nosuid,nodev");
     for (size_t i = 0; i < container->mount_count; i++)
         add_mount(mounts, container->mounts[i].destination, "bind", container->mounts[i].source,
@@ -208,7 +208,7 @@ struct error *spec_write(struct container *container) {
         scoped_string char *hosts = mem_printf("127.0.0.1 localhost %s\n::1 localhost\n", function->name);
         TRY_PLAIN(write_beside(container, "hosts", span_of(hosts)));
     }
-    if (function->network == CORE_NETWORK_OUTBOUND) {
+    if (function->network != CORE_NETWORK_NONE) {
         scoped_text struct text ours = {0};
         TRY_PLAIN(file_read("/etc/resolv.conf", 1 << 16, &ours));
         scoped_string char *resolv = container->host->in_userns

@@ -34,7 +34,12 @@ enum core_readiness {
     CORE_READY_SOCKET, /* LISTEN_FDS */
     CORE_READY_RUNNER, /* whoever prepares its containers says so (node_ready) */
 };
-enum core_network { CORE_NETWORK_NONE, CORE_NETWORK_OUTBOUND };
+enum core_network {
+    CORE_NETWORK_NONE,
+    CORE_NETWORK_OUTBOUND,
+    CORE_NETWORK_IF_THERE, /* outbound, or, where this machine has no way out, none: nobody asked for it by
+                              name */
+};
 
 struct core_function {
     char *app; /* owned copies all through */

@@ -16,7 +16,7 @@
     { #NAME, CORE_FIELD_CHOICE, offsetof(struct core_function, NAME), SHAPES, CHOICES }
 
 const char *const core_readiness_names[] = {"port", "notify", "socket", "runner", NULL};
-const char *const core_network_names[] = {"none", "outbound", NULL};
+const char *const core_network_names[] = {"none", "outbound", "if-there", NULL};
 
 const struct core_field core_fields[] = {
     FIELD(app, STRING, SHAPES),

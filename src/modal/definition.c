@@ -297,7 +297,7 @@ struct error *definition_core(const struct function *function, const struct defi
     core->stop_grace_ms = GRACE_MS;
     core->writable_rootfs = true;
     core->workdir = mem_string("/root");
-    core->network = said->block_network ? CORE_NETWORK_NONE : CORE_NETWORK_OUTBOUND;
+    core->network = said->block_network ? CORE_NETWORK_NONE : CORE_NETWORK_IF_THERE;
     core->label = mem_string(function->label);
     core->proxy_auth = web && web->requires_proxy_auth;
     core->publish = port_of(function);

@@ -56,7 +56,7 @@ static struct error *fill(struct rpc *rpc, struct sandbox *sandbox, Modal__Secre
         definition->block_network ||
         (access && access->network_access_type ==
                        MODAL__NETWORK_ACCESS_NETWORK_ACCESS_TYPE__NetworkAccessNetworkAccessType_BLOCKED);
-    core->network = blocked ? CORE_NETWORK_NONE : CORE_NETWORK_OUTBOUND;
+    core->network = blocked ? CORE_NETWORK_NONE : CORE_NETWORK_IF_THERE;
     core->writable_rootfs = true;
     core->workdir = mem_string(definition->workdir && *definition->workdir ? definition->workdir : "/root");
     TRY_PLAIN(

@@ -148,12 +148,21 @@ static void tell_exited(struct local *local, const struct container_end *end) {
     if (runner && node->runner) node->runner->exited(node->runner_owner, number, text.data);
 }
 
-static void on_given(void *owner, struct container *container) {
-    const struct local *local = owner;
+static void note(const struct local *local, const char *text) {
     char name[24];
     snprintf(name, sizeof name, "%llu", (unsigned long long)local->number);
-    scoped_string char *gpus = container_gpus(container), *text = mem_printf("it has %s", gpus);
     logs_say(local->node->logs_dir, local->app, local->function, name, text);
+}
+
+static void on_given(void *owner, struct container *container) {
+    scoped_string char *gpus = container_gpus(container), *text = mem_printf("it has %s", gpus);
+    note(owner, text);
+}
+
+static void on_shut_in(void *owner, struct container *container, const struct error *why) {
+    (void)container;
+    scoped_string char *text = error_text(why);
+    note(owner, text);
 }
 
 static void on_created(void *owner, struct container *container) {
@@ -176,7 +185,8 @@ static void on_exited(void *owner, struct container *container, const struct con
     (void)container;
     tell_exited(owner, end);
 }
-static const struct container_events container_events = {on_created, on_ready, on_exited, on_given};
+static const struct container_events container_events = {on_created, on_ready, on_exited, on_given,
+                                                         on_shut_in};
 
 static void on_failed(void *owner) {
     struct local *local = owner;
@@ -228,6 +238,10 @@ static struct error *create(struct local *local, const struct core_function *ask
     }
     root_done(&root);
     return error;
+}
+
+struct error *node_doze_check(const struct node *node) {
+    return container_doze_check(node->host);
 }
 
 struct error *node_gpu_check(const struct node *node, const char *gpu) {
@@ -285,8 +299,9 @@ void node_freeze(struct node *node, uint64_t container) {
     scoped(error) struct error *error = container_freeze(local->container);
     if (!error) return;
     scoped_string char *text = error_text(error);
-    log_write(error->code == ERROR_ABORTED ? LOG_DEBUG : LOG_WARN, "node", "container %llu can't doze: %s",
-              (unsigned long long)container, text);
+    scoped(error) struct error *never = node_doze_check(node); /* that was told at the start */
+    log_write(never || error->code == ERROR_ABORTED ? LOG_DEBUG : LOG_WARN, "node",
+              "container %llu can't doze: %s", (unsigned long long)container, text);
     node->events.freeze_failed(node->owner, container);
 }
 

@@ -13,8 +13,9 @@ struct volumes;
 struct image_store;
 struct image_runner;
 
-#define NODE_ENDED_IT "catnap ended it" /* how the text of an end begins that was ours: by a stop or a kill \
-                                         */
+#define NODE_ENDED_IT                                                                     \
+    "catnap ended it" /* how the text of an end begins that was ours: by a stop or a kill \
+                       */
 
 struct node_options {
     struct io_loop *loop;
@@ -67,6 +68,8 @@ void node_runner_set(struct node *node, const struct node_runner *runner,
 /* A started one of a function with CORE_READY_RUNNER accepts work: `ready` is told, in this call. */
 void node_ready(struct node *node, uint64_t container);
 
+/* FAILED_PRECONDITION: why nothing can doze on this machine. */
+must_check struct error *node_doze_check(const struct node *node);
 /* Whether this machine has such a GPU, told to containers by CDI: "any", "L4", "H100:2". FAILED_PRECONDITION:
  * why not. */
 must_check struct error *node_gpu_check(const struct node *node, const char *gpu);

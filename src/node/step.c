@@ -102,8 +102,15 @@ static void on_failed(void *owner) {
     finish(step, &(struct image_step_end){.exit_code = -1, .error = take(step->failure)});
 }
 
+static void on_shut_in(void *owner, struct container *container, const struct error *why) {
+    struct step *step = owner;
+    (void)container;
+    scoped_string char *text = error_text(why);
+    step->events.line(step->owner, span_of(text));
+}
+
 static const struct container_events container_events = {
-    .created = on_ready, .ready = on_ready, .exited = on_exited};
+    .created = on_ready, .ready = on_ready, .exited = on_exited, .shut_in = on_shut_in};
 
 /* ---- its beginning ---- */
 
@@ -126,7 +133,7 @@ static struct core_function *function_of(const struct step *step, const struct i
     function->workdir = mem_string(wanted->workdir);
     function->user = mem_string(wanted->user);
     function->writable_rootfs = true;
-    function->network = wanted->network == IMAGE_NETWORK_OUTBOUND ? CORE_NETWORK_OUTBOUND : CORE_NETWORK_NONE;
+    function->network = wanted->network == IMAGE_NETWORK_OUTBOUND ? CORE_NETWORK_IF_THERE : CORE_NETWORK_NONE;
     return function;
 }
 

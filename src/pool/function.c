@@ -118,6 +118,7 @@ struct error *pool_app_command(struct pool *pool, const char *app, const char *f
     };
     const struct core_app *there = map_get(pool->apps, span_of(app));
     if (!there) return error_new(ERROR_NOT_FOUND, "there is no app '%s' (`catnap ps` lists them)", app);
+    if (verb == POOL_DOZE) TRY(node_doze_check(pool->node), "apps can't doze here");
     if (function_or_null && !core_app_find(there, function_or_null))
         return error_new(ERROR_NOT_FOUND, "app '%s' has no function '%s' (`catnap ps` lists them)", app,
                          function_or_null);

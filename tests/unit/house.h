@@ -38,6 +38,7 @@ struct guest { /* one container, and what was told of it */
     int created, ready, exited;
     struct container_end end; /* without the error, whose text is `error` */
     char error[4096];
+    char shut_in[512];
 };
 
 static inline void on_deadline(void *owner) {
@@ -69,8 +70,14 @@ static inline void on_exited(void *owner, struct container *container, const str
     guest->end.error = NULL;
     io_loop_stop(guest->house->loop);
 }
+static inline void on_shut_in(void *owner, struct container *container, const struct error *why) {
+    struct guest *guest = owner;
+    (void)container;
+    scoped_string char *text = error_text(why);
+    snprintf(guest->shut_in, sizeof guest->shut_in, "%s", text);
+}
 static const struct container_events house_events = {
-    .created = on_created, .ready = on_ready, .exited = on_exited};
+    .created = on_created, .ready = on_ready, .exited = on_exited, .shut_in = on_shut_in};
 
 static inline void await(struct house *house, const int *count, int wanted, const char *what) {
     house->timed_out = false;

@@ -197,6 +197,14 @@ static void test_what_there_is_not_is_told(void **unused) {
         AWAIT(guest, exited);
         assert_non_null(strstr(guest.error, "no outbound network: slirp4netns: "));
         container_free(guest.container);
+        outgoing->network =
+            CORE_NETWORK_IF_THERE; /* who did not ask for it goes on without, and it is told */
+        guest_create(house, &guest, outgoing, 5, true);
+        AWAIT(guest, exited);
+        assert_string_equal(guest.error, "");
+        assert_int_equal(guest.end.exit_code, 0);
+        assert_non_null(strstr(guest.shut_in, "no outbound network: slirp4netns: "));
+        container_free(guest.container);
     }
     house_free(house);
 }
