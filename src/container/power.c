@@ -37,7 +37,9 @@ struct error *container_thaw(struct container *container) {
     if (!alive(container))
         return error_new(ERROR_FAILED_PRECONDITION, "container %s is not running", container->id);
     container->frozen = false;
-    struct error *failed = cgroup_freeze(&container->host->groups, container->slot->name, false);
+    const struct cgroup_host *groups = &container->host->groups;
+    struct error *failed = /* what nothing can freeze is as good as thawed */
+        cgroup_can_freeze(groups) ? cgroup_freeze(groups, container->slot->name, false) : NULL;
     io_timer_stop(container->timer);
     if (container->life == LIFE_READY)
         io_child_free(take(container->helper)); /* reclaiming stops where it is */

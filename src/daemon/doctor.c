@@ -3,6 +3,7 @@
 #include "daemon.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 static void print_json(const struct container_checks *checks) {
     scoped_json json_t *list = json_array();
@@ -13,7 +14,7 @@ static void print_json(const struct container_checks *checks) {
         json_array_append_new(list, item);
     }
     scoped_json json_t *all = json_pack("{s:O}", "checks", list);
-    json_dumpf(all, stdout, JSON_INDENT(2));
+    json_dumpf(all, stdout, isatty(STDOUT_FILENO) ? JSON_INDENT(2) : JSON_COMPACT);
     putchar('\n');
 }
 
