@@ -148,6 +148,7 @@ static Modal__FunctionPutInputsResponseItem **add_inputs(struct rpc *rpc, struct
         Modal__FunctionInput empty = MODAL__FUNCTION_INPUT__INIT;
         scoped_text struct text bytes = message_pack(items[i]->input ? items[i]->input : &empty);
         struct input *input = call_add(call, items[i]->idx, text_span(&bytes));
+        input->piped = !once;
         journal_input(input, once);
         made[i] = call_input_told(input, arena);
     }

@@ -25,7 +25,10 @@ struct journal {
     struct store_record *records;
     size_t count, capacity, bytes;
     struct io_timer *due;
-    int64_t told_ms; /* of a full disk; 0: never */
+    struct error *lost; /* why a part could not be written whose whole is not settled yet; NULL */
+    bool failing;       /* nothing was written since the last that could not be */
+    bool trying;        /* meanwhile, and how it ends is not known yet */
+    int64_t told_ms;    /* of a full disk; 0: never */
 };
 
 /* ---- pending ---- */
@@ -41,8 +44,58 @@ void journal_failed(struct modal *modal, struct error *error) {
     log_error("modal", "calls go on, but would not outlive catnap: %s", text);
 }
 
+struct batch { /* on its way to the disk */
+    struct modal *modal;
+    struct text calls; /* ids of those that it tells of, each ended by a NUL */
+    bool part;         /* the rest of what a request notes comes after it */
+    struct rpc *rpc;   /* that waits for it; NULL */
+    void (*done)(struct rpc *rpc, struct error *error);
+};
+
+static void add_call(struct text *calls, const char *key, size_t *last) {
+    size_t size = strcspn(key, "/");
+    const char *before = calls->size ? calls->data + *last : NULL;
+    if (before && strncmp(before, key, size) == 0 && before[size] == '\0') return;
+    *last = calls->size;
+    text_add(calls, (struct span){key, size});
+    text_add_char(calls, '\0');
+}
+
+static struct batch *batch_new(const struct journal *journal) {
+    struct batch *batch = NEW(struct batch);
+    batch->modal = journal->modal;
+    size_t last = 0;
+    for (size_t i = 0; i < journal->count; i++)
+        if (strcmp(journal->records[i].kind, JOURNAL_CALLS) == 0)
+            add_call(&batch->calls, journal->records[i].key, &last);
+    return batch;
+}
+
+/* What it told is in memory only where that failed: it is noted again in a while (rest.c). */
+static void batch_ends(struct batch *batch, const struct error *error) {
+    struct journal *journal = batch->modal->journal;
+    if (error || batch->calls.size > 0) journal->failing = error;
+    journal->trying = false;
+    const struct text *ids = &batch->calls;
+    for (size_t i = 0; error && i < ids->size; i += strlen(ids->data + i) + 1) {
+        struct call *call = map_get(batch->modal->calls, span_of(ids->data + i));
+        if (call) call->unsure = true;
+    }
+    text_done(&batch->calls);
+    free(batch);
+}
+
 static void on_written(void *owner, struct error *error) {
-    journal_failed(owner, error);
+    struct batch *batch = owner;
+    struct modal *modal = batch->modal;
+    struct journal *journal = modal->journal;
+    bool part = batch->part;
+    batch_ends(batch, error);
+    if (part && !journal->lost)
+        journal->lost = take(error);
+    else if (!part)
+        error_free(take(journal->lost)); /* nobody waited for it */
+    journal_failed(modal, error);
 }
 
 static void clear(struct journal *journal) {
@@ -52,17 +105,22 @@ static void clear(struct journal *journal) {
     io_timer_stop(journal->due);
 }
 
-static void flush(void *owner) {
-    struct journal *journal = owner;
-    if (journal->count > 0)
-        store_records_write_soon(journal->modal->store, journal->records, journal->count, on_written,
-                                 journal->modal);
+static void write_out(struct journal *journal, bool part) {
+    if (journal->count > 0) {
+        struct batch *batch = batch_new(journal);
+        batch->part = part;
+        store_records_write_soon(journal->modal->store, journal->records, journal->count, on_written, batch);
+    }
     clear(journal);
+}
+
+static void flush(void *owner) {
+    write_out(owner, false);
 }
 
 /* The key is the arena's; `value` is copied. */
 static void note(struct journal *journal, const char *kind, const char *key, struct span value) {
-    if (journal->count == PENDING_MAX || journal->bytes > PENDING_BYTES_MAX) flush(journal);
+    if (journal->count == PENDING_MAX || journal->bytes > PENDING_BYTES_MAX) write_out(journal, true);
     if (journal->count == journal->capacity) {
         journal->capacity = journal->capacity ? 2 * journal->capacity : 16;
         journal->records = mem_grow(journal->records, journal->capacity, sizeof *journal->records);
@@ -91,6 +149,7 @@ void journal_close(struct modal *modal) {
     store_settle(modal->store);
     io_timer_free(journal->due);
     arena_free(journal->arena);
+    error_free(journal->lost);
     free(journal->records);
     free(journal);
     modal->journal = NULL;
@@ -98,24 +157,25 @@ void journal_close(struct modal *modal) {
 
 /* ---- who waits for it ---- */
 
-struct settling {
-    struct rpc *rpc;
-    void (*done)(struct rpc *rpc, struct error *error);
-};
-
 static void on_settled(void *owner, struct error *error) {
-    struct settling *settling = owner;
-    struct rpc *rpc = settling->rpc;
-    void (*done)(struct rpc * rpc, struct error * error) = settling->done;
-    free(settling);
+    struct batch *batch = owner;
+    struct rpc *rpc = batch->rpc;
+    void (*done)(struct rpc * rpc, struct error * error) = batch->done;
+    struct error *lost = take(rpc->modal->journal->lost);
+    batch_ends(batch, error);
+    if (error)
+        error_free(lost);
+    else
+        error = lost; /* a part of it, maybe */
     done(rpc, error);
 }
 
 void journal_settle(struct rpc *rpc, void (*done)(struct rpc *rpc, struct error *error)) {
     struct journal *journal = rpc->modal->journal;
-    struct settling *settling = NEW(struct settling);
-    *settling = (struct settling){rpc, done};
-    store_records_write_soon(rpc->modal->store, journal->records, journal->count, on_settled, settling);
+    struct batch *batch = batch_new(journal);
+    batch->rpc = rpc;
+    batch->done = done;
+    store_records_write_soon(rpc->modal->store, journal->records, journal->count, on_settled, batch);
     clear(journal);
 }
 
@@ -159,6 +219,17 @@ void journal_call(struct call *call, const char *once) {
     rest_due(call->modal);
 }
 
+static void note_input(const struct input *input, const char *once) {
+    Modal__InputRecord record = MODAL__INPUT_RECORD__INIT;
+    record.id = (char *)input->id;
+    record.has_idx = record.has_input = true;
+    record.idx = input->idx;
+    record.input = (ProtobufCBinaryData){input->bytes.size, (uint8_t *)input->bytes.data};
+    record.once = (char *)once;
+    char key[JOURNAL_KEY_MAX];
+    note_message(input->call->modal->journal, JOURNAL_CALLS, key_of(input, 'i', key), &record);
+}
+
 void journal_input(const struct input *input, const char *once) {
     struct call *call = input->call;
     if (!call->kept) return;
@@ -169,14 +240,7 @@ void journal_input(const struct input *input, const char *once) {
         note_call(call);
         note(call->modal->journal, JOURNAL_OPEN, call->id, SPAN(""));
     }
-    Modal__InputRecord record = MODAL__INPUT_RECORD__INIT;
-    record.id = (char *)input->id;
-    record.has_idx = record.has_input = true;
-    record.idx = input->idx;
-    record.input = (ProtobufCBinaryData){input->bytes.size, (uint8_t *)input->bytes.data};
-    record.once = (char *)once;
-    char key[JOURNAL_KEY_MAX];
-    note_message(call->modal->journal, JOURNAL_CALLS, key_of(input, 'i', key), &record);
+    note_input(input, once);
 }
 
 void journal_run(const struct input *input) {
@@ -233,6 +297,27 @@ void journal_rest(struct call *call) {
     note_call(call);
     note(call->modal->journal, JOURNAL_DONE, resting_key(call, key), SPAN(""));
     note(call->modal->journal, JOURNAL_OPEN, call->id, (struct span){NULL, 0});
+}
+
+/* While nothing can be written, one call at a time finds out whether that is over. */
+void journal_again(struct call *call) {
+    struct journal *journal = call->modal->journal;
+    if (journal->failing && journal->trying && !call->modal->closing) return;
+    journal->trying = true;
+    call->unsure = false;
+    const struct span gone = {NULL, 0};
+    char key[JOURNAL_KEY_MAX];
+    note_call(call);
+    note(journal, JOURNAL_OPEN, call->id, call->rested_at ? gone : SPAN(""));
+    if (call->rested_at) note(journal, JOURNAL_DONE, resting_key(call, key), SPAN(""));
+    LIST_EACH(node, &call->inputs) {
+        const struct input *input = CONTAINER_OF(node, struct input, node);
+        note_input(input, input->piped ? NULL : "");
+        if (input->state == INPUT_DONE)
+            journal_output(input);
+        else
+            journal_run(input);
+    }
 }
 
 void journal_forget(struct call *call) {

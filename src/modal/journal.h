@@ -26,7 +26,8 @@ void journal_run(const struct input *input); /* its task, how often it was tried
 void journal_output(const struct input *input);
 void journal_given(struct call *call, const struct input *input); /* it, with its output, goes */
 void journal_changed(const struct call *call);
-void journal_rest(struct call *call); /* its memory may go: it is read again when it is asked for */
+void journal_rest(struct call *call);  /* its memory may go: it is read again when it is asked for */
+void journal_again(struct call *call); /* what could not be written is, or it is tried once more */
 void journal_forget(struct call *call);
 void journal_forget_id(struct modal *modal, const char *id);
 void journal_forget_rested(struct modal *modal, const char *key);

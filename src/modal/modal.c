@@ -112,7 +112,9 @@ void modal_resume(struct modal *modal) {
 static void end_calls(struct modal *modal) {
     void *value;
     for (size_t i = 0; map_next(modal->calls, &i, NULL, &value);) {
-        call_free(value); /* web requests were cut with the gateway */
+        struct call *call = value;
+        if (call->kept && call->unsure) journal_again(call);
+        call_free(call); /* web requests were cut with the gateway */
         i = 0;
     }
 }

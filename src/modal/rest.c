@@ -15,6 +15,7 @@
 #define GOES_AFTER_MS 10000
 #define REST_AFTER_MS 60000
 #define REST_OF_GRAPH_MS 3600000 /* who called whom is known in memory only */
+#define READS_ON_MS 3600000      /* who goes through a generator's values may take its time for each */
 #define COLLECTED_MAX 4096
 #define KEPT_S (7 * 86400) /* as Modal keeps results */
 #define RESTED_MAX 1000000
@@ -52,7 +53,7 @@ void call_unwanted(struct call *call) {
     list_append(&rest->collected, &call->node);
     if (++rest->collected_count <= COLLECTED_MAX) return;
     struct call *oldest = CONTAINER_OF(rest->collected.next, struct call, node);
-    if (!somebody_is_there(oldest)) goes(oldest);
+    if (!somebody_is_there(oldest) && !oldest->out.read_on) goes(oldest);
 }
 
 void call_wanted_again(struct call *call) {
@@ -62,15 +63,25 @@ void call_wanted_again(struct call *call) {
     list_remove(&call->node);
 }
 
+static int64_t patience_ms(const struct call *call) {
+    if (call->out.read_on) return READS_ON_MS;
+    if (call->collected) return GOES_AFTER_MS;
+    return call->kin ? REST_OF_GRAPH_MS : REST_AFTER_MS;
+}
+
 static void look(struct call *call, int64_t now_ms) {
-    if (!call->kept || somebody_is_there(call) || call->done_count < call->input_count) return;
-    if (call->collected && now_ms - call->asked_ms >= GOES_AFTER_MS) {
-        goes(call);
-    } else if (!call->collected &&
-               now_ms - call->asked_ms >= (call->kin ? REST_OF_GRAPH_MS : REST_AFTER_MS)) {
-        journal_rest(call);
-        call_free(call);
+    if (call->kept && call->unsure) {
+        journal_again(call);
+        return;
     }
+    if (!call->kept || somebody_is_there(call) || call->done_count < call->input_count) return;
+    if (now_ms - call->asked_ms < patience_ms(call)) return;
+    if (call->collected)
+        goes(call);
+    else if (call->rested_at == 0)
+        journal_rest(call); /* it goes with the next look: what is read again was written then */
+    else
+        call_free(call);
 }
 
 static void on_time(void *owner) {

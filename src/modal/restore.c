@@ -55,6 +55,7 @@ static void on_input(struct reading *reading, uint32_t seq, struct span value) {
     reading->by_seq[reading->count++] = input;
     bool other = reading->once && (!record->once || strcmp(record->once, reading->once) != 0);
     if (other) put_begin(reading);
+    input->piped = !record->once;
     if (record->once && !reading->once) reading->once = mem_string(record->once);
     if (record->once)
         add_told(reading->put_arena, &reading->put.inputs, &reading->put.n_inputs, input);

@@ -68,6 +68,8 @@ void stream_add(struct stream *stream, struct span data, const char *blob_id, in
 }
 
 static void stream_over(struct rpc *rpc) {
+    const struct reader *reader = rpc->owner;
+    reader->stream->read_on = true;
     rpc_end(rpc); /* the client opens it again from where it is */
 }
 
@@ -108,6 +110,7 @@ static void stream_read(struct rpc *rpc, const Modal__FunctionCallGetDataRequest
     struct reader *reader = arena_alloc(rpc_arena(rpc), sizeof *reader);
     *reader = (struct reader){.call = call, .stream = stream, .last = request->last_index};
     call->asked_ms = clock_monotonic_ms();
+    stream->read_on = false;
     rpc_hold(rpc, &stream->readers, reader, hold_ms, stream_over);
     if (!lost_some(rpc)) reader_feed(rpc);
 }

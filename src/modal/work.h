@@ -21,6 +21,7 @@ struct stream { /* chunks by index, from 1 */
     uint64_t lost;       /* of them, with another daemon */
     struct list readers; /* held FunctionCallGetData... */
     size_t bytes;        /* in chunks */
+    bool read_on;        /* its reader was ended by us, and asks again where it is */
     bool once;           /* what a reader got is forgotten: one reader, which goes on where it is */
 };
 struct call {
@@ -51,6 +52,7 @@ struct call {
     bool unwanted;    /* its client wants nothing more of it */
     bool collected;   /* the same, and all is done: it goes in a moment */
     bool restored;    /* another daemon began it */
+    bool unsure;      /* not all of it could be written */
     int invocation;   /* MODAL__FUNCTION_CALL_INVOCATION_TYPE__... */
     char app_id[ID_MAX], function_id[ID_MAX]; /* also where the function is gone */
     char *once;                               /* of the request that made it; NULL */
@@ -70,6 +72,7 @@ struct input {
     uint64_t poll;      /* the container's request that was answered with it; 0: none told */
     uint64_t container; /* while it is restored: who has it */
     bool resumed;       /* its container was given it by another daemon */
+    bool piped;         /* it came with its call */
     double due_at;      /* of its retry; 0: none */
     struct list node;   /* in call->inputs */
     struct list queue;  /* function->queue, task->assigned or task->running */

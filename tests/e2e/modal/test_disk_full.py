@@ -1,5 +1,6 @@
 """A disk that fills during an upload, a build, a commit, a deploy: each is refused with a sentence, nothing
-is torn, what served goes on, and with room again all goes on as before."""
+is torn, what served goes on, and with room again all goes on as before. A result that it did not take is
+written when it does."""
 
 import os
 import shutil
@@ -7,7 +8,7 @@ import subprocess
 import tempfile
 
 import pytest
-from conftest import must_be_root
+from conftest import must_be_root, wait_for
 
 from .client import Client, House, labels
 from .conftest import CACHE
@@ -28,6 +29,14 @@ def fill(mb):
     return os.listdir("/data")
 
 
+@app.function(volumes={"/data": volume})
+def hold():
+    open(f"/data/ran-{modal.current_input_id()}-{os.getpid()}", "w").close()
+    while not os.path.exists("/data/go"):
+        time.sleep(0.02)
+    return bytes(1900000)
+
+
 @app.function(**limits())
 @modal.asgi_app()
 def web():
@@ -40,6 +49,13 @@ def web():
 
 
 import os
+import time
+"""
+SPAWN = """
+print("CALL", modal.Function.from_name("$APP", "hold").spawn().object_id)
+"""
+GET = """
+print("GOT", len(modal.FunctionCall.from_id("$CALL").get(timeout=120)))
 """
 FILL = """
 get = (lambda f: modal.Function.lookup("$APP", f)) if OLD else (lambda f: modal.Function.from_name("$APP", f))
@@ -90,11 +106,22 @@ def test_a_disk_that_fills(small, tmp_path):
     assert full(client.run("deploy", client.write(APP, **{**words, **grow}), check=False))
     assert small.get(label).text == "one"
 
+    call = client.script(SPAWN, APP=app).split("CALL ")[1].split()[0]
+
+    def ran():
+        return list((small.catnap.state / "volumes").rglob("ran-*"))
+
+    wait_for("it is at work", ran)
     filler = small.catnap.directory / "filler"
     subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], capture_output=True)
     words["WORD"] = "three"
     assert full(client.run("deploy", client.write(APP, **words), check=False))
     assert small.get(label).text == "one"
+    (ran()[0].parent / "go").touch()
+    wait_for("its result has no room", lambda: "would not outlive catnap" in small.catnap.log.read_text())
     filler.unlink()
+    small.catnap.stop()
+    small.catnap.start()
+    assert "GOT 1900000" in client.script(GET, CALL=call) and len(ran()) == 1
     client.run("deploy", "app.py")
     assert small.get(label).text == "three"
