@@ -44,6 +44,10 @@ void journal_failed(struct modal *modal, struct error *error) {
     log_error("modal", "calls go on, but would not outlive catnap: %s", text);
 }
 
+bool journal_fails(const struct modal *modal) {
+    return modal->journal->failing;
+}
+
 struct batch { /* on its way to the disk */
     struct modal *modal;
     struct text calls; /* ids of those that it tells of, each ended by a NUL */

@@ -18,6 +18,7 @@ void journal_settle(struct rpc *rpc, void (*done)(struct rpc *rpc, struct error 
 /* For journal_settle: an empty answer also where it could not be noted. What was asked is done, and stands in
  * memory still. */
 void journal_answer(struct rpc *rpc, struct error *taken_error);
+bool journal_fails(const struct modal *modal);                       /* nothing can be written just now */
 void journal_failed(struct modal *modal, struct error *taken_error); /* told in the log, not too often */
 /* `once`: rpc->once of the request that brought it; NULL. An input that came with its call has none. */
 void journal_call(struct call *call, const char *once);

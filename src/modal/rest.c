@@ -19,8 +19,9 @@
 #define COLLECTED_MAX 4096
 #define KEPT_S (7 * 86400) /* as Modal keeps results */
 #define RESTED_MAX 1000000
-#define SWEEP_MAX 20000 /* that go in one sweep */
-#define PORTION 1000    /* looked at in one round of the loop */
+#define SWEEP_MAX 20000 /* that go in one sweep; after so many more the next one comes at once */
+#define SWEEP_ON_MS 1000
+#define PORTION 1000 /* looked at in one round of the loop */
 
 struct rest {
     struct modal *modal;
@@ -29,6 +30,7 @@ struct rest {
     size_t collected_count;
     /* A sweep under way: */
     struct io_timer *sweeps;
+    size_t since;               /* that went to rest since the last one */
     struct text keys;           /* of those that rest, the oldest SWEEP_MAX, each ended by a NUL */
     char last[JOURNAL_KEY_MAX]; /* that was looked at */
     size_t count, portion;
@@ -78,10 +80,12 @@ static void look(struct call *call, int64_t now_ms) {
     if (now_ms - call->asked_ms < patience_ms(call)) return;
     if (call->collected)
         goes(call);
-    else if (call->rested_at == 0)
-        journal_rest(call); /* it goes with the next look: what is read again was written then */
-    else
+    else if (call->rested_at > 0)
         call_free(call);
+    else { /* it goes with the next look: what is read again was written then */
+        journal_rest(call);
+        call->modal->rest->since++;
+    }
 }
 
 static void on_time(void *owner) {
@@ -94,6 +98,7 @@ static void on_time(void *owner) {
     for (size_t i = 0; map_next(modal->calls, &i, NULL, &value);) calls[count++] = value;
     for (size_t i = 0; i < count; i++) look(calls[i], now_ms);
     free(calls);
+    if (rest->since >= SWEEP_MAX) rested_sweep(modal);
     if (map_count(modal->calls) > 0) io_timer_arm(rest->looks, EVERY_MS);
 }
 
@@ -123,6 +128,8 @@ static void sweep_ends(struct rest *rest) {
         if (strcmp(rest->keys.data + i, before) >= 0 && n >= too_many) break;
         forget_rested(rest->modal, rest->keys.data + i);
     }
+    bool more = n >= SWEEP_MAX && !journal_fails(rest->modal);
+    if (more) io_timer_arm(rest->sweeps, SWEEP_ON_MS);
     text_done(&rest->keys);
     rest->count = 0;
     *rest->last = '\0';
@@ -139,7 +146,7 @@ static bool on_rested(void *owner, const char *key, struct span value) {
 
 static void sweep_on(void *owner) {
     struct rest *rest = owner;
-    rest->portion = 0;
+    rest->portion = rest->since = 0;
     scoped(error) struct error *error = store_records_read(
         rest->modal->store,
         &(struct store_range){.kind = JOURNAL_DONE, .after = rest->last, .limit = PORTION, .keys_only = true},
