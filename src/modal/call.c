@@ -357,7 +357,8 @@ static void outputs_expired(struct rpc *rpc) {
 }
 
 static bool has_more(const struct call *call, uint64_t after) {
-    return call->outputs_made > after;
+    if (list_empty(&call->outputs)) return false;
+    return CONTAINER_OF(call->outputs.prev, struct input, done)->output_number > after;
 }
 
 /* For how long a map's outputs wait for those that come next. Each time its client asks, it names all that it

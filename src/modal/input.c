@@ -14,7 +14,8 @@
 #define TICKETS_MAX 1000 /* of a function, waiting */
 #define QUEUED_MAX_MS \
     (INT64_C(7) * 86400 * 1000) /* a call may wait for its turn as long as its result is kept */
-#define LOSSES_MAX 5 /* an input that takes its container and the daemon along is not tried for ever */
+#define LOSSES_MAX 5       /* an input that takes its container and the daemon along is not tried for ever */
+#define TOLD_MAX (1 << 20) /* numbers of outputs that are on their way to the disk */
 #define STATUS(NAME) MODAL__GENERIC_RESULT_GENERIC_STATUS__GenericResultGenericStatus_GENERIC_STATUS_##NAME
 
 static void join_slot(struct input *input, struct slot *slot) {
@@ -282,12 +283,20 @@ static bool final_status(int status) {
     return status == STATUS(SUCCESS) || status == STATUS(TERMINATED);
 }
 
+/* A number that was told is never another's: who has got so far would not be given that one. The daemon
+ * before may have told some that it could not note any more. */
+static uint64_t next_number(struct call *call) {
+    if (call->restored && !call->numbers_anew) call->outputs_made += TOLD_MAX;
+    call->numbers_anew = true;
+    return ++call->outputs_made;
+}
+
 static void done(struct input *input) {
     struct call *call = input->call;
     input->state = INPUT_DONE;
     input->task = NULL;
     input->output_at = now_s();
-    input->output_number = ++call->outputs_made;
+    input->output_number = next_number(call);
     call->done_count++;
     list_append(&call->outputs, &input->done);
     journal_output(input);

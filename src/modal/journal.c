@@ -209,6 +209,8 @@ static void note_call(const struct call *call) {
     record.invocation = (uint32_t)call->invocation;
     record.created_at = call->created_at;
     record.gone = call->gone;
+    record.has_number = call->outputs_made > 0;
+    record.number = call->outputs_made;
     record.once = call->once;
     record.has_rested_at = call->rested_at > 0;
     record.rested_at = call->rested_at;

@@ -124,7 +124,8 @@ static int by_number(const void *a, const void *b) {
 static void outputs_in_order(struct call *call, struct input **inputs, size_t count) {
     if (count > 0) qsort(inputs, count, sizeof(struct input *), by_number);
     call->input_count += call->gone;
-    call->outputs_made = call->done_count = call->gone;
+    call->done_count = call->gone;
+    if (call->outputs_made < call->gone) call->outputs_made = call->gone;
     for (size_t i = 0; i < count; i++) {
         struct input *input = inputs[i];
         if (input->state != INPUT_DONE) continue;
@@ -143,6 +144,7 @@ static struct call *call_made(struct modal *modal, const char *id, const Modal__
     call_invocation_set(call, (int)record->invocation);
     call->created_at = record->created_at;
     call->gone = record->gone;
+    call->outputs_made = record->number;
     call->once = mem_string(record->once);
     call->rested_at = record->rested_at;
     call->kept = call->restored = true;

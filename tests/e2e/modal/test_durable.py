@@ -82,6 +82,21 @@ for id in "$IDS".split():
     except Exception as error:
         print("GOT", type(error).__name__)
 """
+# Of a client that was told of two outputs before the daemon was killed, which could not note them any more.
+GO_ON = """
+import asyncio
+from modal.client import _Client
+from modal_proto import api_pb2
+
+
+async def main():
+    stub = (await _Client.from_env()).stub
+    asked = {"function_call_id": "$ID", "last_entry_id": "2-0", "timeout": 60, "max_values": 1}
+    print("MORE", len((await stub.FunctionGetOutputs(api_pb2.FunctionGetOutputsRequest(**asked))).outputs))
+
+
+asyncio.run(main())
+"""
 # It waits for its results while the daemon is killed.
 WAIT = PROGRAM + """
 print("MAP", ",".join(of("work").map(["hold-map"] + [f"m{i}" for i in range(60)])))
@@ -127,6 +142,7 @@ def test_calls_outlive_the_daemon(own_house, tmp_path):
     catnap.start()
     for work in works:
         work.let_go("hold"), work.let_go("b")
+    assert "MORE 1" in works[1].client.script(GO_ON, ID=calls[1]["hold"]), "its number is no other's"
     for work, ids in zip(works, calls):
         got = dict(zip(ids, work.get(ids.values())))
         assert got.pop("cancelled") in ("InputCancellation", "RemoteError"), got
