@@ -14,7 +14,8 @@
 #define OUTPUTS_BYTES (8 << 20)
 #define HOLD_MAX_MS 300000
 #define GATHER_MS 10
-#define QUEUED_MAX 100000 /* inputs of a function */
+#define QUEUED_MAX 100000                   /* inputs of a function */
+#define QUEUED_BYTES_MAX (INT64_C(4) << 30) /* and their arguments, which are on the disk */
 #define INPUT_BYTES_MAX (16 << 20)
 
 struct call *call_new(struct modal *modal, struct function *function, int type) {
@@ -71,7 +72,7 @@ struct input *call_add(struct call *call, int32_t idx, struct span bytes) {
     input->call = call;
     input->seq = call->seq++;
     input->idx = idx;
-    text_add(&input->bytes, bytes);
+    input_bytes_set(input, bytes);
     list_init(&input->queue);
     list_init(&input->done);
     list_init(&input->mates);
@@ -127,8 +128,12 @@ static struct error *function_for(struct rpc *rpc, const char *id, struct functi
 }
 
 static struct error *room_for(const struct function *function) {
-    if (function->queued <= QUEUED_MAX) return NULL;
-    return error_new(ERROR_RESOURCE_EXHAUSTED, "%d inputs wait already; these are taken later", QUEUED_MAX);
+    if (function->queued > QUEUED_MAX)
+        return error_new(ERROR_RESOURCE_EXHAUSTED, "%d inputs wait already; these are taken later",
+                         QUEUED_MAX);
+    if (function->queued_bytes <= QUEUED_BYTES_MAX) return NULL;
+    return error_new(ERROR_RESOURCE_EXHAUSTED, "%zu MiB of arguments wait already; these are taken later",
+                     function->queued_bytes >> 20);
 }
 
 /* A request for work whose answer waits until the work is noted. */
@@ -173,9 +178,18 @@ static void withdraw(struct modal *modal, const struct keeping *keeping) {
     call_free(call);
 }
 
+static void inputs_noted(const struct call *call, const struct keeping *keeping) {
+    for (struct list *node = call->inputs.prev; node != &call->inputs; node = node->prev) {
+        struct input *input = CONTAINER_OF(node, struct input, node);
+        if (input->seq < keeping->from) break;
+        if (input->seq < keeping->to) input_noted(input);
+    }
+}
+
 static void on_kept(struct rpc *rpc, struct error *error) {
     const struct keeping *keeping = rpc->owner;
     const struct call *call = map_get(rpc->modal->calls, span_of(keeping->call_id));
+    if (call && !error) inputs_noted(call, keeping);
     if (!error || (call && !call->asked_async)) { /* who waits has its result all the same */
         journal_failed(rpc->modal, error);
         rpc_answer(rpc, keeping->answer);
@@ -285,12 +299,27 @@ static uint64_t entry_of(const char *entry) {
     return number;
 }
 
+static Modal__GenericResult *unreadable(struct arena *arena, const struct error *error) {
+    Modal__GenericResult *result = arena_alloc(arena, sizeof *result);
+    modal__generic_result__init(result);
+    result->has_status = true;
+    result->status =
+        MODAL__GENERIC_RESULT_GENERIC_STATUS__GenericResultGenericStatus_GENERIC_STATUS_INTERNAL_FAILURE;
+    scoped_string char *text = error_text(error);
+    log_error("modal", "%s", text);
+    result->exception = arena_text(arena, text);
+    return result;
+}
+
 static Modal__FunctionGetOutputsItem *output_item(const struct input *input, struct arena *arena) {
     Modal__FunctionGetOutputsItem *item = arena_alloc(arena, sizeof *item);
     modal__function_get_outputs_item__init(item);
     ProtobufCAllocator allocator = arena_allocator(arena);
-    item->result =
-        modal__generic_result__unpack(&allocator, input->result.size, (const uint8_t *)input->result.data);
+    struct span result;
+    scoped(error) struct error *error = input_result(input, arena, &result);
+    item->result = error
+                       ? unreadable(arena, error)
+                       : modal__generic_result__unpack(&allocator, result.size, (const uint8_t *)result.data);
     item->has_idx = item->has_data_format = item->has_input_started_at = item->has_output_created_at = true;
     item->has_retry_count = true;
     item->idx = input->idx;
@@ -316,7 +345,7 @@ static void answer_outputs(struct rpc *rpc, const struct asked *asked) {
         if (answer.n_outputs == OUTPUTS_AT_ONCE || bytes > OUTPUTS_BYTES) break;
         answer.outputs[answer.n_outputs++] = output_item(input, arena);
         last = input->output_number;
-        bytes += input->result.size;
+        bytes += input->result_size;
     }
     if (answer.n_outputs > 0) call->told_ms = clock_monotonic_ms();
     answer.last_entry_id = arena_printf(arena, "%llu-0", (unsigned long long)last);
@@ -338,8 +367,7 @@ static void forget_given(struct call *call, uint64_t last) {
         if (input->output_number > last) break;
         if (traced) { /* not of what was in them */
             list_remove(&input->done);
-            text_done(&input->bytes);
-            text_done(&input->result);
+            input_texts_done(input);
             continue;
         }
         journal_given(call, input);

@@ -10,17 +10,18 @@
 
 #define HOLD_MS 50000
 #define HEARTBEAT_MS 15000
+#define INTERNAL_FAILURE \
+    MODAL__GENERIC_RESULT_GENERIC_STATUS__GenericResultGenericStatus_GENERIC_STATUS_INTERNAL_FAILURE
 
 /* ---- work ---- */
 
-static Modal__FunctionGetInputsItem *item_of(struct input *input, struct arena *arena) {
+static Modal__FunctionGetInputsItem *item_of(struct input *input, struct span bytes, struct arena *arena) {
     Modal__FunctionGetInputsItem *item = arena_alloc(arena, sizeof *item);
     modal__function_get_inputs_item__init(item);
     ProtobufCAllocator allocator = arena_allocator(arena);
     item->input_id = input->id;
     item->function_call_id = input->call->id;
-    item->input =
-        modal__function_input__unpack(&allocator, input->bytes.size, (const uint8_t *)input->bytes.data);
+    item->input = modal__function_input__unpack(&allocator, bytes.size, (const uint8_t *)bytes.data);
     if (item->input) {
         item->input->has_final_input = input->final;
         item->input->final_input = input->final;
@@ -43,7 +44,7 @@ static uint64_t poll_of(const struct rpc *rpc) {
     return sum ? sum : 1;
 }
 
-struct handing { /* a poll and its inputs, on their way; in the call's arena */
+struct handing { /* a request, and the inputs that go or come with it; in its arena */
     uint64_t container;
     size_t count;
     const char **ids;
@@ -72,8 +73,14 @@ static void hand_over(struct rpc *rpc, struct error *error) {
     for (size_t i = 0; i < handing->count; i++) {
         struct input *input = map_get(rpc->modal->inputs, span_of(handing->ids[i]));
         if (!input || input->state != INPUT_RUNNING || !input->task) continue;
-        if (input->task->container == handing->container)
-            answer.inputs[answer.n_inputs++] = item_of(input, arena);
+        if (input->task->container != handing->container) continue;
+        struct span bytes;
+        scoped(error) struct error *unreadable = input_bytes(input, arena, &bytes);
+        scoped_string char *text = unreadable ? error_text(unreadable) : NULL;
+        if (unreadable)
+            input_fail(input, INTERNAL_FAILURE, text);
+        else
+            answer.inputs[answer.n_inputs++] = item_of(input, bytes, arena);
     }
     rpc_answer(rpc, &answer);
 }
@@ -200,20 +207,30 @@ static void get_inputs(struct rpc *rpc, const void *message) {
     serve(task);
 }
 
+static void outputs_noted(struct rpc *rpc, struct error *error) {
+    const struct handing *putting = rpc->owner;
+    for (size_t i = 0; i < putting->count && !error; i++) {
+        struct input *input = map_get(rpc->modal->inputs, span_of(putting->ids[i]));
+        if (input && input->state == INPUT_DONE) input_result_noted(input);
+    }
+    journal_answer(rpc, error);
+}
+
 static void put_outputs(struct rpc *rpc, const void *message) {
     const Modal__FunctionPutOutputsRequest *request = message;
     struct task *task = rpc->task;
-    bool kept = false;
+    struct handing *putting = handing_new(rpc, task, request->n_outputs + 1);
     for (size_t i = 0; i < request->n_outputs; i++) {
         const Modal__FunctionPutOutputsItem *item = request->outputs[i];
         struct input *input = item->input_id ? map_get(rpc->modal->inputs, span_of(item->input_id)) : NULL;
         if (!input || input->task != task || !item->result) continue; /* cancelled meanwhile, or given up */
         scoped_text struct text result = message_pack(item->result);
-        kept = kept || input->call->kept;
+        handing_add(rpc, putting, input);
         input_finish(input, text_span(&result), (int)item->data_format);
     }
-    if (kept)
-        journal_settle(rpc, journal_answer);
+    rpc->owner = putting;
+    if (putting->kept)
+        journal_settle(rpc, outputs_noted);
     else
         rpc_answer_empty(rpc);
 }

@@ -35,8 +35,14 @@ static void leave_slot(struct input *input) {
     free(slot);
 }
 
+static void waits_no_more(struct function *function, const struct input *input) {
+    function->queued--;
+    function->queued_bytes -= input->size;
+}
+
 void input_withdraw(struct input *input) {
-    if (input->state == INPUT_QUEUED && !list_empty(&input->queue)) input->call->function->queued--;
+    if (input->state == INPUT_QUEUED && !list_empty(&input->queue))
+        waits_no_more(input->call->function, input);
     list_remove(&input->queue);
     leave_slot(input);
     io_timer_free(take(input->retry));
@@ -55,8 +61,7 @@ void input_free(struct input *input) {
     list_remove(&input->done);
     list_remove(&input->node);
     map_remove(input->call->modal->inputs, span_of(input->id));
-    text_done(&input->bytes);
-    text_done(&input->result);
+    input_texts_done(input);
     free(input);
 }
 
@@ -68,6 +73,7 @@ void input_enqueue(struct input *input) {
     input->due_at = 0;
     list_append(&function->queue, &input->queue);
     function->queued++;
+    function->queued_bytes += input->size;
     function_pump(function);
 }
 
@@ -75,7 +81,7 @@ static struct input *dequeue(struct function *function) {
     if (list_empty(&function->queue)) return NULL;
     struct input *input = CONTAINER_OF(function->queue.next, struct input, queue);
     list_remove(&input->queue);
-    function->queued--;
+    waits_no_more(function, input);
     return input;
 }
 
@@ -321,8 +327,7 @@ void input_finish(struct input *input, struct span result, int format) {
     }
     input->status = status;
     input->result_format = format;
-    text_clear(&input->result);
-    text_add(&input->result, result);
+    input_result_set(input, result);
     done(input);
 }
 

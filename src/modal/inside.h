@@ -124,6 +124,7 @@ struct modal {
     struct map *image_keys, *mount_names, *secret_names;
     struct map *image_names;    /* "ENVIRONMENT/NAME:TAG", of image_name.c */
     struct map *calls, *inputs; /* id */
+    size_t held_bytes;          /* by calls, of held.c */
     struct journal *journal;
     struct rest *rest;
     struct map *dicts, *dict_names, *queues, *queue_names;
@@ -215,6 +216,7 @@ struct function {
     struct list queue; /* inputs that wait for a container, oldest first */
     struct list slots; /* tickets that wait */
     size_t queued, waiting;
+    size_t queued_bytes;       /* of their arguments */
     struct list builds;        /* of an image's function: who waits for its end */
     struct schedule *schedule; /* NULL: it runs when it is called */
 };

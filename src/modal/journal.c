@@ -290,6 +290,12 @@ void journal_given(struct call *call, const struct input *input) {
         note(call->modal->journal, JOURNAL_CALLS, key_of(input, *part, key), (struct span){NULL, 0});
 }
 
+struct error *journal_read(const struct input *input, char part, struct text *ret, bool *ret_found) {
+    char key[JOURNAL_KEY_MAX];
+    return store_record_get(input->call->modal->store, JOURNAL_CALLS, key_of(input, part, key), ret,
+                            ret_found);
+}
+
 void journal_changed(const struct call *call) {
     if (call->kept) note_call(call);
 }
@@ -318,11 +324,11 @@ void journal_again(struct call *call) {
     if (call->rested_at) note(journal, JOURNAL_DONE, resting_key(call, key), SPAN(""));
     LIST_EACH(node, &call->inputs) {
         const struct input *input = CONTAINER_OF(node, struct input, node);
-        note_input(input, input->piped ? NULL : "");
-        if (input->state == INPUT_DONE)
-            journal_output(input);
-        else
+        if (!input->noted) note_input(input, input->piped ? NULL : "");
+        if (input->state != INPUT_DONE)
             journal_run(input);
+        else if (!input->result_noted)
+            journal_output(input);
     }
 }
 

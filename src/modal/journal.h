@@ -26,6 +26,9 @@ void journal_input(const struct input *input, const char *once);
 void journal_run(const struct input *input); /* its task, how often it was tried, when it is tried again */
 void journal_output(const struct input *input);
 void journal_given(struct call *call, const struct input *input); /* it, with its output, goes */
+/* As it was written; `part` as in its key. */
+must_check struct error *journal_read(const struct input *input, char part, struct text *ret,
+                                      bool *ret_found);
 void journal_changed(const struct call *call);
 void journal_rest(struct call *call);  /* its memory may go: it is read again when it is asked for */
 void journal_again(struct call *call); /* what could not be written is, or it is tried once more */

@@ -56,6 +56,7 @@ static void on_input(struct reading *reading, uint32_t seq, struct span value) {
     bool other = reading->once && (!record->once || strcmp(record->once, reading->once) != 0);
     if (other) put_begin(reading);
     input->piped = !record->once;
+    input_noted(input);
     if (record->once && !reading->once) reading->once = mem_string(record->once);
     if (record->once)
         add_told(reading->put_arena, &reading->put.inputs, &reading->put.n_inputs, input);
@@ -80,7 +81,8 @@ static void on_output(struct input *input, struct span value) {
     Modal__OutputRecord *record = modal__output_record__unpack(NULL, value.size, (const uint8_t *)value.data);
     if (!record) return;
     input->state = INPUT_DONE;
-    text_add(&input->result, (struct span){(const char *)record->result.data, record->result.len});
+    input_result_set(input, (struct span){(const char *)record->result.data, record->result.len});
+    input_result_noted(input);
     input->result_format = record->format;
     input->status = record->status;
     input->started_at = record->started_at;

@@ -79,7 +79,9 @@ struct input {
     struct list queue;  /* function->queue, task->assigned or task->running */
     struct list done;   /* call->outputs */
     int32_t idx;
-    struct text bytes; /* FunctionInput as it came */
+    struct text bytes; /* FunctionInput as it came; empty: in the store only, or done */
+    size_t size;       /* of it */
+    bool noted;        /* the store has it */
     enum input_state state;
     struct task *task;
     uint64_t worked_by; /* the last container that was given it; 0: none */
@@ -89,7 +91,9 @@ struct input {
     uint32_t retry_count;
     bool final; /* the container ends after it */
     uint64_t output_number;
-    struct text result; /* GenericResult as it came */
+    struct text result; /* GenericResult as it came; empty: in the store only, or given */
+    size_t result_size;
+    bool result_noted;
     int result_format;
     int status;
     double started_at, output_at;
@@ -115,6 +119,18 @@ extern const struct rpc_method call_methods[], stream_methods[], dataout_methods
 /* Of another daemon's: its container has it, with its slot where that can be. */
 void input_resume(struct input *input, struct task *task);
 void input_retry_at(struct input *input, double due_at);
+
+/* ---- held.c: their texts, in memory or in the store ---- */
+bool held_is_full(const struct modal *modal); /* what can be elsewhere goes there */
+void input_bytes_set(struct input *input, struct span bytes);
+void input_result_set(struct input *input, struct span result);
+void input_noted(struct input *input);        /* the store has it */
+void input_result_noted(struct input *input); /* and its result */
+void input_texts_done(struct input *input);
+/* Its own, or the arena's. */
+must_check struct error *input_bytes(const struct input *input, struct arena *arena, struct span *ret);
+must_check struct error *input_result(const struct input *input, struct arena *arena, struct span *ret);
+
 struct slot {         /* a ticket of the pool, and from its grant on its input, or the batch of them */
     struct list node; /* of function->slots while it waits */
     struct function *function; /* NULL: it is gone */

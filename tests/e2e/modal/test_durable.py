@@ -8,6 +8,9 @@ import time
 from conftest import DEADLINE_S, wait_for
 
 from .client import VERSIONS, Client
+from .test_one_container import peak_kb
+
+LARGE = 80  # calls, of a megabyte each and its result
 
 # `hold...` is at work until the test lets it go; each run is noted in the volume.
 APP = """
@@ -30,6 +33,13 @@ def work(name):
     while name.startswith("hold") and not os.path.exists(f"/data/go-{name}"):
         time.sleep(0.02)
     return name.upper()
+
+
+@app.function(volumes={"/data": volume}, **limits(), **one)
+def large(data):
+    while not os.path.exists("/data/go-large"):
+        time.sleep(0.02)
+    return data
 
 
 @app.function(volumes={"/data": volume}, retries=modal.Retries(max_retries=1, initial_delay=1.0), **limits())
@@ -81,6 +91,15 @@ for id in "$IDS".split():
         print("GOT", FunctionCall.from_id(id).get(timeout=120))
     except Exception as error:
         print("GOT", type(error).__name__)
+"""
+SPAWN_LARGE = PROGRAM + """
+for i in range($COUNT):
+    print("CALL", i, of("large").spawn(bytes([i]) * 1000000).object_id)
+"""
+GET_LARGE = """
+for i, id in enumerate("$IDS".split()):
+    assert modal.FunctionCall.from_id(id).get(timeout=120) == bytes([i]) * 1000000
+print("ALL GOT")
 """
 # Of a client that was told of two outputs before the daemon was killed, which could not note them any more.
 GO_ON = """
@@ -173,6 +192,7 @@ def records(house, id):
 
 def test_a_client_that_waits_and_results_that_rest(own_house, tmp_path):
     work, catnap = Work("1.6.4", own_house, tmp_path), own_house.catnap
+    large = work.client.script(SPAWN_LARGE, APP=work.app, COUNT=LARGE).split()[2::3]
     old, young = work.spawn("work.done-old", "work.done-young").values()
     waiting = work.client.start(
         work.client.write(WAIT, "wait.py", APP=work.app), python=True, env={"PYTHONUNBUFFERED": "1"}
@@ -183,8 +203,9 @@ def test_a_client_that_waits_and_results_that_rest(own_house, tmp_path):
         # More than go in one sweep.
         age(own_house, [*(f"fc-many{i}" for i in range(20500)), old], 7.1), age(own_house, [young], 6.9)
         catnap.start()
+        before = peak_kb(catnap)
         catnap.cli("image", "prune")
-        work.let_go("hold-map")
+        work.let_go("hold-map"), work.let_go("large")
         out, _ = waiting.communicate(timeout=DEADLINE_S)
     finally:
         waiting.kill()
@@ -194,3 +215,5 @@ def test_a_client_that_waits_and_results_that_rest(own_house, tmp_path):
     for gone in (old, "fc-many"):
         wait_for("the old results are gone", lambda: records(own_house, gone) == 0)
     assert work.get([old, young]) == ["NotFoundError", "DONE-YOUNG"]
+    assert "ALL GOT" in work.client.script(GET_LARGE, IDS=" ".join(large))
+    assert peak_kb(catnap) - before < LARGE << 10, "what waits, and what came of it, is not all in memory"
