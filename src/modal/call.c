@@ -31,10 +31,8 @@ struct call *call_new(struct modal *modal, struct function *function, int type) 
     list_init(&call->inputs);
     list_init(&call->outputs);
     list_init(&call->waiters);
-    list_init(&call->in.chunks);
-    list_init(&call->in.readers);
-    list_init(&call->out.chunks);
-    list_init(&call->out.readers);
+    stream_init(&call->in, NULL);
+    stream_init(&call->out, modal);
     list_init(&call->node);
     list_init(&call->choked);
     map_put(modal->calls, span_of(call->id), call);

@@ -35,7 +35,8 @@ static void pass_on(struct rpc *rpc, const Modal__FunctionCallPutDataRequest *re
             stream_add(&call->out, data, chunk->data_blob_id, (int)chunk->data_format);
         }
     }
-    if (choked)
+    bool works = call->done_count < call->input_count;
+    if (choked || (!call->on_out && works && !call_out_room(call)))
         rpc_hold(rpc, &call->choked, NULL, 0, NULL);
     else
         rpc_answer_empty(rpc);

@@ -311,6 +311,7 @@ static void done(struct input *input) {
         call->on_done(call->owner, input); /* may free the call */
         return;
     }
+    call_out_drained(call);
     call_output_made(call);
 }
 

@@ -68,6 +68,7 @@ void call_wanted_again(struct call *call) {
 static int64_t patience_ms(const struct call *call) {
     if (call->out.read_on) return READS_ON_MS;
     if (call->collected) return GOES_AFTER_MS;
+    if (!list_empty(&call->out.chunks)) return READS_ON_MS;
     return call->kin ? REST_OF_GRAPH_MS : REST_AFTER_MS;
 }
 

@@ -13,14 +13,21 @@ enum input_state {
 struct chunk {
     struct list node;
     uint64_t index;
-    struct text data; /* a DataChunk, packed */
+    struct text data; /* a DataChunk, packed; empty: in the spool */
+    size_t size;      /* of it */
+    uint64_t offset;
 };
 struct stream { /* chunks by index, from 1 */
     struct list chunks;
     uint64_t count;      /* written so far */
-    uint64_t lost;       /* of them, with another daemon */
+    uint64_t lost;       /* of them, with another daemon, or read long ago */
+    uint64_t given;      /* how far a reader has come, the furthest one */
     struct list readers; /* held FunctionCallGetData... */
-    size_t bytes;        /* in chunks */
+    size_t bytes;        /* in chunks, wherever they are */
+    size_t unread;       /* of them, behind `given` */
+    struct modal *modal; /* its chunks may go to the disk; NULL: they may not, who writes is held back */
+    struct spool *spool; /* NULL: none did so far */
+    bool cramped;        /* the disk took none */
     bool read_on;        /* its reader was ended by us, and asks again where it is */
     bool once;           /* what a reader got is forgotten: one reader, which goes on where it is */
 };
@@ -108,11 +115,13 @@ void call_output_made(struct call *call); /* who waits gets it */
 struct input *call_add(struct call *call, int32_t idx, struct span bytes);
 void call_cancel(struct call *call, bool terminate, const char *why);
 void calls_function_gone(struct function *function); /* what still waits for it fails */
+void stream_init(struct stream *stream, struct modal *modal_or_null);
 /* The bytes, or the id of a blob that has them. */
 void stream_add(struct stream *stream, struct span chunk_data, const char *blob_id_or_null, int format);
 void stream_done(struct stream *stream);
 void stream_lost(struct stream *stream, uint64_t count); /* the first ones are not here */
 void stream_generator_done(struct call *call, const struct input *input);
+bool call_out_room(struct call *call); /* false: who writes is to wait for readers */
 void call_out_drained(struct call *call);
 extern const struct rpc_method call_methods[], stream_methods[], dataout_methods[];
 

@@ -10,7 +10,7 @@ from conftest import DEADLINE_S, wait_for
 from .client import VERSIONS, Client
 from .test_one_container import peak_kb
 
-LARGE = 80  # calls, of a megabyte each and its result
+LARGE = 64  # calls, of a megabyte each and its result
 
 # `hold...` is at work until the test lets it go; each run is noted in the volume.
 APP = """
@@ -40,6 +40,13 @@ def large(data):
     while not os.path.exists("/data/go-large"):
         time.sleep(0.02)
     return data
+
+
+@app.function(volumes={"/data": volume}, **limits())
+def values(count):
+    for i in range(count):
+        yield bytes([i]) * 1000000
+    open("/data/said", "w").close()
 
 
 @app.function(volumes={"/data": volume}, retries=modal.Retries(max_retries=1, initial_delay=1.0), **limits())
@@ -100,6 +107,16 @@ GET_LARGE = """
 for i, id in enumerate("$IDS".split()):
     assert modal.FunctionCall.from_id(id).get(timeout=120) == bytes([i]) * 1000000
 print("ALL GOT")
+"""
+# It reads the first value, and the rest when all are said.
+READ_SLOWLY = PROGRAM + """
+import os, time
+
+for i, value in enumerate(of("values").remote_gen($COUNT)):
+    while i == 0 and not os.path.exists("$SAID"):
+        time.sleep(0.02)
+    assert value == bytes([i]) * 1000000
+print("VALUES", i + 1)
 """
 # Of a client that was told of two outputs before the daemon was killed, which could not note them any more.
 GO_ON = """
@@ -216,4 +233,7 @@ def test_a_client_that_waits_and_results_that_rest(own_house, tmp_path):
         wait_for("the old results are gone", lambda: records(own_house, gone) == 0)
     assert work.get([old, young]) == ["NotFoundError", "DONE-YOUNG"]
     assert "ALL GOT" in work.client.script(GET_LARGE, IDS=" ".join(large))
+    said = work.noted().parent / "said"
+    out = work.client.script(READ_SLOWLY, APP=work.app, COUNT=LARGE, SAID=said)
+    assert f"VALUES {LARGE}" in out
     assert peak_kb(catnap) - before < LARGE << 10, "what waits, and what came of it, is not all in memory"
