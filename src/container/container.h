@@ -37,6 +37,9 @@ struct container_mount {
     const char *source;      /* absolute, exists */
     const char *destination; /* absolute, in the container; made where absent */
     bool read_only;
+    /* What is mounted instead, a directory below `source`: made where absent, and found at the start without
+     * following a link, for other containers write there. "a/b"; NULL: `source` itself. */
+    const char *below;
 };
 struct container_spec {
     uint64_t number;                      /* nap's; unique for this state directory for ever */

@@ -57,7 +57,8 @@ struct container *container_create(struct container_host *host, const struct con
         container->mounts[i] =
             (struct container_mount){.source = mem_string(spec->mounts[i].source),
                                      .destination = mem_string(spec->mounts[i].destination),
-                                     .read_only = spec->mounts[i].read_only};
+                                     .read_only = spec->mounts[i].read_only,
+                                     .below = mem_string(spec->mounts[i].below)};
     container->mount_count = spec->mount_count;
     container->start = start;
     container->started_wall_ms = clock_wall_ms();
@@ -80,7 +81,8 @@ void life_free(struct container *container) {
     core_function_free(container->function);
     for (size_t i = 0; i < container->layer_count; i++) free(container->layers[i]);
     for (size_t i = 0; i < container->mount_count; i++)
-        free((char *)container->mounts[i].source), free((char *)container->mounts[i].destination);
+        free((char *)container->mounts[i].source), free((char *)container->mounts[i].destination),
+            free((char *)container->mounts[i].below);
     for (char **graft = container->grafts; graft && *graft; graft++) free(*graft);
     free(container->grafts), free(container->layers), free(container->mounts), free(container->upper);
     error_free(container->end.error);

@@ -81,9 +81,13 @@ static json_t *mounts_of(const struct container *container) {
     if (own_etc(container)) add_mount(mounts, "/etc/hosts", "bind", hosts, "bind,ro,nosuid,nodev");
     if (container->function->network != CORE_NETWORK_NONE)
         add_mount(mounts, "/etc/resolv.conf", "bind", resolv, "bind,ro,nosuid,nodev");
-    for (size_t i = 0; i < container->mount_count; i++)
-        add_mount(mounts, container->mounts[i].destination, "bind", container->mounts[i].source,
-                  container->mounts[i].read_only ? "rbind,ro,nosuid,nodev" : "rbind,rw,nosuid,nodev");
+    for (size_t i = 0, below = 0; i < container->mount_count; i++) {
+        const struct container_mount *mount = &container->mounts[i];
+        scoped_string char *name = mem_printf("below/%zu", below), *found = slot_file(container->slot, name);
+        add_mount(mounts, mount->destination, "bind", mount->below ? found : mount->source,
+                  mount->read_only ? "rbind,ro,nosuid,nodev" : "rbind,rw,nosuid,nodev");
+        below += mount->below ? 1 : 0;
+    }
     return mounts;
 }
 
@@ -239,6 +243,11 @@ void spec_job(const struct container *container, struct text *job) {
     for (char **graft = container->grafts; graft && *graft; graft++) add_item(job, "graft=", *graft);
     if (container->function->writable_rootfs) add_item(job, "writable", "");
     if (container->upper) add_item(job, "upper=", container->upper);
+    for (size_t i = 0; i < container->mount_count; i++) {
+        if (!container->mounts[i].below) continue;
+        add_item(job, "tree=", container->mounts[i].source);
+        add_item(job, "below=", container->mounts[i].below);
+    }
     add_item(job, "hostname=", container->function->name);
     if (container->network_index) network_job(host, container->network_index, job);
     add_item(job, "exec", "");

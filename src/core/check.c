@@ -82,6 +82,19 @@ static struct error *check_env(const struct core_function *function) {
     return NULL;
 }
 
+/* What it is joined to is a directory that its containers write to: each part is a name and nothing else. */
+static struct error *check_sub_path(const char *sub_path) {
+    struct span rest = span_of(sub_path);
+    bool good = rest.size > 0 && rest.size < 4096;
+    while (good && rest.data) {
+        struct span part = span_cut(&rest, '/');
+        good = part.size > 0 && part.size <= 255 && !span_is(part, ".") && !span_is(part, "..");
+    }
+    if (good) return NULL;
+    return BAD("volumes: sub_path: '%.80s' is no directory below the volume's root; e.g. users/ann",
+               sub_path);
+}
+
 static struct error *check_volumes(const struct core_function *function) {
     for (size_t i = 0; i < function->volume_count; i++) {
         const struct core_volume_mount *mount = &function->volumes[i];
@@ -91,6 +104,7 @@ static struct error *check_volumes(const struct core_function *function) {
             TRY_PLAIN(check_path("volumes", mount->volume));
         else
             TRY_PLAIN(core_name_check("volumes", mount->volume));
+        if (mount->sub_path) TRY_PLAIN(check_sub_path(mount->sub_path));
         for (size_t j = 0; j < i; j++)
             if (strcmp(function->volumes[j].path, mount->path) == 0)
                 return BAD("volumes: %s is told twice", mount->path);

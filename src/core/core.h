@@ -13,6 +13,7 @@ struct core_volume_mount {
     char *path;   /* absolute, inside the container */
     char *volume; /* name, or an absolute directory of this machine */
     bool read_only;
+    char *sub_path; /* the directory of the volume that is mounted, "a/b"; NULL: its root */
 };
 struct core_env {
     char *name;
@@ -100,6 +101,8 @@ struct core_function *core_function_copy(const struct core_function *function);
 void core_function_env_add(struct core_function *function, const char *name, const char *value);
 void core_function_volume_add(struct core_function *function, const char *path, const char *volume,
                               bool read_only);
+/* Of the last one that was added. */
+void core_function_volume_sub_path(struct core_function *function, const char *sub_path);
 /* INVALID_ARGUMENT with the field's name as it stands in a manifest, what is wrong and what would be right.
  */
 must_check struct error *core_function_check(const struct core_function *function);

@@ -90,6 +90,7 @@ void core_function_free(struct core_function *function) {
     for (size_t i = 0; i < function->volume_count; i++) {
         free(function->volumes[i].path);
         free(function->volumes[i].volume);
+        free(function->volumes[i].sub_path);
     }
     free(function->command);
     free(function->env);
@@ -122,6 +123,7 @@ struct core_function *core_function_copy(const struct core_function *function) {
     for (size_t i = 0; i < function->volume_count; i++) {
         const struct core_volume_mount *mount = &function->volumes[i];
         core_function_volume_add(copy, mount->path, mount->volume, mount->read_only);
+        core_function_volume_sub_path(copy, mount->sub_path);
     }
     return copy;
 }
@@ -135,7 +137,11 @@ void core_function_volume_add(struct core_function *function, const char *path, 
                               bool read_only) {
     function->volumes = mem_grow(function->volumes, function->volume_count + 1, sizeof *function->volumes);
     function->volumes[function->volume_count++] =
-        (struct core_volume_mount){mem_string(path), mem_string(volume), read_only};
+        (struct core_volume_mount){mem_string(path), mem_string(volume), read_only, NULL};
+}
+
+void core_function_volume_sub_path(struct core_function *function, const char *sub_path) {
+    function->volumes[function->volume_count - 1].sub_path = mem_string(sub_path);
 }
 
 static bool same_string(const char *a, const char *b) {
@@ -172,7 +178,7 @@ bool core_function_same_container(const struct core_function *a, const struct co
     for (size_t i = 0; i < a->volume_count; i++) {
         const struct core_volume_mount *va = &a->volumes[i], *vb = &b->volumes[i];
         if (!same_string(va->path, vb->path) || !same_string(va->volume, vb->volume)) return false;
-        if (va->read_only != vb->read_only) return false;
+        if (va->read_only != vb->read_only || !same_string(va->sub_path, vb->sub_path)) return false;
     }
     return true;
 }

@@ -50,6 +50,8 @@ static json_t *function_to_json(const struct core_function *function) {
         json_object_set_new(mount, "path", string_or_null(function->volumes[i].path));
         json_object_set_new(mount, "volume", string_or_null(function->volumes[i].volume));
         json_object_set_new(mount, "read_only", json_boolean(function->volumes[i].read_only));
+        if (function->volumes[i].sub_path) /* without, as ever: what is kept of a function has its shape */
+            json_object_set_new(mount, "sub_path", json_string(function->volumes[i].sub_path));
         json_array_append_new(volumes, mount);
     }
     json_object_set_new(json, "command", command);
@@ -175,11 +177,14 @@ static struct error *read_volumes(struct core_function *function, const json_t *
     if (!json_is_array(json)) return BAD("volumes: a list is expected");
     for (size_t i = 0; i < json_array_size(json); i++) {
         const json_t *mount = json_array_get(json, i), *read_only = json_object_get(mount, "read_only");
+        const json_t *sub_path = json_object_get(mount, "sub_path");
         const char *path = json_string_value(json_object_get(mount, "path"));
         const char *volume = json_string_value(json_object_get(mount, "volume"));
-        if (!path || !volume || (read_only && !json_is_boolean(read_only)))
-            return BAD("volumes: a list of {path, volume, read_only} is expected");
+        if (!path || !volume || (read_only && !json_is_boolean(read_only)) ||
+            (sub_path && !json_is_string(sub_path)))
+            return BAD("volumes: a list of {path, volume, read_only, sub_path} is expected");
         core_function_volume_add(function, path, volume, json_is_true(read_only));
+        core_function_volume_sub_path(function, json_string_value(sub_path));
     }
     return NULL;
 }

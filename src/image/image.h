@@ -41,6 +41,7 @@ enum image_network { IMAGE_NETWORK_NONE, IMAGE_NETWORK_OUTBOUND };
 struct image_mount {
     const char *source, *destination; /* absolute both */
     bool read_only;
+    const char *below; /* a directory of `source` that is mounted instead of it; NULL: itself */
 };
 struct image_step {
     const struct image_layers *layers;

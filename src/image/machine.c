@@ -15,7 +15,7 @@ enum { CONFIG_BYTES_MAX = 1 << 20 };
 static void mount_add(struct machine *machine, const char *source, char *taken_destination) {
     machine->mounts = mem_grow(machine->mounts, machine->mount_count + 1, sizeof *machine->mounts);
     machine->mounts[machine->mount_count++] =
-        (struct image_mount){mem_string(source), taken_destination, true};
+        (struct image_mount){mem_string(source), taken_destination, true, NULL};
 }
 
 /* ---- variables ---- */

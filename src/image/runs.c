@@ -63,7 +63,7 @@ static const char *option(const struct pairs *options, const char *name, const c
 
 static void mount_add(struct run *run, char *taken_source, char *taken_destination, bool read_only) {
     run->mounts = mem_grow(run->mounts, run->mount_count + 1, sizeof *run->mounts);
-    run->mounts[run->mount_count++] = (struct image_mount){taken_source, taken_destination, read_only};
+    run->mounts[run->mount_count++] = (struct image_mount){taken_source, taken_destination, read_only, NULL};
 }
 
 static struct error *target_of(struct build *build, const struct pairs *options, const char *otherwise,

@@ -217,7 +217,7 @@ struct mounts {
 static void mount_add(struct mounts *mounts, const char *source, const char *destination, bool read_only) {
     mounts->mount = mem_grow(mounts->mount, mounts->count + 1, sizeof *mounts->mount);
     mounts->mount[mounts->count++] =
-        (struct image_mount){mem_string(source), mem_string(destination), read_only};
+        (struct image_mount){mem_string(source), mem_string(destination), read_only, NULL};
 }
 
 static struct error *mounts_make(struct step *step, const struct step_wanted *wanted, struct mounts *mounts) {

@@ -132,6 +132,14 @@ struct layers {
     const char *kept; /* a directory in whose u and w is written, and that stays; NULL: one in the box */
 };
 int rootfs_layers(const char *box, const struct layers *layers, const char *init);
+/* ---- below.c ---- */
+enum { BELOW_MAX = 64 };
+struct below {
+    const char *tree[BELOW_MAX]; /* a volume's live tree */
+    const char *path[BELOW_MAX]; /* the part of it that is to be mounted: "a/b" */
+    size_t count;
+};
+int below_mount(const char *box, const struct below *below); /* BOX/below/0, ... */
 int loopback_up(void);
 struct veth {
     char host_name[16];

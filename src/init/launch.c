@@ -9,7 +9,8 @@
  *
  * The job: strings, each ended by NUL. "logs=DIR", "layer=DIR"... (top first; none: the host image),
  * "graft=DIR"... (see layers.c), "writable", "upper=DIR" (kept, instead of one in the box), "hostname=NAME",
- * "veth=HOST_NAME HOST_IP OWN_IP" (addresses as numbers), then "exec" and the runtime's arguments. */
+ * "veth=HOST_NAME HOST_IP OWN_IP" (addresses as numbers), "tree=DIR" and "below=PATH" (see below.c), then
+ * "exec" and the runtime's arguments. */
 #include "init.h"
 
 #include <errno.h>
@@ -33,6 +34,7 @@ struct launch {
 struct job {
     const char *logs, *hostname, *veth;
     struct layers layers;
+    struct below below;
     char *argv[ARGUMENTS_MAX + 1];
 };
 
@@ -79,6 +81,7 @@ static const char *value_of(const char *item, const char *key) {
 static int parse_job(char *text, size_t size, struct job *job) {
     size_t arguments = 0;
     bool in_arguments = false;
+    const char *tree = NULL;
     for (char *item = text; item < text + size; item += strlen(item) + 1) {
         const char *value;
         if (in_arguments) {
@@ -98,6 +101,12 @@ static int parse_job(char *text, size_t size, struct job *job) {
         } else if (value_of(item, "graft")) {
             if (job->layers.graft_count == GRAFTS_MAX) return complain("more than %d grafts", GRAFTS_MAX);
             job->layers.grafts[job->layers.graft_count++] = item + strlen("graft=");
+        } else if ((value = value_of(item, "tree"))) {
+            tree = value;
+        } else if ((value = value_of(item, "below"))) {
+            if (job->below.count == BELOW_MAX) return complain("more than %d parts of volumes", BELOW_MAX);
+            job->below.tree[job->below.count] = tree;
+            job->below.path[job->below.count++] = value;
         } else if (strcmp(item, "writable") == 0) {
             job->layers.writable = true;
         } else if (strcmp(item, "exec") == 0) {
@@ -129,6 +138,7 @@ static int to_fd(const char *path, int flags, int wanted) {
 
 static int carry_out(struct launch *launch, struct job *job) {
     if (job->layers.count > 0 && rootfs_layers(launch->box, &job->layers, launch->init)) return -1;
+    if (below_mount(launch->box, &job->below)) return -1;
     if (job->hostname && sethostname(job->hostname, strlen(job->hostname)))
         return complain("hostname: %s", strerror(errno));
     if (job->veth && make_veth(launch, job->veth)) return -1;

@@ -206,21 +206,25 @@ static bool read_env(struct reading *reading, struct node *node, struct core_fun
 
 static bool read_volume(struct reading *reading, const char *path, struct node *node,
                         struct core_function *function) {
-    static const char *const known[] = {"volume", "read_only"};
+    static const char *const known[] = {"volume", "read_only", "sub_path"};
     bool read_only = false;
+    const char *part = NULL;
     scoped_string char *what = mem_printf("volumes.%.60s", path);
     if (node->kind == NODE_MAP) {
         complain_of_unknown(reading, node, known, COUNT(known));
         struct node *switch_node = tree_find(node, "read_only"), *volume = tree_find(node, "volume");
+        struct node *sub_path = tree_find(node, "sub_path");
         if (switch_node && !read_bool(reading, "read_only", switch_node, &read_only)) return false;
         if (!volume)
             complain(reading, node,
                      "%s: `volume:` is missing, the volume's name or a directory of this machine", what);
         if (!volume) return false;
+        if (sub_path && !(part = scalar_text(reading, "sub_path", sub_path))) return false;
         node = volume;
     }
     const char *name = scalar_text(reading, what, node);
     if (name) core_function_volume_add(function, path, name, read_only);
+    if (name && part) core_function_volume_sub_path(function, part);
     return name != NULL;
 }
 

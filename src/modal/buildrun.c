@@ -182,8 +182,8 @@ static struct error *mounts_of(struct modal *modal, const struct core_function *
     for (size_t i = 0; i < core->volume_count; i++) {
         char *source = NULL;
         TRY_PLAIN(volume_directory(modal->volumes_room, &core->volumes[i], &source));
-        setting->mounts[setting->mount_count++] =
-            (struct image_mount){source, core->volumes[i].path, core->volumes[i].read_only};
+        setting->mounts[setting->mount_count++] = (struct image_mount){
+            source, core->volumes[i].path, core->volumes[i].read_only, core->volumes[i].sub_path};
     }
     return NULL;
 }

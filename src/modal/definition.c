@@ -152,14 +152,12 @@ static struct error *set_volumes(struct core_function *core, const struct modal 
         const Modal__VolumeMount *mount = mounts[i];
         if (!mount->volume_id || !volume_by_id(modal->volumes_room, mount->volume_id))
             return no_object("volume", mount->volume_id);
-        if (mount->sub_path &&
-            *mount->sub_path) /* a whole volume instead would show what is not meant to be */
-            return error_new(
-                ERROR_UNIMPLEMENTED,
-                "a sub_path of a volume can't be mounted yet (%s at %s); docs/compat.md tells what "
-                "can",
-                mount->sub_path, mount->mount_path);
+        scoped_string char *sub_path = NULL;
+        if (mount->sub_path)
+            TRY(volume_path_clean(mount->sub_path, &sub_path), "sub_path of the volume at %s",
+                mount->mount_path);
         core_function_volume_add(core, mount->mount_path, mount->volume_id, mount->read_only);
+        if (sub_path && *sub_path) core_function_volume_sub_path(core, sub_path);
     }
     return NULL;
 }
@@ -272,7 +270,7 @@ static struct error *apply_options(struct core_function *core, struct modal *mod
     free(options->resources ? take(core->gpu) : NULL);
     definition_resources_set(core, options->resources);
     for (size_t i = 0; options->replace_volume_mounts && i < core->volume_count; i++)
-        free(core->volumes[i].path), free(core->volumes[i].volume);
+        free(core->volumes[i].path), free(core->volumes[i].volume), free(core->volumes[i].sub_path);
     if (options->replace_volume_mounts) core->volume_count = 0;
     struct error *error = set_secrets(core, modal, options->secret_ids, options->n_secret_ids);
     if (!error) error = set_volumes(core, modal, options->volume_mounts, options->n_volume_mounts);

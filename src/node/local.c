@@ -196,10 +196,10 @@ static void on_failed(void *owner) {
 
 /* ---- from a function to a container ---- */
 
-static void mount_add(struct root *root, char *taken_source, const char *destination, bool read_only) {
+static void mount_add(struct root *root, char *taken_source, const struct core_volume_mount *mount) {
     root->mounts = mem_grow(root->mounts, root->mount_count + 1, sizeof *root->mounts);
-    root->mounts[root->mount_count++] =
-        (struct container_mount){taken_source, mem_string(destination), read_only};
+    root->mounts[root->mount_count++] = (struct container_mount){
+        taken_source, mem_string(mount->path), mount->read_only, mem_string(mount->sub_path)};
 }
 
 static struct error *create(struct local *local, const struct core_function *asked, uint64_t version,
@@ -221,7 +221,7 @@ static struct error *create(struct local *local, const struct core_function *ask
     for (size_t i = 0; i < function->volume_count && !error; i++) {
         char *source = NULL;
         error = volume_directory(node->volumes, &function->volumes[i], &source);
-        if (!error) mount_add(&root, source, function->volumes[i].path, function->volumes[i].read_only);
+        if (!error) mount_add(&root, source, &function->volumes[i]);
     }
     if (!error) {
         const struct container_spec spec = {

@@ -19,7 +19,7 @@ static void layer_add(struct image_layers *layers, char *taken_path) {
 static void mount_add(struct root *root, const char *source, const char *destination) {
     root->mounts = mem_grow(root->mounts, root->mount_count + 1, sizeof *root->mounts);
     root->mounts[root->mount_count++] =
-        (struct container_mount){mem_string(source), mem_string(destination), true};
+        (struct container_mount){mem_string(source), mem_string(destination), true, NULL};
 }
 
 static bool is_directory(const char *path) {
@@ -117,6 +117,7 @@ void root_done(struct root *root) {
     for (size_t i = 0; i < root->mount_count; i++) {
         free((char *)root->mounts[i].source);
         free((char *)root->mounts[i].destination);
+        free((char *)root->mounts[i].below);
     }
     free(root->mounts);
     free(root->image_id);

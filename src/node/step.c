@@ -142,7 +142,8 @@ static void create(struct step *step, const struct image_step *wanted) {
     struct container_mount *mounts = mem_array(wanted->mount_count + 1, sizeof *mounts);
     for (size_t i = 0; i < wanted->mount_count; i++) {
         const struct image_mount *mount = &wanted->mounts[i];
-        mounts[i] = (struct container_mount){mount->source, mount->destination, mount->read_only};
+        mounts[i] =
+            (struct container_mount){mount->source, mount->destination, mount->read_only, mount->below};
     }
     const struct container_spec spec = {
         .number = step->node->next_step++,

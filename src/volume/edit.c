@@ -100,7 +100,7 @@ static const struct op_kind remove_kind = {.name = "remove", .prepare = remove_p
 void volume_remove(struct volume *volume, const char *path, bool recursive, volume_done *done, void *owner) {
     struct removal *removal = NEW(struct removal);
     removal->recursive = recursive;
-    struct error *error = path_clean(path, &removal->path);
+    struct error *error = volume_path_clean(path, &removal->path);
     op_wait(&removal->op, done, owner);
     op_start(volume, &remove_kind, &removal->op, error);
 }
@@ -190,8 +190,8 @@ void volume_copy(struct volume *volume, const char *const *from, size_t count, c
     copy->from = mem_array(count + 1, sizeof(char *));
     copy->count = count;
     copy->recursive = recursive;
-    struct error *error = path_clean(to, &copy->to);
-    for (size_t i = 0; i < count && !error; i++) error = path_clean(from[i], &copy->from[i]);
+    struct error *error = volume_path_clean(to, &copy->to);
+    for (size_t i = 0; i < count && !error; i++) error = volume_path_clean(from[i], &copy->from[i]);
     op_wait(&copy->op, done, owner);
     op_start(volume, &copy_kind, &copy->op, error);
 }

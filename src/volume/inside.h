@@ -20,8 +20,6 @@
 #define CACHE_BYTES (32 << 20) /* trees in memory that nobody is using */
 
 /* ---- path.c ---- */
-/* Relative, without empty or "." parts; "" is the root. INVALID_ARGUMENT. */
-must_check struct error *path_clean(const char *path, char **ret_path);
 bool path_good(struct span path); /* clean, and not the root */
 /* Its last part; *ret_parent is what is before it, NULL data where nothing is. */
 struct span path_last(struct span path, struct span *ret_parent);

@@ -6,7 +6,7 @@ static bool part_good(struct span part) {
     return part.size > 0 && part.size <= 255 && !span_is(part, ".") && !span_is(part, "..");
 }
 
-struct error *path_clean(const char *path, char **ret_path) {
+struct error *volume_path_clean(const char *path, char **ret_path) {
     scoped_text struct text clean = {0};
     struct span rest = span_of(path);
     if (rest.size > PATH_BYTES_MAX)

@@ -176,7 +176,7 @@ static struct error *block_take(struct store *store, struct put_file *file, size
 }
 
 static struct error *file_take(struct store *store, const struct volume_file *from, struct put_file *file) {
-    TRY_PLAIN(path_clean(from->path, &file->path));
+    TRY_PLAIN(volume_path_clean(from->path, &file->path));
     if (file->path[0] == '\0')
         return error_new(ERROR_INVALID_ARGUMENT, "'%s' names the root and no file", from->path);
     file->mode = from->mode & 0777 ? from->mode & 0777 : 0644;

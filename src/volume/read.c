@@ -165,7 +165,7 @@ static void start(struct volume *volume, const char *path, struct read *read) {
     read->content.fd = -1;
     memcpy(read->manifest, volume->now.manifest, sizeof read->manifest);
     read->work = (struct io_work){.work = on_read, .done = on_read_done, .owner = read};
-    read->work.error = path_clean(path, &read->path);
+    read->work.error = volume_path_clean(path, &read->path);
     if (!read->work.error && volumes->read_count >= READS_MAX)
         read->work.error = error_new(ERROR_RESOURCE_EXHAUSTED,
                                      "too many reads of volumes wait (%d); try again later", READS_MAX);

@@ -82,6 +82,9 @@ must_check struct error *volume_directory(struct volumes *volumes, const struct 
                                           char **ret_path);
 /* The same without making anything: for a look before a change is accepted. */
 must_check struct error *volume_check(const struct volumes *volumes, const struct core_volume_mount *mount);
+/* A path within a volume as clients write it: relative, without empty or "." parts; "" is the root.
+ * INVALID_ARGUMENT. */
+must_check struct error *volume_path_clean(const char *path, char **ret_path);
 const char *volume_live_path(const struct volume *volume); /* borrowed */
 /* A container has ended: deleted trees that nobody has mounted any more are removed. Cheap where there are
  * none. */

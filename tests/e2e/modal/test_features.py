@@ -262,9 +262,6 @@ def test_a_target_is_no_limit(client, house):
 
 MAIN = "@app.local_entrypoint()\ndef main():\n    "
 REFUSED = {
-    "a part of a volume": "v = modal.Volume.from_name('refused', create_if_missing=True)\n"
-    "if not OLD:\n    v = v.with_mount_options(sub_path='/a')\n"
-    "@app.function(volumes={'/v': v})\ndef f():\n    pass\n",
     "a bucket": "b = modal.CloudBucketMount('b')\n@app.function(volumes={'/b': b})\ndef f():\n    pass\n",
     "a network file system": MAIN
     + "modal.NetworkFileSystem.from_name('n', create_if_missing=True).listdir('/')\n",
@@ -273,8 +270,6 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_not_there_is_refused_with_a_sentence(client, what):
-    if client.old and what == "a part of a volume":
-        pytest.skip("modal 0.64.0 has none")
     program = f'app = modal.App("{client.name("refused")}", image=image)\n\n\n' + REFUSED[what]
     deploys = "local_entrypoint" not in program
     out = client.run("deploy" if deploys else "run", client.write(program), check=False)

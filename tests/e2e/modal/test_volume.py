@@ -158,3 +158,67 @@ def test_what_was_committed_stays(own_client, own_house, format):
     client.stop(app)
     client.run("deploy", "app.py")
     assert call("read", "b") == "left", "over a stop"
+
+
+PARTS = """
+import os
+import pathlib
+
+app = modal.App("$APP", image=image)
+volume = modal.Volume.from_name("$VOLUME", create_if_missing=True)
+
+
+def part(path):
+    return {"/mine": volume.with_mount_options(sub_path=path)}
+
+
+@app.function(volumes=part("/users/ann/"))
+def write(text):
+    volume.reload()
+    pathlib.Path("/mine/note").write_text(text)
+    volume.commit()
+    return sorted(str(p) for p in pathlib.Path("/mine").rglob("*"))
+
+
+@app.function(volumes={"/all": volume})
+def plant():
+    os.symlink("/etc", "/all/users/link")
+    return sorted(p.name for p in pathlib.Path("/all/users").iterdir())
+
+
+@app.function(volumes=part("users/link/ssl"))
+def led():
+    return os.listdir("/mine")
+
+
+@app.local_entrypoint()
+def main():
+    print("WROTE", write.remote("hers"))
+    print("PLANTED", plant.remote())
+    try:
+        print("LED", led.remote())
+    except Exception as error:
+        print("REFUSED", str(error).replace("\\n", " "))
+    both = "cat /mine/note; echo more > /mine/more"
+    sandbox = modal.Sandbox.create("sh", "-c", both, app=app, image=image, volumes=part("users/ann"))
+    sandbox.wait()
+    print("SANDBOX", sandbox.stdout.read())
+"""
+
+
+def test_a_part_of_a_volume_is_mounted_and_nothing_else(client):
+    if client.old:
+        pytest.skip("modal 0.64.0 knows no sub_path")
+    app, volume = client.name("parts"), client.name("part")
+    out = client.run("run", client.write(PARTS, APP=app, VOLUME=volume))
+    assert "WROTE ['/mine/note']" in out
+    assert "PLANTED ['ann', 'link']" in out
+    assert "LED" not in out and "link is there in the volume and is no directory" in out
+    assert "SANDBOX hers" in out
+    assert listed(client, volume, "/users/ann") == [
+        "more",
+        "note",
+    ], "what the sandbox wrote came with its end"
+    wrong = PARTS.replace('part("users/link/ssl")', 'part("../other")')
+    assert "'..' leads out" in client.run("deploy", client.write(wrong, APP=app, VOLUME=volume), check=False)
+    client.run("volume", "delete", volume, "--yes")

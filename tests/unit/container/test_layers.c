@@ -3,8 +3,10 @@
 #include "house.h"
 
 /* An image out of nothing: this machine's programs by mounts, the rest as told. */
-static const struct container_mount programs[] = {
-    {"/usr", "/usr", true}, {"/bin", "/bin", true}, {"/lib", "/lib", true}, {"/lib64", "/lib64", true}};
+static const struct container_mount programs[] = {{"/usr", "/usr", true, NULL},
+                                                  {"/bin", "/bin", true, NULL},
+                                                  {"/lib", "/lib", true, NULL},
+                                                  {"/lib64", "/lib64", true, NULL}};
 
 static char *layer_with(const struct house *house, const char *name, const char *file, const char *content) {
     char *layer = mem_printf("%s/%s", house->dir, name);

@@ -109,8 +109,10 @@ static void make_file(const char *layer, const char *name) {
 /* A directory that is removed and made anew hides the image's, as one does that unpacking marked so. */
 static void test_directories_hide_those_below(void **unused) {
     NEEDS_ROOT();
-    static const struct container_mount programs[] = {
-        {"/usr", "/usr", true}, {"/bin", "/bin", true}, {"/lib", "/lib", true}, {"/lib64", "/lib64", true}};
+    static const struct container_mount programs[] = {{"/usr", "/usr", true, NULL},
+                                                      {"/bin", "/bin", true, NULL},
+                                                      {"/lib", "/lib", true, NULL},
+                                                      {"/lib64", "/lib64", true, NULL}};
     struct house *house = house_new(NULL);
     scoped_string char *low = path_join(house->dir, "low"), *top = path_join(house->dir, "top"),
                        *marked = path_join(top, "marked");

@@ -153,6 +153,8 @@ static void test_what_a_function_may_not_be(void **unused) {
     REFUSED(core_function_volume_add(f, "/", "v", false), "volumes: / can't be a volume");
     REFUSED(core_function_volume_add(f, "data", "v", false), "volumes: 'data' is not absolute");
     REFUSED(core_function_volume_add(f, "/data", "V!", false), "volumes: 'V!' is no name");
+    REFUSED((core_function_volume_add(f, "/data", "v", false), core_function_volume_sub_path(f, "a/../..")),
+            "volumes: sub_path: 'a/../..' is no directory below");
     REFUSED(
         {
             core_function_volume_add(f, "/d", "a", false);
@@ -227,6 +229,7 @@ static void test_an_app_survives_being_written_down(void **unused) {
     core_app_add(app, function);
     core_function_env_add(function, "A", "1\n\"");
     core_function_volume_add(function, "/data", "copycat-data", true);
+    core_function_volume_sub_path(function, "users/ann");
     function->readiness = CORE_READY_NOTIFY;
     function->network = CORE_NETWORK_OUTBOUND;
     function->doze_after_ms = CORE_NEVER;
@@ -317,6 +320,11 @@ static void test_which_change_needs_another_container(void **unused) {
     assert_false(core_function_same_container(a, b));
     core_function_volume_add(b, "/d", "v", true);
     assert_false(core_function_same_container(a, b));
+    b->volumes[0].read_only = false;
+    assert_true(core_function_same_container(a, b));
+    core_function_volume_sub_path(b, "users/ann");
+    assert_false(core_function_same_container(a, b));
+    assert_true(core_function_shape(a) != core_function_shape(b));
 }
 
 static void test_host_labels(void **unused) {

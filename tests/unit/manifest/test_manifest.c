@@ -59,6 +59,8 @@ static const struct row bad[] = {
      "unknown key 'readonly'; did you mean 'read_only'?"},
     {GOOD "    volumes: {/data: {volume: v, read_only: 1}}\n",
      "read_only: true or false is expected, not '1'"},
+    {GOOD "    volumes: {/data: {volume: v, sub_path: ../x}}\n",
+     "sub_path: '../x' is no directory below the volume's root"},
     {GOOD "    doze_after: soon\n", "a.yaml:6:17: doze_after: 'soon' is no duration"},
     {GOOD "    timeout: never\n", "a.yaml:6:14: functions.f: timeout: 'never' won't do"},
     {GOOD "    memory: lots\n", "a.yaml:6:13: memory: 'lots' is no size"},
@@ -136,7 +138,8 @@ static void test_every_key_arrives(void **unused) {
         HEAD
         "    image: /srv/rootfs\n    command: [sh, -c, 'echo $HOME $${X} ${PORT}']\n"
         "    env: {A: true, B: '', C: \"${EMPTY:-x}\"}\n    workdir: ${HOME}\n    user: 1000:1000\n"
-        "    volumes:\n      /data: store\n      /models: {volume: \"${HOME}/models\", read_only: true}\n"
+        "    volumes:\n      /data: {volume: store, sub_path: users/ann}\n      /models: {volume: "
+        "\"${HOME}/models\", read_only: true}\n"
         "    port: ${PORT}\n    publish: ${NOPE:-8080}\n    label: hello\n    ready: notify\n"
         "    network: outbound\n    writable_rootfs: true\n    gpu: any\n    memory: 1.5G\n    cpu: 0.5\n"
         "    pids: 100\n    doze_signal: SIGUSR1\n    max_containers: 3\n    min_containers: 1\n    "
@@ -156,6 +159,7 @@ static void test_every_key_arrives(void **unused) {
     assert_string_equal(f->workdir, "/home/cat");
     assert_string_equal(f->user, "1000:1000");
     assert_int_equal(f->volume_count, 2);
+    assert_string_equal(f->volumes[0].sub_path, "users/ann");
     assert_string_equal(f->volumes[1].volume, "/home/cat/models");
     assert_true(f->volumes[1].read_only && !f->volumes[0].read_only);
     assert_int_equal(f->port, 9000);
