@@ -12,7 +12,7 @@
 
 #include "inside.h"
 
-enum { SPEC_MAX = 8 << 20 };
+enum { SPEC_MAX = 8 << 20, LEFT_OUT_MAX = 4096 };
 
 static json_t *array_in(json_t *object, const char *key) {
     json_t *array = json_object_get(object, key);
@@ -105,8 +105,25 @@ static bool is_card(const json_t *name, uint64_t *ret_number) {
     return json_is_string(name) && span_to_u64(span_of(json_string_value(name)), ret_number);
 }
 
-/* The same directory may be named twice, /var/run being /run: the first description of a number counts. */
-static void add_cards(struct cdi *cdi, json_t *spec) {
+static void leave_out(struct cdi *cdi, const char *path, struct error *taken_error) {
+    scoped(error) struct error *error = taken_error;
+    scoped_string char *why = error_text(error);
+    if (cdi->left_out.size < LEFT_OUT_MAX)
+        text_printf(&cdi->left_out, "%s%s: %s", cdi->left_out.size ? "\n" : "", path, why);
+}
+
+/* A description may have outlived its card, or its driver. */
+static must_check struct error *card_check(const json_t *spec, const json_t *device, uint64_t number) {
+    scoped_json json_t *config = json_object();
+    TRY_PLAIN(apply(json_object_get(spec, "containerEdits"), config));
+    TRY(apply(json_object_get(device, "containerEdits"), config), "devices: %llu",
+        (unsigned long long)number);
+    return NULL;
+}
+
+/* The same directory may be named twice, /var/run being /run: the first description of a number that is good
+ * counts. */
+static void add_cards(struct cdi *cdi, const char *path, json_t *spec) {
     const char *kind = text_in(spec, "kind");
     size_t i;
     json_t *device;
@@ -115,48 +132,56 @@ static void add_cards(struct cdi *cdi, json_t *spec) {
     json_array_foreach(json_object_get(spec, "devices"), i, device) {
         if (!is_card(json_object_get(device, "name"), &number) || number >= CDI_CARDS_MAX) continue;
         if (cdi->cards & (1ULL << number)) continue;
+        struct error *bad = card_check(spec, device, number);
+        if (bad) {
+            leave_out(cdi, path, bad);
+            continue;
+        }
         cdi->cards |= 1ULL << number;
         cdi->of[number].spec = spec;
         cdi->of[number].device = device;
     }
 }
 
-struct error *cdi_add_text(struct cdi *cdi, struct span text, bool yaml) {
-    json_t *spec = NULL;
+static must_check struct error *parse(struct span text, bool yaml, json_t **ret_spec) {
     json_error_t where;
-    if (yaml)
-        TRY_PLAIN(cdi_yaml(text, &spec));
-    else if (!(spec = json_loadb(text.data ? text.data : "", text.size, 0, &where)))
-        return error_new(ERROR_FAILED_PRECONDITION, "line %d: %s", where.line, where.text);
-    if (!cdi->specs) cdi->specs = json_array();
-    json_array_append_new(cdi->specs, spec);
-    add_cards(cdi, spec);
-    return NULL;
+    if (yaml) return cdi_yaml(text, ret_spec);
+    *ret_spec = json_loadb(text.data ? text.data : "", text.size, 0, &where);
+    return *ret_spec ? NULL : error_new(ERROR_FAILED_PRECONDITION, "line %d: %s", where.line, where.text);
 }
 
-static must_check struct error *add_dir(struct cdi *cdi, const char *directory) {
+void cdi_add_text(struct cdi *cdi, const char *path, struct span text, bool yaml) {
+    json_t *spec = NULL;
+    struct error *failed = parse(text, yaml, &spec);
+    if (failed) {
+        leave_out(cdi, path, failed);
+        return;
+    }
+    if (!cdi->specs) cdi->specs = json_array();
+    json_array_append_new(cdi->specs, spec);
+    add_cards(cdi, path, spec);
+}
+
+static void add_dir(struct cdi *cdi, const char *directory) {
     DIR *open_dir = opendir(directory);
-    struct error *failed = NULL;
-    for (struct dirent *entry; open_dir && !failed && (entry = readdir(open_dir));) {
+    for (struct dirent *entry; open_dir && (entry = readdir(open_dir));) {
         struct span name = span_of(entry->d_name);
         bool yaml = span_ends(name, ".yaml") || span_ends(name, ".yml");
         if (!yaml && !span_ends(name, ".json")) continue;
         scoped_string char *path = path_join(directory, entry->d_name);
         scoped_text struct text text = {0};
-        failed = file_read(path, SPEC_MAX, &text);
-        if (!failed && (failed = cdi_add_text(cdi, text_span(&text), yaml)))
-            failed = error_wrap(failed, "%s", path);
+        struct error *failed = file_read(path, SPEC_MAX, &text);
+        if (failed)
+            leave_out(cdi, path, failed);
+        else
+            cdi_add_text(cdi, path, text_span(&text), yaml);
     }
     if (open_dir) closedir(open_dir);
-    return failed;
 }
 
-struct error *cdi_read(const char *const *dirs, struct cdi *ret_cdi) {
-    struct error *failed = NULL;
+void cdi_read(const char *const *dirs, struct cdi *ret_cdi) {
     *ret_cdi = (struct cdi){0};
-    for (; *dirs && !failed; dirs++) failed = add_dir(ret_cdi, *dirs);
-    if (failed) cdi_done(ret_cdi);
-    return failed;
+    for (; *dirs; dirs++) add_dir(ret_cdi, *dirs);
 }
 
 struct error *cdi_apply(const struct cdi *cdi, uint64_t cards, json_t *config) {
@@ -173,5 +198,6 @@ struct error *cdi_apply(const struct cdi *cdi, uint64_t cards, json_t *config) {
 
 void cdi_done(struct cdi *cdi) {
     json_decref(cdi->specs);
+    text_done(&cdi->left_out);
     *cdi = (struct cdi){0};
 }

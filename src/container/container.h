@@ -140,9 +140,9 @@ must_check struct error *container_host_adopt(struct container_host *host,
 /* Replaces the owner that the events give back: in `found`, each container gets its own. */
 void container_owner_set(struct container *container, void *owner);
 
-/* Whether this machine has such a GPU, described by CDI. FAILED_PRECONDITION: what is missing. */
 must_check struct error *container_doze_check(const struct container_host *host); /* why nothing dozes here */
-must_check struct error *container_gpu_check(const struct container_host *host, const char *gpu);
+/* Whether this machine has such a GPU, described by CDI. FAILED_PRECONDITION: what is missing. */
+must_check struct error *container_gpu_check(struct container_host *host, const char *gpu);
 char *container_gpus(const struct container *container); /* which it has, in words; owned. NULL: none */
 
 /* ---- doctor: what this machine can and can't do ---- */

@@ -3,7 +3,6 @@
  * Looks, and tries in processes of its own (probe.c); changes nothing. What it calls needed is what a daemon
  * cannot start without; the rest costs a feature, and the text says which. */
 #include <errno.h>
-#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/sysinfo.h>
@@ -186,6 +185,25 @@ static void check_outbound(struct container_checks *checks) {
                   : "iptables -I FORWARD -i 'cnap+' -j ACCEPT; iptables -I FORWARD -o 'cnap+' -j ACCEPT");
 }
 
+static void check_gpu(struct container_checks *checks) {
+    struct cdi cdi;
+    gpu_described(&cdi);
+    const bool card = file_exists("/dev/nvidiactl");
+    struct text words = {0};
+    if (cdi.cards)
+        text_printf(&words, "%d described by CDI", __builtin_popcountll(cdi.cards));
+    else
+        text_printf(&words, "%s", card ? "NVIDIA's, without a CDI description: `gpu:` can't be had" : "none");
+    struct span rest = text_span(&cdi.left_out);
+    while (rest.size) {
+        struct span line = span_cut(&rest, '\n');
+        text_printf(&words, "; left out: " SPAN_FORMAT, SPAN_ARGS(line));
+    }
+    add(checks, "gpu", !cdi.left_out.size && (cdi.cards || !card), false, text_take(&words),
+        "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml");
+    cdi_done(&cdi);
+}
+
 static void check_extras(struct container_checks *checks) {
     struct sysinfo memory = {0};
     sysinfo(&memory);
@@ -198,20 +216,7 @@ static void check_extras(struct container_checks *checks) {
     add(checks, "registries", skopeo, false,
         skopeo ? mem_string(skopeo) : mem_string("no skopeo: `image:` can't be pulled from a registry"),
         "Debian: apt-get install skopeo");
-    bool cdi = false;
-    static const char *const patterns[] = {"/etc/cdi/*.json", "/etc/cdi/*.y*ml", "/var/run/cdi/*.json",
-                                           "/var/run/cdi/*.y*ml"};
-    for (size_t i = 0; i < COUNT(patterns); i++) {
-        glob_t found = {0};
-        cdi |= glob(patterns[i], 0, NULL, &found) == 0;
-        globfree(&found);
-    }
-    bool card = file_exists("/dev/nvidiactl");
-    const char *words = cdi    ? "described by CDI"
-                        : card ? "NVIDIA's, without a CDI description: `gpu:` can't be had"
-                               : "none";
-    add(checks, "gpu", cdi || !card, false, mem_string(words),
-        "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml");
+    check_gpu(checks);
 }
 
 void container_doctor(const char *runtime, struct container_checks *ret_checks) {

@@ -35,25 +35,39 @@ void gpus_parse(struct span csv, struct gpus *gpus) {
     }
 }
 
-/* "RTX-4090" is in "NVIDIA GeForce RTX 4090". */
-static bool is_named(const struct gpu *gpu, const char *kind) {
-    size_t size = strlen(kind);
+static bool is_alnum(char c) {
+    return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
+}
+
+/* "RTX-4090" is in "NVIDIA GeForce RTX 4090". `whole`: A10 is not in A100. */
+static bool is_named(const struct gpu *gpu, struct span kind, bool whole) {
     for (const char *at = gpu->name; *at; at++) {
         size_t same = 0;
-        while (same < size && at[same] &&
-               (strncasecmp(at + same, kind + same, 1) == 0 || (kind[same] == '-' && at[same] == ' ')))
+        while (
+            same < kind.size && at[same] &&
+            (strncasecmp(at + same, kind.data + same, 1) == 0 || (kind.data[same] == '-' && at[same] == ' ')))
             same++;
-        if (same == size) return true;
+        if (same < kind.size) continue;
+        if (!whole || ((at == gpu->name || !is_alnum(at[-1])) && !is_alnum(at[same]))) return true;
     }
     return false;
 }
 
-static bool suits(const struct gpu *gpu, const char *kind) {
+/* "H100!" is an H100 and nothing better. "B200+", one or a better one, is what each name means here. */
+static bool suits(const struct gpu *gpu, const char *said) {
+    struct span kind = span_of(said), family;
+    bool exact = kind.size && kind.data[kind.size - 1] == '!';
+    if (exact || span_ends(kind, "+")) kind.size--;
+    family = kind; /* "A100" of "A100-80GB" */
+    while (span_ends(kind, "GB") && family.size && family.data[family.size - 1] != '-') family.size--;
+    if (family.size == 0) family = kind;
+    while (family.size && family.data[family.size - 1] == '-') family.size--;
+    if (exact && !is_named(gpu, family, true)) return false;
     if (gpu->mib == 0) return true; /* not known: what there is */
     for (size_t i = 0; i < COUNT(kinds); i++)
-        if (strcasecmp(kinds[i].name, kind) == 0)
+        if (strlen(kinds[i].name) == kind.size && strncasecmp(kinds[i].name, kind.data, kind.size) == 0)
             return gpu->mib << 20 >= kinds[i].gb * 10000000ULL * (100 - SLACK_PERCENT);
-    return is_named(gpu, kind);
+    return is_named(gpu, kind, false);
 }
 
 char *gpus_words(const struct gpus *gpus, uint64_t cards) {
@@ -130,7 +144,33 @@ void gpus_find(const char *program, const char *kept, struct gpus *ret_gpus) {
 }
 
 /* ---- a container's ---- */
-static const char *const dirs[] = {"/etc/cdi", "/var/run/cdi", NULL};
+void gpu_described(struct cdi *ret_cdi) {
+    static const char *const dirs[] = {"/etc/cdi", "/var/run/cdi", NULL};
+    cdi_read(dirs, ret_cdi);
+}
+
+/* Each time that it is another: who mends one file wants to hear of the next. */
+static void tell_left_out(struct container_host *host, const struct cdi *cdi) {
+    const char *left_out = cdi->left_out.size ? cdi->left_out.data : "";
+    if (strcmp(left_out, host->gpus_told ? host->gpus_told : "") == 0) return;
+    free(host->gpus_told);
+    host->gpus_told = mem_string(left_out);
+    struct span rest = span_of(left_out);
+    while (rest.data && rest.size) {
+        struct span line = span_cut(&rest, '\n');
+        log_warn("container", "GPUs: left out: " SPAN_FORMAT, SPAN_ARGS(line));
+    }
+}
+
+static struct error *choose(struct container_host *host, const struct cdi *cdi,
+                            const unsigned users[CDI_CARDS_MAX], const char *gpu, uint64_t *ret_cards) {
+    tell_left_out(host, cdi);
+    struct error *failed = gpus_choose(&host->gpus, cdi->cards, users, gpu, ret_cards);
+    if (!failed || !cdi->left_out.size) return failed;
+    scoped(error) struct error *short_one = failed;
+    scoped_string char *text = error_text(short_one);
+    return error_new(failed->code, "%s; left out: %s", text, cdi->left_out.data);
+}
 
 static void count_users(const struct container_host *host, unsigned users[CDI_CARDS_MAX]) {
     LIST_EACH(node, &host->containers) {
@@ -141,13 +181,13 @@ static void count_users(const struct container_host *host, unsigned users[CDI_CA
 }
 
 struct error *gpu_give(struct container *container, json_t *config) {
-    const struct container_host *host = container->host;
+    struct container_host *host = container->host;
     unsigned users[CDI_CARDS_MAX] = {0};
     uint64_t cards = 0;
     struct cdi cdi;
-    TRY_PLAIN(cdi_read(dirs, &cdi));
+    gpu_described(&cdi);
     count_users(host, users);
-    struct error *failed = gpus_choose(&host->gpus, cdi.cards, users, container->function->gpu, &cards);
+    struct error *failed = choose(host, &cdi, users, container->function->gpu, &cards);
     if (!failed) failed = cdi_apply(&cdi, cards, config);
     if (!failed) container->gpus = cards;
     cdi_done(&cdi);
@@ -158,15 +198,12 @@ char *container_gpus(const struct container *container) {
     return container->gpus ? gpus_words(&container->host->gpus, container->gpus) : NULL;
 }
 
-struct error *container_gpu_check(const struct container_host *host, const char *gpu) {
+struct error *container_gpu_check(struct container_host *host, const char *gpu) {
     unsigned nobody[CDI_CARDS_MAX] = {0};
     uint64_t cards;
     struct cdi cdi;
-    TRY_PLAIN(cdi_read(dirs, &cdi));
-    struct error *failed = gpus_choose(&host->gpus, cdi.cards, nobody, gpu, &cards);
-    /* A description may have outlived its card. */
-    scoped_json json_t *config = json_object();
-    if (!failed) failed = cdi_apply(&cdi, cards, config);
+    gpu_described(&cdi);
+    struct error *failed = choose(host, &cdi, nobody, gpu, &cards);
     cdi_done(&cdi);
     return failed;
 }

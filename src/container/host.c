@@ -116,7 +116,7 @@ void host_unref(struct container_host *host) {
     scoped_fd_close(&host->own_netns);
     remove_dirs(host);
     free(host->state_dir), free(host->run_dir), free(host->runtime), free(host->runtime_path),
-        free(host->init_path), free(host->cgroup), free(host->epoch);
+        free(host->init_path), free(host->cgroup), free(host->epoch), free(host->gpus_told);
     free(host);
 }
 

@@ -98,6 +98,7 @@ struct container_host {
     struct io_timer *refill;
     struct network *network; /* NULL: nobody went out yet */
     struct gpus gpus;
+    char *gpus_told;     /* what was left out when it was told last; NULL: nothing yet */
     unsigned references; /* work in flight, and the owner's */
 };
 char *host_program_find(const char *program); /* where launchers will look; owned, NULL: nowhere */
@@ -244,10 +245,12 @@ struct cdi {
     struct {
         json_t *spec, *device; /* borrowed of specs */
     } of[CDI_CARDS_MAX];
+    struct text left_out; /* a line for each file or card that is not as it must be: "PATH: why" */
 };
 must_check struct error *cdi_yaml(struct span text, json_t **ret_json); /* new reference */
-must_check struct error *cdi_add_text(struct cdi *cdi, struct span text, bool yaml);
-must_check struct error *cdi_read(const char *const *dirs, struct cdi *ret_cdi); /* `dirs`: NULL-terminated */
+/* What can't be used is noted and left out: one broken file takes nothing from the others. */
+void cdi_add_text(struct cdi *cdi, const char *path, struct span text, bool yaml);
+void cdi_read(const char *const *dirs, struct cdi *ret_cdi); /* `dirs`: NULL-terminated */
 must_check struct error *cdi_apply(const struct cdi *cdi, uint64_t cards, json_t *config);
 void cdi_done(struct cdi *cdi);
 
@@ -261,4 +264,5 @@ must_check struct error *gpus_choose(const struct gpus *gpus, uint64_t cards,
                                      const unsigned users[CDI_CARDS_MAX], const char *gpu,
                                      uint64_t *ret_cards);
 char *gpus_words(const struct gpus *gpus, uint64_t cards); /* owned */
+void gpu_described(struct cdi *ret_cdi);                   /* all that this machine describes */
 must_check struct error *gpu_give(struct container *container, json_t *config);

@@ -144,6 +144,8 @@ static struct error *check_gpu(const char *gpu) {
     if (!gpu) return NULL;
     struct span rest = span_of(gpu), kind = span_cut(&rest, ':');
     uint64_t count = 1;
+    if (kind.size > 1 && strchr("!+", kind.data[kind.size - 1]))
+        kind.size--; /* just it; it or a better one */
     bool good = kind.size > 0 && kind.size <= 32;
     for (size_t i = 0; i < kind.size && good; i++)
         good = is_lower_or_digit(kind.data[i]) || (kind.data[i] >= 'A' && kind.data[i] <= 'Z') ||

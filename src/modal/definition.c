@@ -133,15 +133,26 @@ void definition_env_set(struct core_function *core, const char *name, const char
     core_function_env_add(core, name, value);
 }
 
+char *definition_gpu_words(const struct core_function *core, const struct modal *modal) {
+    if (!core->gpu) return NULL;
+    scoped(error) struct error *error = node_gpu_check(modal->node, core->gpu);
+    if (!error) return NULL;
+    scoped_string char *text = error_text(error),
+                       *who = mem_printf("%s.%s asks for a GPU (%s), which this machine has not", core->app,
+                                         core->name, core->gpu);
+    if (modal->gpu_fallback) return mem_printf("%s; it runs on the CPU (gpu_fallback)", who);
+    return mem_printf(
+        "%s, so that it can't start: %s. `gpu_fallback: cpu` in the configuration lets it run on the "
+        "CPU",
+        who, text);
+}
+
 /* A machine without such a GPU may be told to do without: the user's programs hear of it by a variable that
  * copycat knows. */
 void definition_gpu_or_none(struct core_function *core, const struct modal *modal) {
     if (!core->gpu || !modal->gpu_fallback) return;
     scoped(error) struct error *error = node_gpu_check(modal->node, core->gpu);
     if (!error) return;
-    log_info("modal",
-             "%s.%s asks for a GPU (%s), which this machine has not; it runs on the CPU (gpu_fallback)",
-             core->app, core->name, core->gpu);
     free(take(core->gpu));
     definition_env_set(core, "COPYCAT_DEVICE_FALLBACK", "cpu");
 }

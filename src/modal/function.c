@@ -267,19 +267,33 @@ static struct error *create(struct rpc *rpc, const Modal__FunctionCreateRequest 
     return NULL;
 }
 
-/* What is told of a function that is taken, where it is not all as it was asked. */
-static void warnings(Modal__FunctionCreateResponse *answer, const Modal__Function *said,
-                     struct arena *arena) {
-    if (!said->checkpointing_enabled) return;
+static void warn(Modal__FunctionCreateResponse *answer, char *text, struct arena *arena) {
     Modal__Warning *warning = arena_alloc(arena, sizeof *warning);
     modal__warning__init(warning);
     warning->has_type = true;
     warning->type = MODAL__WARNING_WARNING_TYPE__WarningWarningType_WARNING_TYPE_FUNCTION_CONFIGURATION;
-    warning->message = "enable_memory_snapshot is not taken: catnap keeps no snapshots of memory, and "
-                       "enter(snap=True) runs as enter. An idle container is frozen instead, and wakes in "
-                       "milliseconds; see docs/compat.md";
-    answer->server_warnings = arena_alloc(arena, sizeof *answer->server_warnings);
+    warning->message = text;
     answer->server_warnings[answer->n_server_warnings++] = warning;
+}
+
+/* What is told of a function that is taken, where it is not all as it was asked: here, so once a deploy. */
+static void warnings(Modal__FunctionCreateResponse *answer, const struct function *function,
+                     struct arena *arena) {
+    const Modal__Function *said = function->staged->function;
+    answer->server_warnings = arena_alloc(arena, 2 * sizeof *answer->server_warnings);
+    if (said->checkpointing_enabled)
+        warn(answer,
+             "enable_memory_snapshot is not taken: catnap keeps no snapshots of memory, and "
+             "enter(snap=True) runs as enter. An idle container is frozen instead, and wakes in "
+             "milliseconds; see docs/compat.md",
+             arena);
+    scoped(core_function) struct core_function *core =
+        core_function_new(function->core_app, function->core_name);
+    definition_resources_set(core, said->resources);
+    scoped_string char *without = definition_gpu_words(core, function->app->modal);
+    if (!without) return;
+    log_info("modal", "%s", without);
+    warn(answer, arena_text(arena, without), arena);
 }
 
 static void on_deps(void *owner, const char *directory, struct error *error) {
@@ -301,7 +315,7 @@ static void on_deps(void *owner, const char *directory, struct error *error) {
     answer.function_id = function->id;
     answer.function = &echo;
     answer.handle_metadata = function_metadata(function, arena);
-    warnings(&answer, function->staged->function, arena);
+    warnings(&answer, function, arena);
     if (!version_before(rpc_client_version(rpc), 1, 0, 0))
         answer.function_data = function_data(function, arena);
     rpc_answer(rpc, &answer);

@@ -197,6 +197,8 @@ must_check struct error *definition_files_set(struct core_function *core, const 
                                               const Modal__Function *function, const char *deps);
 void definition_resources_set(struct core_function *core, const Modal__Resources *resources);
 void definition_gpu_or_none(struct core_function *core, const struct modal *modal);
+/* For who deploys, where the machine has no such GPU; owned, NULL: it has. Before definition_gpu_or_none. */
+char *definition_gpu_words(const struct core_function *core, const struct modal *modal);
 void definition_env_set(struct core_function *core, const char *name, const char *value);
 bool version_before(const char *version, unsigned major, unsigned minor, unsigned patch);
 

@@ -69,7 +69,9 @@ static struct error *fill(struct rpc *rpc, struct sandbox *sandbox, Modal__Secre
     files.n_volume_mounts = definition->n_volume_mounts;
     TRY_PLAIN(definition_files_set(core, modal, &files, NULL));
     definition_resources_set(core, definition->resources);
+    scoped_string char *without = definition_gpu_words(core, modal);
     definition_gpu_or_none(core, modal);
+    if (without && !core->gpu) log_info("modal", "%s", without);
     if (core->gpu) TRY_PLAIN(node_gpu_check(modal->node, core->gpu));
     const Modal__StringMap *map = definition->environment_variables;
     for (size_t i = 0; map && i < map->n_contents; i++)

@@ -15,10 +15,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
     struct cdi cdi = {0};
     uint64_t cards = 0;
     gpus_parse(rest, &gpus);
-    scoped(error) struct error *error = cdi_add_text(&cdi, rest, data[0] == 'y');
-    if (!error) error = gpus_choose(&gpus, cdi.cards, nobody, "T4:2", &cards);
+    cdi_add_text(&cdi, "fuzz", rest, data[0] == 'y');
+    scoped(error) struct error *error =
+        gpus_choose(&gpus, cdi.cards, nobody, data[0] == '!' ? "T4!:2" : "T4:2", &cards);
     if (__builtin_popcountll(cards) != (error ? 0 : 2)) abort();
-    if (!error) error = cdi_apply(&cdi, cards, config);
+    if (!error && (error = cdi_apply(&cdi, cards, config))) abort(); /* what is bad was left out */
     cdi_done(&cdi);
     if (error) return 0;
     scoped_string char *text = json_dumps(config, JSON_COMPACT);

@@ -14,6 +14,11 @@ def f(queue):
     return queue.get(timeout=120)
 
 
+@app.function(gpu=None if OLD else "H100!:16")
+def costly():
+    pass
+
+
 @app.cls(**limits(idle=2), enable_memory_snapshot=True)
 class Model:
     @modal.method()
@@ -61,6 +66,9 @@ def test_its_numbers_are_set_while_it_is_deployed(own_client, own_house):
     app, client, catnap = own_client.name("scaled"), own_client, own_house.catnap
     out = client.run("deploy", client.write(SCALED, APP=app))
     assert client.old or "enable_memory_snapshot is not taken" in " ".join(out.split()), "nothing pretends"
+    lacks = "costly asks for a GPU (H100!:16), which this machine has not, so that it can't start"
+    assert client.old or lacks in " ".join(out.split())
+    assert catnap.log.read_text().count(lacks) == (0 if client.old else 1)
     assert own_house.running(app) == []
     client.script(FOUND + "at_least(f, min_containers=2)\nat_least(Model(), min_containers=1)", APP=app)
     wait_for("all three are there, without a call", lambda: len(own_house.running(app)) == 3)

@@ -59,7 +59,8 @@ static json_t *applied(const char *text, bool yaml, const char *wanted, uint64_t
     json_t *config = json_object();
     struct cdi cdi = {0};
     *cards = 0;
-    assert_ok(cdi_add_text(&cdi, span_of(text), yaml));
+    cdi_add_text(&cdi, "gpus", span_of(text), yaml);
+    assert_int_equal(cdi.left_out.size, 0);
     error_free(gpus_choose(&unknown, cdi.cards, nobody, wanted, cards));
     assert_ok(cdi_apply(&cdi, *cards, config));
     cdi_done(&cdi);
@@ -113,13 +114,15 @@ static void test_what_is_wrong_is_told_with_its_place(void **unused) {
         {IN_DEVICE("{\"env\":[7]}"), "not NAME=VALUE", false},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
-        scoped_json json_t *config = json_object();
         struct cdi cdi = {0};
-        scoped(error) struct error *failed = cdi_add_text(&cdi, span_of(rows[i].text), rows[i].yaml);
-        if (!failed) failed = cdi_apply(&cdi, 1, config);
+        cdi_add_text(&cdi, "broken", span_of(rows[i].text), rows[i].yaml);
+        assert_int_equal(cdi.cards, 0);
+        const char *said = cdi.left_out.size ? cdi.left_out.data : "nothing";
+        if (strncmp(said, "broken: ", 8) != 0 || !strstr(said, rows[i].complaint))
+            fail_msg("%s: '%s'", rows[i].text, said);
+        cdi_add_text(&cdi, "good", span_of(as_yaml), true); /* the same numbers, by another file */
+        assert_int_equal(cdi.cards, 3);
         cdi_done(&cdi);
-        scoped_string char *said = failed ? error_text(failed) : mem_string("nothing");
-        if (!strstr(said, rows[i].complaint)) fail_msg("%s: '%s'", rows[i].text, said);
     }
 }
 
@@ -153,6 +156,12 @@ static void test_a_card_with_that_much_memory_is_given(void **unused) {
         {"A10G", "GPU 1 (NVIDIA GeForce RTX 4090, 24564 MiB)", NULL},
         {"A100-80GB", "GPU 2 (NVIDIA H100 80GB HBM3, 81559 MiB)", NULL},
         {"RTX-4090", "GPU 1 (NVIDIA GeForce RTX 4090, 24564 MiB)", NULL},
+        {"H100!", "GPU 2 (NVIDIA H100 80GB HBM3, 81559 MiB)", NULL},
+        {"T4!:1", "GPU 0 (Tesla T4, 15360 MiB)", NULL},
+        {"L4+", "GPU 1 (NVIDIA GeForce RTX 4090, 24564 MiB)", NULL},
+        {"A100-80GB!", NULL, "1 of the kind A100-80GB! is wanted, this machine has 0"},
+        {"H10!", NULL, "this machine has 0"},
+        {"T4!:2", NULL, "2 of the kind T4! are wanted, this machine has 1"},
         {"H100:2", NULL,
          "2 of the kind H100 are wanted, this machine has 1; it has GPU 0 (Tesla T4, 15360 MiB), "},
         {"H200", NULL, "1 of the kind H200 is wanted, this machine has 0"},
@@ -231,7 +240,12 @@ static void see_devices(const char *runtime) {
                            SPAN("kind: nvidia.com/gpu\ndevices:\n- name: 0\n  containerEdits: {deviceNodes: "
                                 "[{path: /dev/gone0}]}\n"),
                            0644));
-    assert_error(container_gpu_check(house->host, "any"), ERROR_NOT_FOUND, "/dev/gone0");
+    assert_error(container_gpu_check(house->host, "any"), ERROR_FAILED_PRECONDITION, "/dev/gone0");
+    assert_ok(file_replace("/run/cdi/broken.json", SPAN("{"), 0644));
+    assert_ok(file_replace("/run/cdi/nvidia.yaml", span_of(as_yaml), 0644));
+    assert_ok(container_gpu_check(house->host, "any:2"));
+    assert_error(container_gpu_check(house->host, "any:3"), ERROR_FAILED_PRECONDITION,
+                 "left out: /var/run/cdi/broken.json: line 1");
     house_free(house);
     _exit(good ? 0 : 1);
 }

@@ -164,6 +164,8 @@ static void test_what_a_function_may_not_be(void **unused) {
     REFUSED(f->port = 0, "port: missing");
     REFUSED(set_string(&f->label, "a_b"), "label: 'a_b' is no part of a host name");
     REFUSED(set_string(&f->gpu, "any:0"), "gpu: 'any:0' is no GPU");
+    REFUSED(set_string(&f->gpu, "!"), "gpu: '!' is no GPU");
+    REFUSED(set_string(&f->gpu, "H!00"), "gpu: 'H!00' is no GPU");
     REFUSED(f->memory_bytes = 1000, "memory: 1000 is out of range");
     REFUSED(f->cpu_milli = 1, "cpu: 1 thousandths");
     REFUSED(f->pids_max = 1, "pids: 1 is out of range");
@@ -188,6 +190,8 @@ static void test_what_a_function_may_be(void **unused) {
     ALLOWED(set_string(&f->user, "www-data"));
     ALLOWED(set_string(&f->gpu, "A100-80GB:2"));
     ALLOWED(core_function_volume_add(f, "/data", "/srv/data", true));
+    ALLOWED(set_string(&f->gpu, "H100!:2"));
+    ALLOWED(set_string(&f->gpu, "B200+"));
     ALLOWED(f->doze_after_ms = CORE_NEVER);
     ALLOWED(f->scaledown_window_ms = 0);
     ALLOWED({
