@@ -5,6 +5,7 @@
  * heartbeat, stop--> stopped Stopped: its functions leave the pool, its containers end within their grace,
  * and when the last is gone its logs say so. */
 #include "autoscaler.h"
+#include "deployment.h"
 #include "journal.h"
 #include "sandbox.h"
 #include "schedule.h"
@@ -63,7 +64,6 @@ struct app *app_new(struct modal *modal, const char *name, const char *environme
     app->classes = map_new();
     app->tags = map_new();
     app->overrides = map_new();
-    app->deployments_arena = arena_new();
     list_init(&app->functions_made);
     list_init(&app->log_streams);
     core_name_set(app);
@@ -95,8 +95,7 @@ void app_free(struct app *app) {
     autoscaler_forget(app);
     map_free(app->overrides);
     io_timer_free(app->heartbeat);
-    arena_free(app->deployments_arena);
-    free(app->deployments);
+    deployments_free(app);
     free(app->name);
     free(app->environment);
     free(app->core_name);
@@ -171,7 +170,8 @@ void app_lifecycle_fill(const struct app *app, Modal__AppLifecycle *out) {
     out->deployed_at = app->deployed_at;
     out->has_stopped_at = app->stopped_at > 0;
     out->stopped_at = app->stopped_at;
-    out->version = (int32_t)app->deployment_count;
+    const Modal__DeploymentRecord *serving = deployment_serving(app);
+    out->version = serving ? (int32_t)serving->version : 0;
     out->created_by = out->deployed_by = app->modal->user;
 }
 

@@ -72,6 +72,12 @@ void function_web_set(struct function *function, const Modal__WebhookConfig *web
     function->url = web_url_of(modal, function->label);
 }
 
+void function_web_reset(struct function *function, const Modal__WebhookConfig *web) {
+    free(take(function->label));
+    free(take(function->url));
+    function_web_set(function, web);
+}
+
 /* ---- what a client keeps of a function ---- */
 
 static void *copy_array(struct arena *arena, const void *from, size_t count, size_t size) {

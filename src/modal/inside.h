@@ -233,6 +233,7 @@ const char *function_core_key(const struct function *function, char *out, size_t
 struct function *function_by_name(struct modal *modal, const char *environment, const char *app_name,
                                   const char *tag);
 void function_web_set(struct function *function, const Modal__WebhookConfig *web);
+void function_web_reset(struct function *function, const Modal__WebhookConfig *web); /* also to none */
 Modal__FunctionHandleMetadata *function_metadata(const struct function *function, struct arena *arena);
 extern const struct rpc_method function_methods[], bound_methods[];
 
@@ -249,7 +250,7 @@ Modal__ClassHandleMetadata *class_metadata(const struct class *class, struct are
 struct class *class_restore(struct app *app, const Modal__ClassRecord *record);
 extern const struct rpc_method class_methods[];
 
-/* ---- app.c, publish.c, layout.c ---- */
+/* ---- app.c, publish.c, deployment.c, layout.c ---- */
 struct app {
     char id[ID_MAX]; /* ap-... */
     struct modal *modal;
@@ -262,9 +263,8 @@ struct app {
     struct map *functions;                 /* id -> struct function: all, bound and builders too */
     struct map *layout;                    /* tag -> struct function */
     struct map *classes;                   /* tag -> struct class */
-    Modal__DeploymentRecord **deployments; /* ours */
+    Modal__DeploymentRecord **deployments; /* of deployment.c: oldest first, staged ones too */
     size_t deployment_count;
-    struct arena *deployments_arena;
     struct io_timer *heartbeat; /* ephemeral: its client is gone when this fires */
     struct list log_streams;    /* held AppGetLogs */
     struct map *tags;           /* name -> its value, owned */

@@ -1,15 +1,13 @@
 /* publish: the moment in which what was created becomes what serves. All functions of a deploy switch
  * together, after the change is on the disk; containers of the old definitions finish their work and leave.
- * Earlier deployments are kept for rollback. */
+ * What is staged becomes a version of the app's (deployment.c), and nothing that serves is touched. */
 #include "inside.h"
 
 #include "autoscaler.h"
-#include "schedule.h"
+#include "deployment.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-#define DEPLOYMENTS_KEPT 20
 
 /* ---- into the pool ---- */
 
@@ -97,77 +95,33 @@ static struct error *layout_check(struct app *app, const Modal__AppPublishReques
     return NULL;
 }
 
+/* Class names are those of the request at once: a class has the same in each version. */
+static void read_layout(struct app *app, const Modal__AppPublishRequest *request, struct map *layout,
+                        struct map *classes) {
+    for (size_t i = 0; i < request->n_function_ids; i++)
+        map_put(layout, span_of(request->function_ids[i]->key),
+                map_get(app->functions, span_of(request->function_ids[i]->value)));
+    for (size_t i = 0; i < request->n_class_ids; i++) {
+        struct class *class = map_get(app->modal->classes, span_of(request->class_ids[i]->value));
+        free(class->name);
+        class->name = mem_string(request->class_ids[i]->key);
+        map_put(classes, span_of(class->name), class);
+    }
+}
+
 static void switch_over(struct app *app, const Modal__AppPublishRequest *request) {
     map_free(app->layout);
     map_free(app->classes);
     app->layout = map_new();
     app->classes = map_new();
-    for (size_t i = 0; i < request->n_function_ids; i++) {
-        struct function *function = map_get(app->functions, span_of(request->function_ids[i]->value));
-        if (function->staged) {
-            definition_unref(function->published);
-            function->published = take(function->staged);
-        }
-        map_put(app->layout, span_of(request->function_ids[i]->key), function);
-    }
-    for (size_t i = 0; i < request->n_class_ids; i++) {
-        struct class *class = map_get(app->modal->classes, span_of(request->class_ids[i]->value));
-        free(class->name);
-        class->name = mem_string(request->class_ids[i]->key);
-        map_put(app->classes, span_of(class->name), class);
-    }
-}
-
-static void deployment_add(struct app *app, const char *client_version, const char *tag, uint32_t rollback) {
-    struct arena *arena = app->deployments_arena;
-    Modal__DeploymentRecord *record = arena_alloc(arena, sizeof *record);
-    modal__deployment_record__init(record);
-    const Modal__DeploymentRecord *last =
-        app->deployment_count ? app->deployments[app->deployment_count - 1] : NULL;
-    record->has_version = record->has_deployed_at = true;
-    record->version = last ? last->version + 1 : 1;
-    record->deployed_at = app->deployed_at;
-    record->client_version = arena_text(arena, client_version);
-    record->tag = arena_text(arena, tag ? tag : "");
-    record->has_rollback_version = rollback > 0;
-    record->rollback_version = rollback;
-    record->functions = arena_alloc(arena, (map_count(app->layout) + 1) * sizeof *record->functions);
-    const char *key;
+    read_layout(app, request, app->layout, app->classes);
     void *value;
-    for (size_t i = 0; map_next(app->layout, &i, &key, &value);) {
-        const struct function *function = value;
-        Modal__FunctionRecord *made = arena_alloc(arena, sizeof *made);
-        modal__function_record__init(made);
-        made->id = arena_text(arena, function->id);
-        made->name = arena_text(arena, key);
-        struct span bytes = text_span(&function->published->bytes);
-        made->has_definition = true;
-        made->definition.len = bytes.size;
-        made->definition.data = (uint8_t *)arena_string(arena, bytes);
-        made->client_version = arena_text(arena, function->published->client_version);
-        made->definition_id = arena_text(arena, function->published->id);
-        record->functions[record->n_functions++] = made;
+    for (size_t i = 0; map_next(app->layout, &i, NULL, &value);) {
+        struct function *function = value;
+        if (!function->staged) continue;
+        definition_unref(function->published);
+        function->published = take(function->staged);
     }
-    record->classes = arena_alloc(arena, (map_count(app->classes) + 1) * sizeof *record->classes);
-    for (size_t i = 0; map_next(app->classes, &i, &key, &value);) {
-        const struct class *class = value;
-        Modal__ClassRecord *made = arena_alloc(arena, sizeof *made);
-        modal__class_record__init(made);
-        made->id = arena_text(arena, class->id);
-        made->name = arena_text(arena, key);
-        made->n_method_names = made->n_method_ids = class->method_count;
-        made->method_names = arena_alloc(arena, (class->method_count + 1) * sizeof *made->method_names);
-        made->method_ids = arena_alloc(arena, (class->method_count + 1) * sizeof *made->method_ids);
-        for (size_t m = 0; m < class->method_count; m++) {
-            made->method_names[m] = arena_text(arena, class->method_names[m]);
-            made->method_ids[m] = arena_text(arena, class->method_ids[m]);
-        }
-        record->classes[record->n_classes++] = made;
-    }
-    app->deployments = mem_grow(app->deployments, app->deployment_count + 1, sizeof *app->deployments);
-    app->deployments[app->deployment_count++] = record;
-    if (app->deployment_count <= DEPLOYMENTS_KEPT) return;
-    memmove(app->deployments, app->deployments + 1, --app->deployment_count * sizeof *app->deployments);
 }
 
 /* The name goes to this app; one that had it stops (it was deployed by another environment of clients, or
@@ -184,57 +138,15 @@ void app_name_take(struct app *app, const char *name) {
     map_put(modal->deployed, span_of(key), app);
 }
 
-static void answer_publish(struct rpc *rpc, struct app *app) {
-    char *url = "";
-    void *value;
-    for (size_t i = 0; map_next(app->layout, &i, NULL, &value);) {
-        const struct function *function = value;
-        if (function->url && !*url) url = function->url;
-    }
-    Modal__AppPublishResponse answer = MODAL__APP_PUBLISH_RESPONSE__INIT;
-    answer.url = *url ? url : arena_printf(rpc_arena(rpc), "catnap logs %s", app->core_name);
-    answer.has_deployed_at = true;
-    answer.deployed_at = app->deployed_at;
-    Modal__Warning warning = MODAL__WARNING__INIT, *warnings[] = {&warning};
-    warning.message = (char *)rpc_client_warning(rpc);
-    warning.has_type = true;
-    warning.type = MODAL__WARNING_WARNING_TYPE__WarningWarningType_WARNING_TYPE_CLIENT_DEPRECATION;
-    if (warning.message) {
-        answer.n_server_warnings = 1;
-        answer.server_warnings = warnings;
-    }
-    rpc_answer(rpc, &answer);
-}
-
-static void on_kept(struct rpc *rpc, struct error *error) {
-    struct app *app = app_of(rpc->modal, rpc->owner);
-    if (!error && !app) error = error_new(ERROR_ABORTED, "the app was stopped meanwhile");
-    if (!error) error = app_to_pool(app);
-    if (error) {
-        rpc_fail(rpc, error);
-        return;
-    }
-    schedules_start(app);
-    answer_publish(rpc, app);
-}
-
-static void keep(struct rpc *rpc, struct app *app) {
-    scoped_text struct text bytes = {0};
-    app_record(app, &bytes);
-    rpc->owner = arena_text(rpc_arena(rpc), app->id);
-    const struct store_record record = {"modal-app", app->id, text_span(&bytes)};
-    rpc_commit(rpc, &record, 1, on_kept);
-}
-
 static void app_publish(struct rpc *rpc, const void *message) {
     const Modal__AppPublishRequest *request = message;
     struct app *app = app_of(rpc->modal, request->app_id);
+    bool deploys = request->app_state == MODAL__APP_STATE__APP_STATE_DEPLOYED;
     struct error *error = app ? NULL : no_object("app", request->app_id);
     if (!error && app->state == MODAL__APP_STATE__APP_STATE_STOPPED)
         error = error_new(ERROR_FAILED_PRECONDITION, "the app %s was stopped; deploy it anew", app->name);
-    if (!error && request->staged)
-        error = error_new(ERROR_UNIMPLEMENTED,
-                          "staged deployments are not there yet; docs/compat.md tells what is");
+    if (!error && request->staged && !deploys)
+        error = error_new(ERROR_INVALID_ARGUMENT, "only what is deployed has staged versions");
     if (!error) error = layout_check(app, request);
     if (!error && request->n_tags > 0)
         error = app_tags_set(app, (void *const *)request->tags, request->n_tags);
@@ -242,144 +154,35 @@ static void app_publish(struct rpc *rpc, const void *message) {
         rpc_fail(rpc, error);
         return;
     }
+    struct deployment deployment = {.type = MODAL__DEPLOYMENT_TYPE__DEPLOYMENT_TYPE_STANDARD,
+                                    .client_version = rpc_client_version(rpc),
+                                    .tag = request->deployment_tag,
+                                    .commit = request->commit_info};
+    if (request->staged) {
+        scoped(map) struct map *layout = map_new(), *classes = map_new();
+        read_layout(app, request, layout, classes);
+        deployment.layout = layout, deployment.classes = classes;
+        deployment_stage(rpc, app, request->name, &deployment);
+        return;
+    }
     switch_over(app, request);
     autoscaler_forget(app);
     app->deployed_at = now_s();
-    bool deploys = request->app_state == MODAL__APP_STATE__APP_STATE_DEPLOYED;
     if (!deploys) {
         error = app_to_pool(app);
         if (error)
             rpc_fail(rpc, error);
         else
-            answer_publish(rpc, app);
+            deployment_answer(rpc, app);
         return;
     }
     app->state = MODAL__APP_STATE__APP_STATE_DEPLOYED;
     app_name_take(app, request->name);
-    deployment_add(app, rpc_client_version(rpc), request->deployment_tag, 0);
-    keep(rpc, app);
-}
-
-/* ---- back to an earlier one ---- */
-
-static struct error *restore_deployment(struct app *app, const Modal__DeploymentRecord *record) {
-    map_free(app->layout);
-    app->layout = map_new();
-    for (size_t i = 0; i < record->n_functions; i++) {
-        const Modal__FunctionRecord *made = record->functions[i];
-        struct function *function = map_get(app->functions, span_of(made->id));
-        if (!function) {
-            function = function_new(app, made->name);
-            function_id_restore(function, made->id);
-        }
-        struct definition *definition;
-        struct span bytes = {(const char *)made->definition.data, made->definition.len};
-        TRY(definition_new(bytes, made->client_version, made->definition_id, &definition), "function %s",
-            made->name);
-        definition_unref(function->published);
-        function->published = definition;
-        function_web_set(function, definition->function->webhook_config);
-        map_put(app->layout, span_of(made->name), function);
-    }
-    for (size_t i = 0; i < record->n_classes; i++) {
-        struct class *class = map_get(app->modal->classes, span_of(record->classes[i]->id));
-        if (!class) class = class_restore(app, record->classes[i]);
-        map_put(app->classes, span_of(class->name), class);
-    }
-    return NULL;
-}
-
-void app_restore(struct modal *modal, const Modal__AppRecord *record) {
-    struct app *app = app_new(modal, record->name, environment_of(record->environment),
-                              MODAL__APP_STATE__APP_STATE_INITIALIZING);
-    id_restore(modal->apps, app->id, record->id, app);
-    app->created_at = record->created_at;
-    for (size_t i = 0; i < record->n_tag_names && i < record->n_tag_values; i++)
-        free(map_put(app->tags, span_of(record->tag_names[i]), mem_string(record->tag_values[i])));
-    autoscaler_restore(app, record);
-    app->state = MODAL__APP_STATE__APP_STATE_DEPLOYED;
-    app_name_take(app, NULL);
-    struct arena *arena = app->deployments_arena;
-    for (size_t i = 0; i < record->n_deployments; i++) {
-        scoped_text struct text bytes = message_pack(record->deployments[i]);
-        ProtobufCAllocator allocator = arena_allocator(arena);
-        Modal__DeploymentRecord *copy =
-            modal__deployment_record__unpack(&allocator, bytes.size, (const uint8_t *)bytes.data);
-        app->deployments = mem_grow(app->deployments, app->deployment_count + 1, sizeof *app->deployments);
-        app->deployments[app->deployment_count++] = copy;
-    }
-    const Modal__DeploymentRecord *last =
-        app->deployment_count ? app->deployments[app->deployment_count - 1] : NULL;
-    if (!last) return;
-    app->deployed_at = last->deployed_at;
-    struct error *error = restore_deployment(app, last);
-    if (!error) error = app_to_pool(app);
-    if (!error) schedules_start(app);
-    if (!error) return;
-    scoped_string char *text = error_text(error);
-    log_error("modal", "app %s is not served: %s", app->name, text);
-    error_free(error);
-}
-
-static void app_rollback(struct rpc *rpc, const void *message) {
-    const Modal__AppRollbackRequest *request = message;
-    struct app *app = app_of(rpc->modal, request->app_id);
-    const Modal__DeploymentRecord *wanted = NULL;
-    int64_t version = request->version;
-    for (size_t i = 0; app && i < app->deployment_count; i++)
-        if ((version > 0 && app->deployments[i]->version == (uint64_t)version) ||
-            (version < 0 && app->deployment_count - i == (size_t)(1 - version)))
-            wanted = app->deployments[i];
-    struct error *error = app ? NULL : no_object("app", request->app_id);
-    if (!error && !wanted)
-        error = error_new(ERROR_NOT_FOUND, "there is no version %lld of %s (`modal app history` lists them)",
-                          (long long)version, app->name);
-    if (!error) error = restore_deployment(app, wanted);
-    if (error) {
-        rpc_fail(rpc, error);
-        return;
-    }
-    autoscaler_forget(app);
-    app->deployed_at = now_s();
-    deployment_add(app, rpc_client_version(rpc), "", wanted->version);
-    keep(rpc, app);
-}
-
-static void app_history(struct rpc *rpc, const void *message) {
-    const Modal__AppDeploymentHistoryRequest *request = message;
-    const struct app *app = app_of(rpc->modal, request->app_id);
-    if (!app) {
-        rpc_fail(rpc, no_object("app", request->app_id));
-        return;
-    }
-    struct arena *arena = rpc_arena(rpc);
-    Modal__AppDeploymentHistoryResponse answer = MODAL__APP_DEPLOYMENT_HISTORY_RESPONSE__INIT;
-    answer.app_deployment_histories =
-        arena_alloc(arena, (app->deployment_count + 1) * sizeof *answer.app_deployment_histories);
-    for (size_t i = 0; i < app->deployment_count; i++) {
-        const Modal__DeploymentRecord *record = app->deployments[i];
-        Modal__AppDeploymentHistory *item = arena_alloc(arena, sizeof *item);
-        modal__app_deployment_history__init(item);
-        item->app_id = (char *)app->id;
-        item->has_version = item->has_deployed_at = item->has_rollback_allowed = true;
-        item->version = record->version;
-        item->deployed_at = record->deployed_at;
-        item->client_version = record->client_version;
-        item->deployed_by = rpc->modal->user;
-        item->tag = record->tag;
-        item->has_rollback_version = record->has_rollback_version;
-        item->rollback_version = record->rollback_version;
-        item->rollback_allowed = i + 1 < app->deployment_count;
-        answer.app_deployment_histories[answer.n_app_deployment_histories++] = item;
-        answer.has_production_app_version = true;
-        answer.production_app_version = record->version;
-    }
-    rpc_answer(rpc, &answer);
+    deployment.layout = app->layout, deployment.classes = app->classes;
+    deployment_keep(rpc, app, &deployment);
 }
 
 const struct rpc_method publish_methods[] = {
     {"AppPublish", &modal__app_publish_request__descriptor, app_publish, RPC_ONCE},
-    {"AppRollback", &modal__app_rollback_request__descriptor, app_rollback, RPC_ONCE},
-    {"AppDeploymentHistory", &modal__app_deployment_history_request__descriptor, app_history, RPC_TASK},
     {0},
 };

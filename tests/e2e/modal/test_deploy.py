@@ -2,6 +2,7 @@
 about, rolled back, published, stopped; and who has no good token does none of it."""
 
 import json
+import signal
 import threading
 
 import pytest
@@ -110,16 +111,40 @@ def test_a_container_is_listed_and_stopped_and_its_log_is_its_own(client, house)
     client.stop(app)
 
 
-def test_an_earlier_version_comes_back(client, house):
+def staged(client, app, word, serves):
+    program = client.write(WEB, APP=app, WORD=word)
+    out = client.run("deploy", "--staged", program, env={"PYTHONWARNINGS": "default"})
+    assert serves in " ".join(out.replace("│", " ").split())
+    return labels(out)
+
+
+def test_versions_are_staged_promoted_rolled_back_and_rolled_over(own_client, own_house):
+    client, app = own_client, own_client.name("staged")
     if client.old:
-        pytest.skip("modal 0.64.0 has no rollback")
-    app = client.name("back")
-    (label,) = labels(deploy(client, app))
-    deploy(client, app, "two")
-    assert house.get(label).text == "two / "
+        pytest.skip("modal 0.64.0 has no rollback and stages nothing")
+    (label,) = staged(client, app, "one", f"v1 is staged: nothing serves until `modal app promote {app} v1`")
+    assert own_house.get(label).status == 404
+    client.run("app", "promote", app, "v1")
+    assert own_house.get(label).text == "one / "
+    staged(client, app, "two", "v3 is staged: v2 goes on serving")
+    assert own_house.get(label).text == "one / "
+    assert "was not staged" in client.run("app", "promote", app, "2", check=False)
+    assert "never served" in client.run("app", "rollback", app, "v3", check=False)
+
+    own_house.catnap.stop(signal.SIGKILL)
+    own_house.catnap.start()
+    assert own_house.get(label).text == "one / "
+    client.run("app", "promote", app, "v3")
+    wait_for("the promoted version answers", lambda: own_house.get(label).text == "two / ")
     client.run("app", "rollback", app)
-    wait_for("the first version answers", lambda: house.get(label).text == "one / ")
-    client.stop(app)
+    wait_for("what served before answers", lambda: own_house.get(label).text == "one / ")
+
+    before = {c["id"] for c in own_house.running(app)}
+    assert "Rollover completed" in client.run("app", "rollover", app, "--strategy", "recreate")
+    assert before and not before & {c["id"] for c in own_house.running(app)}
+    assert own_house.get(label).text == "one / "
+    history = json.loads(client.run("app", "history", app, "--json"))
+    assert [r["version"] for r in history] == ["v6", "v5", "v4", "v3", "v2", "v1"]
 
 
 def test_a_port_of_its_own_stays_over_a_deploy_and_a_restart(own_client, own_house):
