@@ -127,6 +127,35 @@ must_check struct error *account_repository_remove(struct account *account, int6
 must_check struct error *account_repositories(struct account *account, const struct account_page *page,
                                               json_t **ret_repositories);
 
+/* ---- documents that scripts hand in, each by the name of its source and its id there. Elsewhere a source is
+ * known as "ingested:" and its name, escaped as in URLs (source_id), and a document by its escaped id (path)
+ * ---- */
+bool account_is_registrar(struct account *account,
+                          struct span token); /* the registration token? On the loop */
+struct account_document {
+    const char *source, *id, *title, *body;
+    const char *link;  /* NULL: none */
+    int64_t expires_s; /* Unix time; 0: never */
+};
+/* In the place of the one with the same source and id. */
+must_check struct error *account_document_put(struct account *account,
+                                              const struct account_document *document);
+/* id NULL: all of the source. What is not there is gone already. */
+must_check struct error *account_document_remove(struct account *account, const char *source, const char *id);
+must_check struct error *account_documents_expire(struct account *account, int64_t now_s);
+/* [{"source", "sourceId", "pending", "failed", "total", "last"}]; last: the newest row. names NULL: all. */
+must_check struct error *account_document_sources(struct account *account, const json_t *names,
+                                                  json_t **ret_sources);
+/* [{"path", "mark"}] of all, in the order of their rows; the mark is the row: another text has another. */
+must_check struct error *account_document_list(struct account *account, const char *source_id,
+                                               json_t **ret_list);
+/* {"title", "body", "link"}. NOT_FOUND: it is gone. */
+must_check struct error *account_document(struct account *account, const char *source_id, const char *path,
+                                          json_t **ret_document);
+/* Those up to a row were indexed; or those that wait could not be. */
+must_check struct error *account_documents_mark(struct account *account, const char *source_id, int64_t last,
+                                                bool indexed);
+
 /* Whether the access policies of an old database let the user read what has that source id ("git:ID"). */
 must_check struct error *account_may_read(struct account *account, int64_t user, const char *source_id,
                                           bool *ret_may);
@@ -171,9 +200,9 @@ must_check struct error *account_messages(struct account *account, int64_t threa
 must_check struct error *account_message_add(struct account *account, int64_t thread, const char *role,
                                              const char *content, const json_t *attachment, int64_t *ret_row);
 must_check struct error *account_message_set(struct account *account, int64_t row, const char *content);
-/* Code that an answer was given: an array, as stored. */
-must_check struct error *account_message_code_set(struct account *account, int64_t row, const char *source_id,
-                                                  const json_t *code);
+/* What an answer was given: {"code", "doc"}, arrays as stored. source_id: of the code; NULL: none. */
+must_check struct error *account_message_attach(struct account *account, int64_t row, const char *source_id,
+                                                const json_t *attachment);
 must_check struct error *account_thread_persist(struct account *account, int64_t row);
 must_check struct error *account_thread_remove(struct account *account, int64_t row);
 must_check struct error *account_message_pair_remove(struct account *account, int64_t thread,

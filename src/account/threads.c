@@ -117,9 +117,8 @@ struct error *account_message_set(struct account *account, int64_t row, const ch
                "Message");
 }
 
-struct error *account_message_code_set(struct account *account, int64_t row, const char *source_id,
-                                       const json_t *code) {
-    scoped_json json_t *attachment = json_pack("{s:O}", "code", code);
+struct error *account_message_attach(struct account *account, int64_t row, const char *source_id,
+                                     const json_t *attachment) {
     scoped_string char *text = json_dumps(attachment, JSON_COMPACT);
     struct sql *sql = account_hold(account);
     return one(account,

@@ -112,7 +112,6 @@ static void keep(struct call *call, const json_t *root) {
 
 static void on_body(struct http_exchange *exchange, struct span body, struct error *taken_error) {
     struct call *call = http_exchange_owner(exchange);
-    json_error_t where;
     if (taken_error) {
         bool too_long = taken_error->code == ERROR_RESOURCE_EXHAUSTED;
         error_free(taken_error);
@@ -120,14 +119,10 @@ static void on_body(struct http_exchange *exchange, struct span body, struct err
                       too_long ? SPAN("Failed to buffer the request body: length limit exceeded")
                                : SPAN("the request body is not whole"));
     }
-    scoped_json json_t *root = json_loadb(body.data ? body.data : "", body.size, 0, &where);
-    if (!root || !json_is_object(root)) {
-        scoped_string char *text =
-            root ? mem_string("Failed to deserialize the JSON body into the target type: expected an object")
-                 : mem_printf("Failed to parse the request body as JSON: %s at line %d column %d", where.text,
-                              where.line, where.column);
-        return answer(call, root ? 422 : 400, plain, span_of(text));
-    }
+    int status = 0;
+    scoped_string char *wrong = NULL;
+    scoped_json json_t *root = rest_body_json(body, 0, &status, &wrong);
+    if (!root) return answer(call, status, plain, span_of(wrong));
     keep(call, root);
 }
 

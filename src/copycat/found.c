@@ -117,6 +117,7 @@ static int by_url(const void *a, const void *b) {
 }
 
 static bool fits(const struct source *source, const struct find_options *options) {
+    if (source->documents) return false;
     if (options->source_id.size > 0) return span_is(options->source_id, source->id);
     struct span name = index_url_name(options->git_url);
     return name.size > 0 && span_equal(name, index_url_name(span_of(source->url)));

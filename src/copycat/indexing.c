@@ -42,9 +42,13 @@ static void on_note(struct io_work *work) {
     error_free(error); /* a first run that failed */
     if (!serve->accounts->schema) return;
     struct account *account = serve->accounts->account;
+    bool documents = noting->source->documents;
+    if (documents && !noting->job && noting->exit_code == 0) return; /* each document that comes makes one */
     if (!noting->job) {
-        scoped_string char *command = source_command(noting->source->id);
-        work->error = account_job_begin(account, "scheduler_git", command, noting->took_s, &noting->job);
+        scoped_string char *command =
+            documents ? mem_string(DOCUMENTS_COMMAND) : source_command(noting->source->id);
+        work->error = account_job_begin(account, documents ? "ingestion_index_sync" : "scheduler_git",
+                                        command, noting->took_s, &noting->job);
     }
     if (!work->error)
         work->error =
@@ -78,7 +82,7 @@ static void on_noted(struct io_work *work) {
     accounts_job_ended(search->serve);
 }
 
-static void note(struct search *search, int exit_code, char *taken_output) {
+void indexing_ended(struct search *search, int exit_code, char *taken_output) {
     struct noting *noting = NEW(struct noting);
     struct source *source = search->at_work;
     *noting = (struct noting){.work = {.work = on_note, .done = on_noted},
@@ -102,7 +106,7 @@ static void on_child(void *owner, struct io_child_end *end) {
     scoped_string char *why = error ? error_text(error) : NULL;
     int code = error ? -1 : end->exit_code == 0 ? 0 : end->signal ? 128 + end->signal : end->exit_code;
     if (end->signal && !why) why = mem_printf("the indexing process was ended by signal %d", end->signal);
-    note(search, code, why ? mem_string(why) : span_string(span_trim(end->output)));
+    indexing_ended(search, code, why ? mem_string(why) : span_string(span_trim(end->output)));
 }
 
 static json_t *languages_json(const struct search *search) {
@@ -129,17 +133,9 @@ static int task_file(const struct search *search, const struct source *source) {
     return take_fd(&fd);
 }
 
-static void start_run(struct search *search, struct source *source) {
+static void start_child(struct search *search, struct source *source) {
     scoped_fd int task = task_file(search, source);
-    search->at_work = source_hold(source);
-    pthread_mutex_lock(&search->mutex);
-    source->wanted = false;
-    search->job = source->job;
-    source->job = 0;
-    source->tried_ms = clock_wall_ms();
-    source->state = SOURCE_INDEXING;
-    pthread_mutex_unlock(&search->mutex);
-    if (task < 0) return note(search, -1, mem_printf("no file for its task: errno %d", errno));
+    if (task < 0) return indexing_ended(search, -1, mem_printf("no file for its task: errno %d", errno));
     const char *const argv[] = {"/proc/self/exe", "index", NULL};
     struct io_child_options options = {
         .argv = argv,
@@ -151,6 +147,21 @@ static void start_run(struct search *search, struct source *source) {
         .owner = search,
     };
     search->child = io_child_start(search->serve->loop, &options);
+}
+
+static void start_run(struct search *search, struct source *source) {
+    search->at_work = source_hold(source);
+    pthread_mutex_lock(&search->mutex);
+    source->wanted = false;
+    search->job = source->job;
+    source->job = 0;
+    source->tried_ms = clock_wall_ms();
+    source->state = SOURCE_INDEXING;
+    pthread_mutex_unlock(&search->mutex);
+    if (source->documents)
+        documents_run(search, source);
+    else
+        start_child(search, source);
 }
 
 /* ---- vectors ---- */

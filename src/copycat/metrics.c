@@ -3,10 +3,15 @@
 #include "search.h"
 
 static const char *const names[ROUTES] = {
-    [ROUTE_HEALTH] = "/v1/health",         [ROUTE_COMPLETIONS] = "/v1/completions",
-    [ROUTE_CHAT] = "/v1/chat/completions", [ROUTE_EVENTS] = "/v1/events",
-    [ROUTE_MODELS] = "/v1beta/models",     [ROUTE_SETTING] = "/v1beta/server_setting",
-    [ROUTE_GRAPHQL] = "/graphql",          [ROUTE_METRICS] = "/metrics",
+    [ROUTE_HEALTH] = "/v1/health",
+    [ROUTE_COMPLETIONS] = "/v1/completions",
+    [ROUTE_CHAT] = "/v1/chat/completions",
+    [ROUTE_EVENTS] = "/v1/events",
+    [ROUTE_MODELS] = "/v1beta/models",
+    [ROUTE_SETTING] = "/v1beta/server_setting",
+    [ROUTE_INGESTION] = "/v1beta/ingestion",
+    [ROUTE_GRAPHQL] = "/graphql",
+    [ROUTE_METRICS] = "/metrics",
 };
 
 static void add(struct text *out, const char *name, const char *type, uint64_t value) {

@@ -73,7 +73,7 @@ static struct error *indexed(struct graphql_call *call, json_t **ret) {
 
 static struct error *jobs(struct graphql_call *call, json_t **ret) {
     TRY_PLAIN(check_admin(call));
-    *ret = json_pack("[s]", "scheduler_git");
+    *ret = json_pack("[s,s]", "scheduler_git", "ingestion_index_sync");
     return NULL;
 }
 

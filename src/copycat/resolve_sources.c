@@ -92,11 +92,36 @@ static struct error *readable(struct graphql_call *call, json_t **ret) {
     return NULL;
 }
 
-static struct error *context_info(struct graphql_call *call, json_t **ret) {
-    json_t *sources = NULL;
-    TRY_PLAIN(readable(call, &sources));
-    *ret = json_pack("{s:o}", "sources", sources);
+static struct error *add_documents(struct graphql_call *call, json_t *array) {
+    scoped_json json_t *sources = NULL;
+    size_t i;
+    json_t *one;
+    TRY_PLAIN(account_document_sources(asker_of(call)->account, NULL, &sources));
+    json_array_foreach(sources, i, one) {
+        json_t *id = json_object_get(one, "sourceId");
+        bool may = false;
+        TRY_PLAIN(
+            account_may_read(asker_of(call)->account, asker_of(call)->who.user, json_string_value(id), &may));
+        if (!may) continue;
+        json_array_append_new(array, json_pack("{s:s,s:O,s:O,s:s,s:O}", "__typename", "IngestedContextSource",
+                                               "id", id, "sourceId", id, "sourceKind", "INGESTED",
+                                               "sourceName", json_object_get(one, "source")));
+    }
     return NULL;
+}
+
+static struct error *context_info(struct graphql_call *call, json_t **ret) {
+    scoped_json json_t *sources = NULL;
+    TRY_PLAIN(readable(call, &sources));
+    TRY_PLAIN(add_documents(call, sources));
+    *ret = json_pack("{s:O}", "sources", sources);
+    return NULL;
+}
+
+static struct error *ingestion_status(struct graphql_call *call, json_t **ret) {
+    TRY_PLAIN(check_admin(call));
+    return account_document_sources(asker_of(call)->account, json_object_get(call->arguments, "sources"),
+                                    ret);
 }
 
 static struct error *add(struct graphql_call *call, json_t **ret) {
@@ -143,11 +168,8 @@ static struct error *remove_one(struct graphql_call *call, json_t **ret) {
 }
 
 const struct graphql_resolver resolve_sources[] = {
-    {"Query.gitRepositories", repositories},
-    {"Query.repositoryList", readable},
-    {"Query.contextInfo", context_info},
-    {"Mutation.createGitRepository", add},
-    {"Mutation.updateGitRepository", update},
-    {"Mutation.deleteGitRepository", remove_one},
-    {NULL, NULL},
+    {"Query.gitRepositories", repositories},      {"Query.repositoryList", readable},
+    {"Query.contextInfo", context_info},          {"Query.ingestionStatus", ingestion_status},
+    {"Mutation.createGitRepository", add},        {"Mutation.updateGitRepository", update},
+    {"Mutation.deleteGitRepository", remove_one}, {NULL, NULL},
 };

@@ -42,6 +42,8 @@ static const struct entry entries[] = {
     {"/v1/events", "POST", ROUTE_EVENTS, events_answer},
     {"/v1beta/models", "GET,HEAD", ROUTE_MODELS, models},
     {"/v1beta/server_setting", "GET,HEAD", ROUTE_SETTING, setting},
+    {"/v1beta/ingestion", "POST,DELETE", ROUTE_INGESTION,
+     ingestion_answer}, /* it looks at its methods itself */
     {"/metrics", "GET,HEAD", ROUTE_METRICS, metrics_answer},
     {"/graphql", "POST", ROUTE_GRAPHQL, graphql_answer}, /* GET: a page */
 };
@@ -85,6 +87,19 @@ int rest_body_fault(struct error *taken_error, char **ret_text) {
     return too_long ? 413 : 400;
 }
 
+json_t *rest_body_json(struct span body, size_t flags, int *ret_status, char **ret_text) {
+    json_error_t where;
+    json_t *root = json_loadb(body.data ? body.data : "", body.size, flags, &where);
+    if (json_is_object(root)) return root;
+    *ret_status = root ? 422 : 400;
+    *ret_text =
+        root ? mem_string("Failed to deserialize the JSON body into the target type: expected an object")
+             : mem_printf("Failed to parse the request body as JSON: %s at line %d column %d", where.text,
+                          where.line, where.column);
+    json_decref(root);
+    return NULL;
+}
+
 static bool listed(const char *methods, struct span method) {
     struct span rest = span_of(methods);
     while (rest.data)
@@ -92,17 +107,26 @@ static bool listed(const char *methods, struct span method) {
     return false;
 }
 
+/* What has a path of its own, or with more behind it. */
+static bool is_at(struct span path, const struct entry *entry) {
+    if (span_is(path, entry->path)) return true;
+    size_t size = strlen(entry->path);
+    return entry->route == ROUTE_INGESTION && span_starts(path, entry->path) && path.data[size] == '/';
+}
+
 void rest_on_request(void *owner, struct http_exchange *exchange) {
     struct serve *serve = owner;
     struct span path = http_exchange_path(exchange), method = http_exchange_method(exchange);
     const struct entry *entry = NULL;
     for (size_t i = 0; i < COUNT(entries) && !entry; i++)
-        if (span_is(path, entries[i].path)) entry = &entries[i];
+        if (is_at(path, &entries[i])) entry = &entries[i];
     if (entry && entry->route == ROUTE_GRAPHQL &&
         (!listed("POST,OPTIONS", method) || !serve->accounts->schema))
         entry = NULL;
+    if (entry && entry->route == ROUTE_INGESTION && !serve->accounts->schema) entry = NULL;
     if (!entry) return web_answer(serve, exchange);
-    bool is_open = entry->route == ROUTE_METRICS || entry->route == ROUTE_GRAPHQL;
+    bool is_open = entry->route == ROUTE_METRICS || entry->route == ROUTE_GRAPHQL ||
+                   entry->route == ROUTE_INGESTION; /* of another token */
     if (span_is(method, "OPTIONS") && entry->route != ROUTE_METRICS) {
         const char *const fields[] = {"access-control-allow-origin",
                                       "*",
@@ -114,7 +138,7 @@ void rest_on_request(void *owner, struct http_exchange *exchange) {
         http_respond(exchange, 200, fields, SPAN(""));
     } else if (!is_open && !accounts_admit(serve, entry->route, exchange)) {
         return;
-    } else if (!listed(entry->methods, method)) {
+    } else if (entry->route != ROUTE_INGESTION && !listed(entry->methods, method)) {
         const char *const fields[] = {"allow", entry->methods, NULL};
         rest_count(serve, entry->route, 405);
         http_respond(exchange, 405, fields, SPAN(""));

@@ -5,18 +5,21 @@
 #include "index.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum source_state { SOURCE_WAITING, SOURCE_INDEXING, SOURCE_EMBEDDING, SOURCE_READY, SOURCE_FAILED };
 
-/* A repository. Who works with it on another thread holds a reference. What changes is guarded by the
- * search's mutex. */
+/* A repository, or the documents of one source. Who works with it on another thread holds a reference. What
+ * changes is guarded by the search's mutex. */
 struct source {
     struct list node;
     struct search *search;
     uint32_t references;
-    char *id, *name, *url, *database, *mirror; /* id: "git:E16n1q", "config:4WmznP" */
-    char **refs;                               /* NULL-terminated; NULL: what HEAD names */
-    bool from_config, gone;
+    /* id: "git:E16n1q", "config:4WmznP", "ingested:NAME"; of documents, url is the id, and mirror NULL */
+    char *id, *name, *url, *database, *mirror;
+    char **refs; /* NULL-terminated; NULL: what HEAD names */
+    bool from_config, documents, gone;
+    int64_t newest, total;   /* of documents, when they were listed: the last row, and how many */
     struct index *index;     /* NULL: not opened */
     struct index *old_index; /* of a file that was made again since; freed when that happens the next time */
     uint64_t inode;          /* of the file that is open */
@@ -35,12 +38,14 @@ struct search {
     struct list sources;
     struct io_post *changed; /* the list in the database may be another */
     bool listing, list_again;
+    int64_t listed_ms; /* wall clock; when that began last */
     struct io_timer *timer;
     int64_t interval_ms; /* between two runs */
     /* one run at a time */
     struct source *at_work;
     int64_t job; /* row of this run; 0: nobody asked for it */
     struct io_child *child;
+    atomic_bool stopping; /* the server ends: work on other threads may as well */
     struct embedding_batch *batch;
     uint32_t finding; /* searches under way */
     uint64_t searches, searches_failed;
@@ -61,15 +66,18 @@ void source_drop(struct source *source);
 json_t *source_refs(const struct source *source); /* names, as an array */
 /* Clients give the source's id, or that of its row; owned. */
 char *source_id_of(const char *id, bool configured);
-/* NULL: there is none. A reference for the caller. From any thread. */
+/* A repository, or a source of documents; NULL: there is none. A reference for the caller. From any thread.
+ */
 struct source *search_source(struct search *search, const char *id);
-/* [{"id", "name", "url", "refs", "config", "state", "failure", "files", ...}] of all; from any thread. */
-json_t *search_states(struct search *search);
+struct source *search_documents(struct search *search, const char *id);
+/* [{"id", "name", "url", "refs", "config", "state", "failure", "files", ...}]; from any thread. */
+json_t *search_states(struct search *search); /* of repositories */
 struct index_repository source_repository(const struct source *source);
 /* The index, opened where it is not yet; on a worker. */
 must_check struct error *source_index(struct source *source, struct index **ret_index);
 /* The command of the job that brings it up to date; owned. */
 char *source_command(const char *id);
+#define DOCUMENTS_COMMAND "\"SyncIngestionIndex\""
 /* From any thread. NOT_FOUND: no such command. *ret_row: of the run. */
 must_check struct error *search_trigger(struct search *search, const char *command, int64_t *ret_row);
 void search_give_back(struct search *search);
@@ -77,8 +85,13 @@ void search_give_back(struct search *search);
 /* ---- indexing.c: on the loop ---- */
 void indexing_next(struct search *search); /* starts what is due, where nothing is under way */
 void indexing_cancel(struct search *search);
+/* The run under way ended: it is noted, and what is next begins. The output is taken. */
+void indexing_ended(struct search *search, int exit_code, char *taken_output);
 /* A completion or a chat begins, or ends. */
 void search_busy(struct serve *serve, int change);
+
+/* ---- documents_run.c ---- */
+void documents_run(struct search *search, struct source *source); /* then indexing_ended */
 
 /* ---- index_run.c ---- */
 int index_run(void); /* `tabby index`: what to do comes on stdin, the report goes to stdout */

@@ -23,7 +23,8 @@ static void strings_free(char **strings) {
 static void source_free(struct source *source) {
     index_free(source->index);
     index_free(source->old_index);
-    if (source->gone) { /* nobody uses it any more */
+    /* Nobody uses it any more. Documents of the same name may have come since: the sweep knows. */
+    if (source->gone && !source->documents) {
         index_remove(source->database);
         error_free(tree_remove(source->mirror));
     }
@@ -69,6 +70,25 @@ struct error *source_index(struct source *source, struct index **ret_index) {
     *ret_index = source->index;
     pthread_mutex_unlock(&search->mutex);
     return error;
+}
+
+/* What has an id but no URL. Its name may be long, and have any characters. */
+static struct source *documents_new(struct search *search, const json_t *listed) {
+    struct source *source = NEW(struct source);
+    char sum[SHA256_HEX_SIZE];
+    source->search = search;
+    source->references = 1;
+    source->documents = true;
+    source->id = mem_string(json_string_value(json_object_get(listed, "sourceId")));
+    source->url = mem_string(source->id);
+    source->name = mem_string(json_string_value(json_object_get(listed, "source")));
+    source->total = json_integer_value(json_object_get(listed, "total"));
+    source->newest = json_integer_value(json_object_get(listed, "last"));
+    source->wanted = json_integer_value(json_object_get(listed, "pending")) > 0;
+    sha256_of(span_of(source->id), sum);
+    source->database = mem_printf("%s/index/ingested-%.32s.sqlite", search->serve->places.root, sum);
+    list_init(&source->node);
+    return source;
 }
 
 /* Where its files lie: named by its id and its URL, since config.toml counts its repositories anew when one
@@ -146,6 +166,20 @@ static struct error *add_listed(struct listing *listing) {
     return NULL;
 }
 
+static struct error *add_documents(struct listing *listing) {
+    struct account *account = listing->search->serve->accounts->account;
+    scoped_json json_t *listed = NULL;
+    size_t i;
+    json_t *one;
+    TRY_PLAIN(account_documents_expire(account, clock_wall_ms() / 1000));
+    TRY_PLAIN(account_document_sources(account, NULL, &listed));
+    json_array_foreach(listed, i, one) {
+        struct source *source = documents_new(listing->search, one);
+        list_append(&listing->sources, &source->node);
+    }
+    return NULL;
+}
+
 static void read_numbers(struct source *source) {
     struct index *index = NULL;
     struct error *error = index_open(source->database, &index);
@@ -158,6 +192,7 @@ static void on_list(struct io_work *work) {
     struct listing *listing = CONTAINER_OF(work, struct listing, work);
     add_configured(listing);
     if (listing->search->serve->accounts->schema) work->error = add_listed(listing);
+    if (listing->search->serve->accounts->schema && !work->error) work->error = add_documents(listing);
     listing->complete = !work->error;
     LIST_EACH(node, &listing->sources) read_numbers(CONTAINER_OF(node, struct source, node));
 }
@@ -202,8 +237,13 @@ static void take_in(struct search *search, struct source *source) {
             source->refs = refs;
             known->wanted = true;
         }
+        if (known->newest != source->newest || known->total != source->total) known->wanted = true;
+        known->newest = source->newest, known->total = source->total;
     } else {
-        source->wanted = clock_wall_ms() - source->numbers.updated_ms >= search->interval_ms;
+        if (source->documents)
+            source->wanted |= source->numbers.files != (uint64_t)source->total;
+        else
+            source->wanted = clock_wall_ms() - source->numbers.updated_ms >= search->interval_ms;
         source->unfinished = source->numbers.vectors < source->numbers.chunks;
         source->state = source->wanted ? SOURCE_WAITING : SOURCE_READY;
         list_append(&search->sources, &source->node);
@@ -221,8 +261,10 @@ static void sweep(struct search *search, const char *folder, const char *ending)
         scoped_string char *whole = path_join(path, entry->d_name);
         LIST_EACH(node, &search->sources) {
             const struct source *source = CONTAINER_OF(node, struct source, node);
-            used |= strcmp(whole, source->database) == 0 || strcmp(whole, source->mirror) == 0;
+            used |= strcmp(whole, source->database) == 0 ||
+                    (source->mirror && strcmp(whole, source->mirror) == 0);
         }
+        used |= search->at_work && strcmp(whole, search->at_work->database) == 0;
         if (!used && strcmp(ending, ".sqlite") == 0) index_remove(whole);
         if (!used && strcmp(ending, ".git") == 0) error_free(tree_remove(whole));
     }
@@ -267,6 +309,7 @@ static void start_listing(struct search *search) {
     listing->search = search;
     list_init(&listing->sources);
     search->listing = true;
+    search->listed_ms = clock_wall_ms();
     accounts_job_began(search->serve);
     io_work_start(search->serve->loop, &listing->work);
 }
@@ -279,84 +322,6 @@ void search_changed(struct search *search) {
     if (search) io_post_send(search->changed);
 }
 
-/* ---- what others ask ---- */
-
-char *source_id_of(const char *id, bool configured) {
-    return strchr(id, ':') ? mem_string(id) : mem_printf("%s:%s", configured ? "config" : "git", id);
-}
-
-struct source *search_source(struct search *search, const char *id) {
-    struct source *found = NULL;
-    if (!search) return NULL;
-    pthread_mutex_lock(&search->mutex);
-    LIST_EACH(node, &search->sources) {
-        struct source *source = CONTAINER_OF(node, struct source, node);
-        if (strcmp(source->id, id) == 0) found = source;
-    }
-    if (found) found->references++;
-    pthread_mutex_unlock(&search->mutex);
-    return found;
-}
-
-json_t *source_refs(const struct source *source) {
-    json_t *refs = json_array();
-    for (size_t i = 0; source->refs && source->refs[i]; i++)
-        json_array_append_new(refs, json_string(source->refs[i]));
-    return refs;
-}
-
-static json_t *state_of(const struct source *source) {
-    static const char *const names[] = {"WAITING", "INDEXING", "EMBEDDING", "READY", "FAILED"};
-    char time[CLOCK_TEXT_SIZE];
-    clock_text(source->numbers.updated_ms, time);
-    return json_pack("{s:s,s:s,s:s,s:o,s:b,s:s,s:s?,s:I,s:I,s:I,s:o,s:s}", "id", source->id, "name",
-                     source->name, "url", source->url, "refs", source_refs(source), "config",
-                     source->from_config, "state", names[source->state], "failure", source->failure, "files",
-                     (json_int_t)source->numbers.files, "chunks", (json_int_t)source->numbers.chunks,
-                     "vectors", (json_int_t)source->numbers.vectors, "updatedAt",
-                     source->numbers.updated_ms ? json_string(time) : json_null(), "commit",
-                     source->numbers.commit);
-}
-
-json_t *search_states(struct search *search) {
-    json_t *states = json_array();
-    if (!search) return states;
-    pthread_mutex_lock(&search->mutex);
-    LIST_EACH(node, &search->sources) {
-        json_t *one = state_of(CONTAINER_OF(node, struct source, node));
-        if (one) json_array_append_new(states, one);
-    }
-    pthread_mutex_unlock(&search->mutex);
-    return states;
-}
-
-char *source_command(const char *id) {
-    scoped_json json_t *command = json_pack("{s:{s:s}}", "SchedulerGitRepository", "source_id", id);
-    return json_dumps(command, JSON_COMPACT);
-}
-
-struct error *search_trigger(struct search *search, const char *command, int64_t *ret_row) {
-    json_error_t where;
-    scoped_json json_t *root = json_loads(command, 0, &where);
-    const char *id =
-        json_string_value(json_object_get(json_object_get(root, "SchedulerGitRepository"), "source_id"));
-    struct source *source = id ? search_source(search, id) : NULL;
-    if (!source)
-        return error_new(ERROR_NOT_FOUND, "there is no such job: jobInfo.command of a repository names one");
-    pthread_mutex_lock(&search->mutex);
-    *ret_row = source->wanted ? source->job : 0; /* it waits already */
-    pthread_mutex_unlock(&search->mutex);
-    struct error *error =
-        *ret_row ? NULL
-                 : account_job_begin(search->serve->accounts->account, "scheduler_git", command, 0, ret_row);
-    pthread_mutex_lock(&search->mutex);
-    if (!error) source->wanted = true, source->job = *ret_row;
-    pthread_mutex_unlock(&search->mutex);
-    source_drop(source);
-    if (!error) io_post_send(search->changed);
-    return error;
-}
-
 /* ---- life ---- */
 
 static void on_tick(void *owner) {
@@ -367,8 +332,10 @@ static void on_tick(void *owner) {
         struct source *source = CONTAINER_OF(node, struct source, node);
         int64_t last_ms =
             source->numbers.updated_ms > source->tried_ms ? source->numbers.updated_ms : source->tried_ms;
-        if (now_ms - last_ms >= search->interval_ms) source->wanted = true;
+        bool may_change = !source->documents || source->state == SOURCE_FAILED;
+        if (may_change && now_ms - last_ms >= search->interval_ms) source->wanted = true;
     }
+    if (now_ms - search->listed_ms >= search->interval_ms) start_listing(search); /* some expire */
     indexing_next(search); /* which may want the next tick sooner */
 }
 
@@ -415,6 +382,7 @@ void search_stop(struct serve *serve) {
     struct search *search = serve->search;
     if (!search) return;
     io_timer_free(take(search->timer));
+    atomic_store(&search->stopping, true);
     indexing_cancel(search);
 }
 

@@ -1,14 +1,15 @@
 /* A thread of talk gets its answer: the subscriptions createThreadAndRun and createThreadRun.
  *
- *   noted (a worker: thread, question, empty answer) -> told: ids -> code searched, where the run asks for
- * it -> told: hits -> asked: the model, here or on another
- * server -> deltas as they come -> kept (a worker: the answer) -> told: completed
+ *   noted (a worker: thread, question, empty answer) -> told: ids -> code, then documents searched, where the
+ * run asks for them -> told: hits -> asked: the model, here or on another server -> deltas as they come ->
+ * kept (a worker: the answer) -> told: completed
  *
  * Ends otherwise: no chat model, no such thread, not its owner, the model fails: an error, after which what
  * had come of the answer is kept. Cancelled: nobody is told any more, and what had come is kept too. */
 #include "talk.h"
 
 #include "answer_code.h"
+#include "answer_docs.h"
 
 #include <stdlib.h>
 
@@ -27,6 +28,7 @@ struct talk {
     json_t *messages;  /* of the thread, up to the question */
     struct text text;  /* of the answer, so far */
     struct answer_code code;
+    struct answer_docs docs;
     struct chat_request *request;
     struct chat *chat;
     struct remote_call *remote;
@@ -41,6 +43,7 @@ static void talk_free(struct talk *talk) {
     json_decref(talk->arguments);
     json_decref(talk->messages);
     answer_code_done(&talk->code);
+    answer_docs_done(&talk->docs);
     text_done(&talk->text);
     error_free(talk->error);
     free(talk);
@@ -80,9 +83,10 @@ static void on_keep(struct io_work *work) {
     struct talk *talk = CONTAINER_OF(work, struct talk, work);
     const char *text = talk->text.data ? talk->text.data : "";
     work->error = account_message_set(talk->account, talk->answer, text);
-    if (!work->error && json_array_size(talk->code.stored) > 0)
-        work->error =
-            account_message_code_set(talk->account, talk->answer, talk->code.source_id, talk->code.stored);
+    if (work->error || json_array_size(talk->code.stored) + json_array_size(talk->docs.stored) == 0) return;
+    scoped_json json_t *attachment =
+        json_pack("{s:O*,s:O*}", "code", talk->code.stored, "doc", talk->docs.stored);
+    work->error = account_message_attach(talk->account, talk->answer, talk->code.source_id, attachment);
 }
 
 static const json_t *run_options(const struct talk *talk) {
@@ -143,11 +147,12 @@ static void on_remote_done(void *owner, struct error *error) {
 }
 
 /* Code that came with a message stands before it, each piece with its file's name. */
-static json_t *content_of(const json_t *message, const struct answer_code *found) {
+static json_t *content_of(const json_t *message, const struct talk *found) {
     const json_t *code = json_object_get(json_object_get(message, "attachment"), "client_code");
     scoped_text struct text whole = {0};
     size_t i;
-    if (found) answer_code_add(found, &whole);
+    if (found) answer_docs_add(&found->docs, &whole);
+    if (found) answer_code_add(&found->code, &whole);
     json_t *piece;
     json_array_foreach(code, i, piece) {
         const char *path = json_string_value(json_object_get(piece, "filepath"));
@@ -171,7 +176,7 @@ static json_t *body_of(const struct talk *talk) {
     json_t *edge;
     json_array_foreach(edges, i, edge) {
         const json_t *node = json_object_get(edge, "node");
-        const struct answer_code *found = i + 1 == json_array_size(edges) ? &talk->code : NULL;
+        const struct talk *found = i + 1 == json_array_size(edges) ? talk : NULL;
         bool asks = strcmp(json_string_value(json_object_get(node, "role")), "USER") == 0;
         json_array_append_new(messages, json_pack("{s:s,s:o}", "role", asks ? "user" : "assistant", "content",
                                                   content_of(node, found)));
@@ -270,7 +275,22 @@ static void answer(struct talk *talk) {
     events_chat(talk->serve, &visitor);
 }
 
-/* ---- code ---- */
+/* ---- documents, code ---- */
+
+static void on_docs(void *owner, json_t *taken_found) {
+    struct talk *talk = owner;
+    answer_docs_read(&talk->docs, taken_found);
+    tell(talk, json_pack("{s:O}", "hits", talk->docs.hits), "ThreadAssistantMessageAttachmentsDoc");
+    answer(talk);
+}
+
+static void look_for_docs(struct talk *talk) {
+    json_t *ids = NULL;
+    if (!talk->cancelled && answer_docs_find(talk->serve, run_options(talk), talk->user, &ids, on_docs, talk))
+        tell(talk, json_pack("{s:o}", "sourceIds", ids), "ThreadAssistantMessageReadingDoc");
+    else
+        answer(talk);
+}
 
 static void on_code(void *owner, struct find_answer *found) {
     struct talk *talk = owner;
@@ -279,7 +299,7 @@ static void on_code(void *owner, struct find_answer *found) {
     if (why) log_warn("copycat", "an answer goes without code: %s", why);
     answer_code_read(&talk->code, found);
     tell(talk, json_pack("{s:O}", "hits", talk->code.hits), "ThreadAssistantMessageAttachmentsCode");
-    answer(talk);
+    look_for_docs(talk);
 }
 
 static void on_noted(struct io_work *work) {
@@ -293,7 +313,7 @@ static void on_noted(struct io_work *work) {
         tell(talk, json_pack("{s:b,s:b}", "snippet", true, "fileList", false),
              "ThreadAssistantMessageReadingCode");
     else
-        answer(talk);
+        look_for_docs(talk);
 }
 
 /* ---- the door ---- */

@@ -65,6 +65,17 @@ struct index_update {
 };
 /* File by file, each whole: whenever it is ended, the index is good, and the next run goes on from there. */
 must_check struct error *index_update(const struct index_update *update, struct index_report *ret_report);
+/* The same for texts that a caller has, instead of files of a repository. */
+struct index_documents {
+    const char *database;
+    const json_t *wanted; /* [{"path", "mark"}] of all; another mark (a number): another text */
+    /* NOT_FOUND: it is gone meanwhile, and is left out. */
+    struct error *(*read)(void *owner, const char *path, struct text *out);
+    bool (*cancelled)(void *owner); /* asked now and then; true: ABORTED, and what is done already stays */
+    void *owner;
+};
+must_check struct error *index_documents_update(const struct index_documents *update,
+                                                struct index_report *ret_report);
 void index_remove(const char *database); /* the file and what lies beside it */
 
 /* ---- chunks of a text ---- */

@@ -39,6 +39,10 @@ must_check struct error *database_file_add(struct sql *sql, const char *path, co
 must_check struct error *database_file_remove(struct sql *sql, int64_t file);
 uint32_t database_language_mark(struct span language);
 
+/* ---- update.c ---- */
+/* One at a time, also where two servers share a directory; until the descriptor is closed. */
+must_check struct error *update_lock(const char *database, int *ret_fd);
+
 /* ---- vectors.c ---- */
 struct vectors {
     uint32_t dimensions, words; /* words of 64 bits a vector */

@@ -146,13 +146,12 @@ static struct error *go_through(struct run *run) {
     return sql_commit(run->sql);
 }
 
-/* One at a time, also where two servers share a directory. */
-static struct error *lock(const char *database, int *ret_fd) {
+struct error *update_lock(const char *database, int *ret_fd) {
     scoped_string char *path = mem_printf("%s.lock", database);
     scoped_fd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0) return error_errno(errno, "%s", path);
     if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-        return error_new(ERROR_ABORTED, "another process indexes this repository now");
+        return error_new(ERROR_ABORTED, "another process is at work on this index now");
     *ret_fd = take_fd(&fd);
     return NULL;
 }
@@ -163,7 +162,7 @@ struct error *index_update(const struct index_update *update, struct index_repor
     scoped_fd int locked = -1;
     int64_t began_ms = clock_monotonic_ms();
     *ret_report = (struct index_report){0};
-    TRY_PLAIN(lock(update->database, &locked));
+    TRY_PLAIN(update_lock(update->database, &locked));
     TRY_PLAIN(repository_open(&update->repository, true, &repository));
     ret_report->fetch_ms = clock_monotonic_ms() - began_ms;
     TRY_PLAIN(database_open(update->database, SQL_CREATE, &sql));

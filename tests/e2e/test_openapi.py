@@ -23,7 +23,9 @@ def tool():
 @pytest.fixture(scope="module")
 def server():
     with Accounts("--model", SMALL, "--chat-model", SMALL, "--parallelism", "4") as made:
-        made.token = made.me(made.register()["accessToken"])["authToken"]
+        owner = made.register()["accessToken"]
+        made.token = made.me(owner)["authToken"]
+        made.registrar = made.data("{ registrationToken }", owner)["registrationToken"]
         yield made
 
 
@@ -37,9 +39,11 @@ def server():
         ("/v1/health", ["--max-examples", "10"]),
         ("/v1beta/server_setting", ["--max-examples", "10"]),
         ("/v1beta/models", ["--max-examples", "10"]),
+        ("^/v1beta/ingestion", ["--max-examples", "12"]),  # all three
     ],
 )
 def test_what_is_described_is_what_is_there(tool, server, path, more, tmp_path):
+    token = server.registrar if "ingestion" in path else server.token
     done = subprocess.run(
         [
             tool,
@@ -50,8 +54,8 @@ def test_what_is_described_is_what_is_there(tool, server, path, more, tmp_path):
             "--url",
             server.url,
             "-H",
-            f"Authorization: Bearer {server.token}",
-            "--include-path",
+            f"Authorization: Bearer {token}",
+            "--include-path-regex" if path[0] == "^" else "--include-path",
             path,
             "--seed",
             "1",
@@ -65,7 +69,7 @@ def test_what_is_described_is_what_is_there(tool, server, path, more, tmp_path):
         env={k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")},
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert "1 selected" in done.stdout
+    assert ("3 selected" if path[0] == "^" else "1 selected") in done.stdout
 
 
 def test_the_description_names_what_tabby_has(server):
@@ -77,5 +81,8 @@ def test_the_description_names_what_tabby_has(server):
         "/v1/chat/completions",
         "/v1/health",
         "/v1beta/server_setting",
+        "/v1beta/ingestion",
+        "/v1beta/ingestion/{source}",
+        "/v1beta/ingestion/{source}/{id}",
     }
     assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
