@@ -127,6 +127,49 @@ must_check struct error *account_repository_remove(struct account *account, int6
 must_check struct error *account_repositories(struct account *account, const struct account_page *page,
                                               json_t **ret_repositories);
 
+/* ---- servers of repositories: id, kind (GITHUB, GITLAB, GITHUB_SELF_HOSTED, GITLAB_SELF_HOSTED),
+ * displayName, apiBase, status (PENDING, READY, FAILED), message, createdAt, updatedAt; the token is never
+ * among them ---- */
+struct account_integration {
+    const char *kind, *name;
+    const char *token;    /* NULL, of one that is changed: as it was */
+    const char *api_base; /* NULL: none */
+};
+must_check struct error *account_integration_add(struct account *account,
+                                                 const struct account_integration *integration,
+                                                 int64_t *ret_row);
+/* NOT_FOUND: also where it is of another kind. */
+must_check struct error *account_integration_set(struct account *account, int64_t row,
+                                                 const struct account_integration *integration);
+must_check struct error *account_integration_remove(struct account *account, int64_t row, const char *kind);
+struct account_integration_filter {
+    const json_t *ids; /* of integrations; NULL: all */
+    const char *kind;  /* NULL: all */
+    int active;        /* of repositories; -1: both */
+};
+must_check struct error *account_integrations(struct account *account, const struct account_page *page,
+                                              const struct account_integration_filter *filter,
+                                              json_t **ret_integrations);
+must_check struct error *account_integration_again(struct account *account,
+                                                   int64_t row); /* is to be listed */
+/* One that is to be listed: {"row", "kind", "name", "token", "apiBase"}; NULL: none. interval_s: how old what
+ * was listed may get. */
+must_check struct error *account_integration_due(struct account *account, int64_t interval_s,
+                                                 json_t **ret_integration);
+/* It was: list is [{"vendorId", "name", "gitUrl"}], or NULL and what went wrong. */
+must_check struct error *account_integration_listed(struct account *account, const json_t *integration,
+                                                    const json_t *list, const char *fault);
+
+/* ---- repositories there: id, integrationId, kind, active, displayName, gitUrl, vendorId, refs, createdAt,
+ * updatedAt ---- */
+must_check struct error *account_provided(struct account *account, const struct account_page *page,
+                                          const struct account_integration_filter *filter,
+                                          json_t **ret_repositories);
+/* [{"id", "kind", "name", "gitUrl", "refs", "token"}] of the active ones. */
+must_check struct error *account_provided_sources(struct account *account, json_t **ret_sources);
+must_check struct error *account_provided_active_set(struct account *account, int64_t row, bool active);
+must_check struct error *account_provided_refs_set(struct account *account, int64_t row, const json_t *refs);
+
 /* ---- documents that scripts hand in, each by the name of its source and its id there. Elsewhere a source is
  * known as "ingested:" and its name, escaped as in URLs (source_id), and a document by its escaped id (path)
  * ---- */

@@ -52,6 +52,17 @@ static struct error *run(const json_t *task, struct index_report *report) {
     return error;
 }
 
+/* Whatever was said on the way: user and token of the URL are told to nobody. */
+static void tell_without(const char *url, const char *text) {
+    const char *host = url ? strstr(url, "://") : NULL,
+               *end = host ? host + 3 + strcspn(host + 3, "/?#") : NULL;
+    const char *at = end ? memrchr(host + 3, '@', (size_t)(end - host - 3)) : NULL;
+    scoped_string char *secret = at ? mem_printf("%.*s", (int)(at - host - 3), host + 3) : NULL;
+    for (const char *found; secret && (found = strstr(text, secret)); text = found + strlen(secret))
+        printf("%.*s***", (int)(found - text), text);
+    printf("%s\n", text);
+}
+
 int index_run(void) {
     struct index_report report = {0};
     json_error_t where;
@@ -61,7 +72,7 @@ int index_run(void) {
     scoped(error) struct error *error = run(task, &report);
     if (error) {
         scoped_string char *text = error_text(error);
-        printf("%s\n", text);
+        tell_without(json_string_value(json_object_get(task, "url")), text);
         return 1;
     }
     printf("%llu files of code (%llu bytes), %llu new or changed, %llu removed, %llu left out; %llu chunks; "

@@ -47,8 +47,8 @@ static void on_note(struct io_work *work) {
     if (!noting->job) {
         scoped_string char *command =
             documents ? mem_string(DOCUMENTS_COMMAND) : source_command(noting->source->id);
-        work->error = account_job_begin(account, documents ? "ingestion_index_sync" : "scheduler_git",
-                                        command, noting->took_s, &noting->job);
+        work->error =
+            account_job_begin(account, source_job(noting->source), command, noting->took_s, &noting->job);
     }
     if (!work->error)
         work->error =
@@ -124,8 +124,9 @@ static json_t *languages_json(const struct search *search) {
 /* A file without a name that holds the task; -1: errno says why not. */
 static int task_file(const struct search *search, const struct source *source) {
     scoped_json json_t *task =
-        json_pack("{s:s,s:o,s:s,s:s,s:o}", "url", source->url, "refs", source_refs(source), "mirror",
-                  source->mirror, "database", source->database, "languages", languages_json(search));
+        json_pack("{s:s,s:o,s:s,s:s,s:o}", "url", source->fetch_url ? source->fetch_url : source->url, "refs",
+                  source_refs(source), "mirror", source->mirror, "database", source->database, "languages",
+                  languages_json(search));
     scoped_string char *text = json_dumps(task, JSON_COMPACT);
     scoped_fd int fd = memfd_create("task", MFD_CLOEXEC);
     if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text) || lseek(fd, 0, SEEK_SET) != 0)

@@ -96,7 +96,7 @@ static void on_gone(struct http_exchange *exchange) {
 
 static struct source *find(struct serve *serve, struct span kind, struct span id) {
     scoped_string char *given = span_string(id);
-    scoped_string char *whole = source_id_of(given, span_is_nocase(kind, "git_config"));
+    scoped_string char *whole = source_id_of(given, kind);
     return search_source(serve->search, whole);
 }
 

@@ -37,9 +37,12 @@ must_check struct error *check_page(const struct account_page *page);
 must_check struct error *code_facts(struct graphql_call *call, const char *source_id, json_t *node);
 /* Refs with their commits, of git itself; NULL where it cannot be asked. */
 json_t *code_refs(struct graphql_call *call, const char *source_id);
+/* Whether a repository's or a server's name may be so. */
+bool is_source_name(const char *name);
+json_t *source_references(const json_t *names); /* names that somebody wrote down, as clients want them */
 /* The sources of config.toml: an array of those that search_states tells of. */
 json_t *code_configured(struct graphql_call *call);
 
 /* ---- one file a subject; each ends its table by a NULL ---- */
 extern const struct graphql_resolver resolve_sessions[], resolve_users[], resolve_settings[],
-    resolve_activity[], resolve_sources[], resolve_threads[], resolve_code[];
+    resolve_activity[], resolve_sources[], resolve_threads[], resolve_code[], resolve_integrations[];

@@ -73,7 +73,8 @@ static struct error *indexed(struct graphql_call *call, json_t **ret) {
 
 static struct error *jobs(struct graphql_call *call, json_t **ret) {
     TRY_PLAIN(check_admin(call));
-    *ret = json_pack("[s,s]", "scheduler_git", "ingestion_index_sync");
+    *ret = json_pack("[s,s,s,s]", "scheduler_git", "scheduler_github_gitlab", "third_party_repository_sync",
+                     "ingestion_index_sync");
     return NULL;
 }
 
@@ -133,7 +134,7 @@ static struct error *open_source(struct graphql_call *call, const char *id,
 static struct error *open_argument(struct graphql_call *call, struct repository **ret_repository) {
     const char *id = argument_string(call, "id"), *kind = argument_string(call, "kind");
     TRY_PLAIN(check_user(call));
-    scoped_string char *whole = source_id_of(id, strcmp(kind, "GIT_CONFIG") == 0);
+    scoped_string char *whole = source_id_of(id, span_of(kind));
     return open_source(call, whole, ret_repository);
 }
 

@@ -5,7 +5,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 
-static bool is_name(const char *name) {
+bool is_source_name(const char *name) {
     if (!isalpha((unsigned char)*name) || !name[1]) return false;
     for (const char *c = name; *c; c++)
         if (!isalnum((unsigned char)*c) && !strchr("_.-", *c)) return false;
@@ -23,8 +23,7 @@ static bool is_git_url(const char *url) {
     return true;
 }
 
-/* Names that somebody wrote down, as the clients want them. */
-static json_t *references(const json_t *names) {
+json_t *source_references(const json_t *names) {
     json_t *array = json_array();
     size_t i;
     json_t *name;
@@ -49,7 +48,7 @@ static struct error *repositories(struct graphql_call *call, json_t **ret) {
         json_t *node = json_object_get(edge, "node");
         scoped_string char *source = source_id(node);
         json_object_set_new(node, "sourceId", json_string(source));
-        json_object_set_new(node, "refs", references(json_object_get(node, "refs")));
+        json_object_set_new(node, "refs", source_references(json_object_get(node, "refs")));
         TRY_PLAIN(code_facts(call, source, node));
     }
     return NULL;
@@ -63,9 +62,12 @@ static struct error *add_readable(struct graphql_call *call, const char *source,
     if (!may) return NULL;
     json_t *known = code_refs(call, source);
     scoped_string char *told = index_url_public(json_string_value(url));
+    const char *source_kind = strncmp(kind, "GITHUB", 6) == 0   ? "GITHUB"
+                              : strncmp(kind, "GITLAB", 6) == 0 ? "GITLAB"
+                                                                : "GIT";
     json_t *one = json_pack("{s:s,s:s,s:s,s:s,s:s,s:O,s:s,s:s,s:o}", "__typename", "Repository", "id", source,
-                            "sourceId", source, "sourceKind", "GIT", "sourceName", told, "name", name, "kind",
-                            kind, "gitUrl", told, "refs", known ? known : references(refs));
+                            "sourceId", source, "sourceKind", source_kind, "sourceName", told, "name", name,
+                            "kind", kind, "gitUrl", told, "refs", known ? known : source_references(refs));
     json_array_append_new(array, one);
     return NULL;
 }
@@ -73,7 +75,7 @@ static struct error *add_readable(struct graphql_call *call, const char *source,
 /* Those that the user may read. */
 static struct error *readable(struct graphql_call *call, json_t **ret) {
     const struct account_page all = {.first = -1, .last = -1};
-    scoped_json json_t *list = NULL, *array = json_array(), *configured = NULL;
+    scoped_json json_t *list = NULL, *array = json_array(), *configured = NULL, *provided = NULL;
     size_t i;
     json_t *edge, *one;
     TRY_PLAIN(check_claims(call));
@@ -83,6 +85,14 @@ static struct error *readable(struct graphql_call *call, json_t **ret) {
         scoped_string char *source = source_id(node);
         TRY_PLAIN(add_readable(call, source, json_object_get(node, "name"), json_object_get(node, "gitUrl"),
                                json_object_get(node, "refs"), "GIT", array));
+    }
+    TRY_PLAIN(account_provided_sources(asker_of(call)->account, &provided));
+    json_array_foreach(provided, i, one) {
+        scoped_string char *source =
+            mem_printf("provided_repository:%s", json_string_value(json_object_get(one, "id")));
+        TRY_PLAIN(add_readable(call, source, json_object_get(one, "name"), json_object_get(one, "gitUrl"),
+                               json_object_get(one, "refs"), json_string_value(json_object_get(one, "kind")),
+                               array));
     }
     configured = code_configured(call);
     json_array_foreach(configured, i, one) TRY_PLAIN(
@@ -130,7 +140,7 @@ static struct error *add(struct graphql_call *call, json_t **ret) {
     int64_t row = 0;
     TRY_PLAIN(check_admin(call));
     json_t *complaints = json_array();
-    if (!is_name(name))
+    if (!is_source_name(name))
         json_array_append_new(complaints,
                               json_pack("{s:s,s:s}", "path", "name", "message", "Invalid repository name"));
     if (!is_git_url(url))

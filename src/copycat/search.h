@@ -15,9 +15,11 @@ struct source {
     struct list node;
     struct search *search;
     uint32_t references;
-    /* id: "git:E16n1q", "config:4WmznP", "ingested:NAME"; of documents, url is the id, and mirror NULL */
+    /* id: "git:E16n1q", "config:4WmznP", "provided_repository:E16n1q", "ingested:NAME"; of documents, url is
+     * the id, and mirror NULL */
     char *id, *name, *url, *database, *mirror;
-    char **refs; /* NULL-terminated; NULL: what HEAD names */
+    char *fetch_url; /* the same with a token, where one is needed; NULL: url. On the loop */
+    char **refs;     /* NULL-terminated; NULL: what HEAD names */
     bool from_config, documents, gone;
     int64_t newest, total;   /* of documents, when they were listed: the last row, and how many */
     struct index *index;     /* NULL: not opened */
@@ -45,6 +47,7 @@ struct search {
     struct source *at_work;
     int64_t job; /* row of this run; 0: nobody asked for it */
     struct io_child *child;
+    bool syncing;         /* a list of repositories elsewhere is being asked for */
     atomic_bool stopping; /* the server ends: work on other threads may as well */
     struct embedding_batch *batch;
     uint32_t finding; /* searches under way */
@@ -64,8 +67,9 @@ void search_changed(struct search *search);
 struct source *source_hold(struct source *source);
 void source_drop(struct source *source);
 json_t *source_refs(const struct source *source); /* names, as an array */
-/* Clients give the source's id, or that of its row; owned. */
-char *source_id_of(const char *id, bool configured);
+/* Clients give the source's id, or that of its row and the kind of repository; owned. */
+char *source_id_of(const char *id, struct span kind);
+const char *source_job(const struct source *source); /* the name of the job that brings it up to date */
 /* A repository, or a source of documents; NULL: there is none. A reference for the caller. From any thread.
  */
 struct source *search_source(struct search *search, const char *id);
@@ -92,6 +96,12 @@ void search_busy(struct serve *serve, int change);
 
 /* ---- documents_run.c ---- */
 void documents_run(struct search *search, struct source *source); /* then indexing_ended */
+
+/* ---- integrations.c ---- */
+void integrations_next(struct search *search); /* asks the server that is due, where there is one */
+char *integration_command(const char *id);     /* of the job that asks it; owned */
+/* From any thread. *ret_row: of the run. */
+must_check struct error *integration_trigger(struct search *search, const char *id, int64_t *ret_row);
 
 /* ---- index_run.c ---- */
 int index_run(void); /* `tabby index`: what to do comes on stdin, the report goes to stdout */

@@ -4,6 +4,7 @@
  *   changed -> a worker reads the table, and the state of each index -> the loop merges: new ones are due,
  * those that are gone are dropped with their files
  * The list is changed on the loop only, under the mutex; others read it under the mutex. */
+#include "forge.h"
 #include "search.h"
 
 #include <dirent.h>
@@ -29,7 +30,7 @@ static void source_free(struct source *source) {
         error_free(tree_remove(source->mirror));
     }
     free(source->id), free(source->name), free(source->url), free(source->database), free(source->mirror);
-    free(source->failure);
+    free(source->fetch_url), free(source->failure);
     strings_free(source->refs);
     free(source);
 }
@@ -166,6 +167,27 @@ static struct error *add_listed(struct listing *listing) {
     return NULL;
 }
 
+/* Of GitHub and GitLab. */
+static struct error *add_provided(struct listing *listing) {
+    scoped_json json_t *listed = NULL;
+    size_t i;
+    json_t *one;
+    TRY_PLAIN(account_provided_sources(listing->search->serve->accounts->account, &listed));
+    json_array_foreach(listed, i, one) {
+        scoped_string char *id =
+            mem_printf("provided_repository:%s", json_string_value(json_object_get(one, "id")));
+        struct source *source =
+            source_new(listing->search, id, json_string_value(json_object_get(one, "name")),
+                       json_string_value(json_object_get(one, "gitUrl")));
+        bool lab = strncmp(json_string_value(json_object_get(one, "kind")), "GITLAB", 6) == 0;
+        source->fetch_url = forge_clone_url(lab ? FORGE_GITLAB : FORGE_GITHUB, source->url,
+                                            json_string_value(json_object_get(one, "token")));
+        source->refs = refs_of(json_object_get(one, "refs"));
+        list_append(&listing->sources, &source->node);
+    }
+    return NULL;
+}
+
 static struct error *add_documents(struct listing *listing) {
     struct account *account = listing->search->serve->accounts->account;
     scoped_json json_t *listed = NULL;
@@ -192,6 +214,7 @@ static void on_list(struct io_work *work) {
     struct listing *listing = CONTAINER_OF(work, struct listing, work);
     add_configured(listing);
     if (listing->search->serve->accounts->schema) work->error = add_listed(listing);
+    if (listing->search->serve->accounts->schema && !work->error) work->error = add_provided(listing);
     if (listing->search->serve->accounts->schema && !work->error) work->error = add_documents(listing);
     listing->complete = !work->error;
     LIST_EACH(node, &listing->sources) read_numbers(CONTAINER_OF(node, struct source, node));
@@ -237,6 +260,10 @@ static void take_in(struct search *search, struct source *source) {
             source->refs = refs;
             known->wanted = true;
         }
+        known->wanted |= source->fetch_url && strcmp(known->fetch_url, source->fetch_url) != 0;
+        char *fetch_url = known->fetch_url; /* may have another token */
+        known->fetch_url = source->fetch_url;
+        source->fetch_url = fetch_url;
         if (known->newest != source->newest || known->total != source->total) known->wanted = true;
         known->newest = source->newest, known->total = source->total;
     } else {
@@ -295,6 +322,7 @@ static void on_listed(struct io_work *work) {
     search->list_again = false;
     if (again) start_listing(search);
     indexing_next(search);
+    integrations_next(search);
     accounts_job_ended(search->serve);
 }
 

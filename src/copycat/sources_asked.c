@@ -4,8 +4,21 @@
 
 #include <stdlib.h>
 
-char *source_id_of(const char *id, bool configured) {
-    return strchr(id, ':') ? mem_string(id) : mem_printf("%s:%s", configured ? "config" : "git", id);
+char *source_id_of(const char *id, struct span kind) {
+    if (strchr(id, ':')) return mem_string(id);
+    bool provided = span_starts(kind, "GITHUB") || span_starts(kind, "GITLAB") ||
+                    span_starts(kind, "github") || span_starts(kind, "gitlab");
+    return mem_printf("%s:%s",
+                      span_is_nocase(kind, "git_config") ? "config"
+                      : provided                         ? "provided_repository"
+                                                         : "git",
+                      id);
+}
+
+const char *source_job(const struct source *source) {
+    return source->documents                                      ? "ingestion_index_sync"
+           : strncmp(source->id, "provided_repository:", 20) == 0 ? "scheduler_github_gitlab"
+                                                                  : "scheduler_git";
 }
 
 static struct source *find(struct search *search, const char *id, bool documents) {
@@ -88,17 +101,20 @@ struct error *search_trigger(struct search *search, const char *command, int64_t
     if (strcmp(command, DOCUMENTS_COMMAND) == 0) return trigger_documents(search, ret_row);
     json_error_t where;
     scoped_json json_t *root = json_loads(command, 0, &where);
+    const char *integration = json_string_value(json_object_get(root, "SyncThirdPartyRepositories"));
+    if (integration) return integration_trigger(search, integration, ret_row);
     const char *id =
         json_string_value(json_object_get(json_object_get(root, "SchedulerGitRepository"), "source_id"));
     struct source *source = id ? search_source(search, id) : NULL;
     if (!source)
-        return error_new(ERROR_NOT_FOUND, "there is no such job: jobInfo.command of a repository names one");
+        return error_new(ERROR_NOT_FOUND,
+                         "there is no such job: jobInfo.command of a repository or an integration names one");
     pthread_mutex_lock(&search->mutex);
     *ret_row = source->wanted ? source->job : 0; /* it waits already */
     pthread_mutex_unlock(&search->mutex);
-    struct error *error =
-        *ret_row ? NULL
-                 : account_job_begin(search->serve->accounts->account, "scheduler_git", command, 0, ret_row);
+    struct error *error = *ret_row ? NULL
+                                   : account_job_begin(search->serve->accounts->account, source_job(source),
+                                                       command, 0, ret_row);
     pthread_mutex_lock(&search->mutex);
     if (!error) source->wanted = true, source->job = *ret_row;
     pthread_mutex_unlock(&search->mutex);

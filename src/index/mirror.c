@@ -101,6 +101,7 @@ static struct error *fetch_from(git_remote *remote, struct repository *repositor
     options.callbacks.payload = &ask;
     options.prune = GIT_FETCH_PRUNE;
     options.download_tags = GIT_REMOTE_DOWNLOAD_TAGS_NONE; /* the second refspec has them */
+    options.update_fetchhead = 0; /* the URL, with what is secret in it, would be there */
     int code = git_remote_connect(remote, GIT_DIRECTION_FETCH, &options.callbacks, NULL, NULL);
     if (code == 0 && git_remote_default_branch(&head, remote) == 0)
         git_repository_set_head(repository->git, head.ptr);

@@ -20,7 +20,8 @@ ASK = """subscription($i: CreateThreadAndRunInput!) { item: createThreadAndRun(i
         ... on MessageAttachmentIngestedDoc { id title body link } } } }
     ... on ThreadAssistantMessageCompleted { debugData { chatCompletionMessages { content } } } } }"""
 MESSAGES = """query($t: ID!) { threadMessages(threadId: $t) { edges { node { role attachment {
-    code { filepath } doc { __typename ... on MessageAttachmentIngestedDoc { id title body link } } } } } } }"""
+    code { filepath } doc { __typename
+    ... on MessageAttachmentIngestedDoc { id title body link } } } } } } }"""
 HOLIDAYS = {
     "source": "the handbook/1",
     "id": "holidays #1",
