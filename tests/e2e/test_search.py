@@ -244,7 +244,7 @@ def test_a_job_brings_what_is_new(server, shop):
     assert job["job"] == "scheduler_git" and job["exitCode"] == 0 and job["finishedAt"]
     assert "1 new or changed, 1 removed" in job["stdout"]
     stats = server.data("{ jobRunStats { success failed pending } jobs }", server.owner)
-    assert stats["jobRunStats"]["success"] >= 2 and stats["jobs"] == ["scheduler_git"]
+    assert stats["jobRunStats"]["success"] >= 2 and "scheduler_git" in stats["jobs"]
     metrics = server.metrics()
     assert metrics["copycat_index_repositories"] == 1 and metrics["copycat_searches_total"] > 0
     assert metrics["copycat_index_chunks"] >= metrics["copycat_index_vectors"] > 0
