@@ -1,6 +1,7 @@
 /* Texts cut into chunks: whole lines, up to 512 characters, parted where a person would part them.
  *
- * A cut falls before the line that is indented least in the second half of what fits, an empty line before it
+ * Where the language's grammar is at hand and reads the file, by its syntax (syntax.c, cut.c). Else a cut
+ * falls before the line that is indented least in the second half of what fits, an empty line before it
  * counts in its favour: this finds the ends of functions and paragraphs in any language without knowing its
  * grammar. */
 #include "inside.h"
@@ -37,6 +38,8 @@ bool index_is_code(struct span content) {
            bytes / (double)(lines ? lines : 1) <= LINE_MEAN_MAX_BYTES &&
            (double)alphanumeric / bytes >= ALPHANUMERIC_MIN && (double)digits / bytes <= DIGITS_MAX;
 }
+
+/* ---- by indentation ---- */
 
 struct line {
     size_t size, characters; /* with its end */
@@ -92,20 +95,52 @@ static uint32_t lines_in(struct span text) {
     return lines;
 }
 
-bool index_next_piece(struct span content, struct index_cut *cut, struct index_piece *ret_piece) {
-    if (cut->line == 0) cut->line = 1;
-    while (cut->at < content.size) { /* blank lines between chunks belong to none */
-        struct line line = line_at(content, cut->at);
-        if (!line.blank) break;
-        cut->line += content.data[cut->at + line.size - 1] == '\n';
-        cut->at += line.size;
+static void by_indentation(struct index_chunker *chunker, struct span content) {
+    uint32_t number = 1;
+    for (size_t at = 0; at < content.size;) {
+        struct line line = line_at(content, at);
+        struct span piece = {content.data + at, line.size};
+        if (!line.blank) { /* blank lines between chunks belong to none */
+            piece.size = chunk_size(content, at);
+            pieces_add(chunker, piece, number);
+        }
+        number += lines_in(piece);
+        at += piece.size;
     }
-    if (cut->at >= content.size) return false;
-    struct span piece = {content.data + cut->at, chunk_size(content, cut->at)};
-    cut->at += piece.size;
-    ret_piece->line = cut->line;
-    cut->line += lines_in(piece);
-    while (piece.size > 0 && isspace((unsigned char)piece.data[piece.size - 1])) piece.size--;
-    ret_piece->text = piece;
-    return true;
+}
+
+/* ---- either way ---- */
+
+struct index_chunker *index_chunker_new(void) {
+    return NEW(struct index_chunker);
+}
+
+void index_chunker_free(struct index_chunker *chunker) {
+    if (!chunker) return;
+    syntax_free(chunker->syntax);
+    free(chunker->pieces);
+    free(chunker);
+}
+
+void pieces_add(struct index_chunker *chunker, struct span text, uint32_t line) {
+    if (chunker->count == chunker->capacity) {
+        chunker->capacity = chunker->capacity ? 2 * chunker->capacity : 64;
+        chunker->pieces = mem_grow(chunker->pieces, chunker->capacity, sizeof *chunker->pieces);
+    }
+    while (text.size > 0 && isspace((unsigned char)text.data[text.size - 1])) text.size--;
+    chunker->pieces[chunker->count++] = (struct index_piece){text, line};
+}
+
+size_t index_chunker_cut(struct index_chunker *chunker, struct span content, const char *path,
+                         const char *language, const struct index_piece **ret_pieces) {
+    const struct grammar *grammar = grammar_of(path, language);
+    chunker->count = 0;
+    chunker->by_syntax = grammar && cut_by_syntax(chunker, content, grammar);
+    if (!chunker->by_syntax) by_indentation(chunker, content);
+    *ret_pieces = chunker->pieces;
+    return chunker->count;
+}
+
+bool index_chunker_by_syntax(const struct index_chunker *chunker) {
+    return chunker->by_syntax;
 }

@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define VERSION "1" /* of all below; another one is thrown away and made again */
+/* Of all below, and of how chunks are cut; another one is thrown away and made again. */
+#define VERSION "2"
 
 static const char tables[] =
     "CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
@@ -22,7 +23,7 @@ static const char tables[] =
     "CREATE TABLE vector (id INTEGER PRIMARY KEY AUTOINCREMENT, chunk INTEGER NOT NULL UNIQUE, file INTEGER "
     "NOT "
     "NULL, language INTEGER NOT NULL, bits BLOB NOT NULL);"
-    "INSERT INTO fact VALUES ('version', '" VERSION "'), ('run', '0'), ('removed', '0');";
+    "INSERT INTO fact VALUES ('run', '0'), ('removed', '0');";
 
 struct error *database_fact(struct sql *sql, const char *name, char **ret_value) {
     return sql_text(sql, ret_value, "SELECT value FROM fact WHERE name = ?1", "s", name);
@@ -35,7 +36,9 @@ struct error *database_fact_set(struct sql *sql, const char *name, const char *v
 static struct error *make_tables(struct sql *sql) {
     TRY_PLAIN(sql_run(sql, "PRAGMA journal_mode = WAL"));
     TRY_PLAIN(sql_begin(sql));
+    scoped_string char *version = mem_printf("%s%s", VERSION, grammars_mark);
     struct error *error = sql_run(sql, tables);
+    if (!error) error = database_fact_set(sql, "version", version);
     if (!error) error = sql_commit(sql);
     if (error) sql_rollback(sql);
     return error;
@@ -50,7 +53,8 @@ static struct error *open_one(const char *path, enum sql_mode mode, struct sql *
     if (!there && mode == SQL_CREATE) TRY_PLAIN(make_tables(sql));
     if (!there && mode != SQL_CREATE) return error_new(ERROR_NOT_FOUND, "nothing was indexed yet");
     TRY_PLAIN(database_fact(sql, "version", &version));
-    if (!version || strcmp(version, VERSION) != 0)
+    scoped_string char *ours = mem_printf("%s%s", VERSION, grammars_mark);
+    if (!version || strcmp(version, ours) != 0)
         return error_new(ERROR_DATA_LOSS, "%s is of another version", path);
     TRY_PLAIN(sql_run(sql, "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -8000"));
     *ret_sql = take(sql);
@@ -118,18 +122,13 @@ static struct error *add_chunk(struct sql *sql, int64_t file, const char *path, 
 }
 
 struct error *database_file_add(struct sql *sql, const char *path, const char *hash, const char *language,
-                                int64_t run, struct span content, bool is_code) {
+                                int64_t run, size_t size_bytes, const struct index_piece *pieces,
+                                size_t count) {
     TRY_PLAIN(sql_do(sql, "INSERT INTO file (path, hash, language, run, size) VALUES (?1, ?2, ?3, ?4, ?5)",
-                     "sssii", path, hash, language, run, is_code ? (int64_t)content.size : (int64_t)0));
+                     "sssii", path, hash, language, run, (int64_t)size_bytes));
     int64_t file = sql_last_id(sql);
-    struct index_cut cut = {0};
-    struct index_piece piece;
-    bool first = true;
-    while (is_code && index_next_piece(content, &cut, &piece)) {
-        bool whole = first && cut.at >= content.size;
-        TRY_PLAIN(add_chunk(sql, file, path, language, piece.text, whole ? 0 : piece.line));
-        first = false;
-    }
+    for (size_t i = 0; i < count; i++)
+        TRY_PLAIN(add_chunk(sql, file, path, language, pieces[i].text, count == 1 ? 0 : pieces[i].line));
     return NULL;
 }
 

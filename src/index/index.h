@@ -86,12 +86,17 @@ struct index_piece {
 };
 /* Whether a file's content is worth it: text, lines of a person's length, not mostly numbers. */
 bool index_is_code(struct span content);
-/* false: no more. *at begins as zeros. */
-struct index_cut {
-    size_t at;
-    uint32_t line;
-};
-bool index_next_piece(struct span content, struct index_cut *cut, struct index_piece *ret_piece);
+/* Cuts one file after the other; one thread's. */
+struct index_chunker;
+struct index_chunker *index_chunker_new(void);
+void index_chunker_free(struct index_chunker *chunker);
+DEFINE_SCOPED(index_chunker)
+/* The path's ending and the language name the grammar, where one is there; else, and where a file is too hard
+ * for it, the lines' indentation decides. Returns how many; they point into the content, and are the
+ * chunker's until it cuts again. */
+size_t index_chunker_cut(struct index_chunker *chunker, struct span content, const char *path,
+                         const char *language, const struct index_piece **ret_pieces);
+bool index_chunker_by_syntax(const struct index_chunker *chunker); /* the last cut */
 
 /* ---- searching ---- */
 struct index;

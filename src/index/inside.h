@@ -16,6 +16,43 @@ struct word_list {
 /* Of the end of a text: what stands nearest to a cursor. */
 void words_read(struct span text, struct word_list *ret_words);
 void words_query(const struct word_list *words, struct text *out); /* "a" OR "b": the rare ones */
+/* ---- languages.c ---- */
+bool word_is_in(const char *words, struct span word); /* parted by blanks */
+/* ---- chunk.c ---- */
+struct syntax;
+struct index_chunker {
+    struct syntax *syntax; /* NULL: no grammar was asked for yet */
+    struct index_piece *pieces;
+    size_t count, capacity;
+    bool by_syntax;
+};
+void pieces_add(struct index_chunker *chunker, struct span text, uint32_t line); /* blanks at its end go */
+/* ---- cut.c ---- */
+struct grammar;
+/* Lines that are not blank: chunks begin and end with them. */
+struct cut_line {
+    size_t at, end;              /* bytes, without its end of line */
+    size_t first, last;          /* characters of the file before `at` and before `end` */
+    uint32_t number;             /* from 1 */
+    uint32_t parts_whole, parts; /* nodes that a cut before it parts: those that would fit, and others */
+};
+struct cut_lines {
+    struct cut_line *lines;
+    size_t count;
+    uint32_t *of_row; /* the first line at or after a row, which counts from 0; rows + 1 of them */
+    uint32_t rows;
+};
+/* A node of syntax that covers these rows, the last one too. */
+void cut_mark(struct cut_lines *lines, uint32_t first_row, uint32_t last_row);
+bool cut_by_syntax(struct index_chunker *chunker, struct span content, const struct grammar *grammar);
+/* ---- grammars.c, or no_syntax.c ---- */
+extern const char grammars_mark[]; /* part of an index's version: what is cut otherwise is another index */
+const struct grammar *grammar_of(const char *path, const char *language); /* NULL: none */
+/* ---- syntax.c, or no_syntax.c ---- */
+/* Marks all nodes. False: the file is none of the language, or too hard. */
+bool syntax_mark(struct syntax **syntax, const struct grammar *grammar, struct span content,
+                 struct cut_lines *lines);
+void syntax_free(struct syntax *syntax);
 /* ---- common.c ---- */
 struct common {
     struct map *counts; /* word: in how many chunks of the sample; NULL: too few chunks to care */
@@ -34,8 +71,8 @@ void database_chunk_text(struct span path, struct span body, struct text *out);
 must_check struct error *database_fact(struct sql *sql, const char *name, char **ret_value); /* NULL: none */
 must_check struct error *database_fact_set(struct sql *sql, const char *name, const char *value);
 must_check struct error *database_file_add(struct sql *sql, const char *path, const char *hash,
-                                           const char *language, int64_t run, struct span content,
-                                           bool is_code);
+                                           const char *language, int64_t run, size_t size_bytes,
+                                           const struct index_piece *pieces, size_t count);
 must_check struct error *database_file_remove(struct sql *sql, int64_t file);
 uint32_t database_language_mark(struct span language);
 

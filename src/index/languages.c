@@ -39,7 +39,7 @@ static const struct {
     {"vb", "vb"},
 };
 
-static bool has_word(const char *words, struct span word) {
+bool word_is_in(const char *words, struct span word) {
     struct span rest = span_of(words);
     while (rest.data)
         if (span_equal(span_cut(&rest, ' '), word)) return true;
@@ -54,13 +54,13 @@ const char *index_language_of(const char *path, const struct index_language *mor
         for (size_t e = 0; more[i].extensions[e]; e++)
             if (span_is(ending, more[i].extensions[e])) return more[i].name;
     for (size_t i = 0; i < COUNT(known); i++)
-        if (has_word(known[i].extensions, ending)) return known[i].name;
+        if (word_is_in(known[i].extensions, ending)) return known[i].name;
     return NULL;
 }
 
 struct span index_language_kind(struct span name) {
     static const char both[] = "javascript-typescript";
-    return has_word("javascript typescript javascriptreact typescriptreact", name) ? SPAN(both) : name;
+    return word_is_in("javascript typescript javascriptreact typescriptreact", name) ? SPAN(both) : name;
 }
 
 struct span index_url_name(struct span url) {

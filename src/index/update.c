@@ -21,6 +21,7 @@ struct run {
     const struct index_update *update;
     struct repository *repository;
     struct sql *sql;
+    struct index_chunker *chunker;
     int64_t number;
     struct index_report *report;
     size_t batch_bytes, batch_files;
@@ -42,8 +43,11 @@ static struct error *add_file(struct run *run, const struct tree_file *file, con
     run->report->rejected += !is_code;
     run->report->changed += is_code;
     run->batch_bytes += content.size;
-    return database_file_add(run->sql, file->path, file->hash, language, run->number, text_span(&content),
-                             is_code);
+    const struct index_piece *pieces = NULL;
+    size_t count =
+        is_code ? index_chunker_cut(run->chunker, text_span(&content), file->path, language, &pieces) : 0;
+    return database_file_add(run->sql, file->path, file->hash, language, run->number,
+                             is_code ? content.size : 0, pieces, count);
 }
 
 static struct error *on_file(void *owner, const struct tree_file *file) {
@@ -166,7 +170,9 @@ struct error *index_update(const struct index_update *update, struct index_repor
     TRY_PLAIN(repository_open(&update->repository, true, &repository));
     ret_report->fetch_ms = clock_monotonic_ms() - began_ms;
     TRY_PLAIN(database_open(update->database, SQL_CREATE, &sql));
-    struct run run = {.update = update, .repository = repository, .sql = sql, .report = ret_report};
+    scoped(index_chunker) struct index_chunker *chunker = index_chunker_new();
+    struct run run = {
+        .update = update, .repository = repository, .sql = sql, .chunker = chunker, .report = ret_report};
     struct error *error = go_through(&run);
     if (error) sql_rollback(sql);
     ret_report->index_ms = clock_monotonic_ms() - began_ms - ret_report->fetch_ms;
