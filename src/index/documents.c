@@ -16,6 +16,7 @@ struct run {
     struct sql *sql;
     int64_t number;
     struct index_report *report;
+    struct index_chunker *chunker;
 };
 
 static struct error *add(struct run *run, const char *path, const char *mark) {
@@ -27,8 +28,9 @@ static struct error *add(struct run *run, const char *path, const char *mark) {
     }
     if (error) return error;
     run->report->changed++;
-    return database_file_add(run->sql, path, mark, LANGUAGE, run->number, text_span(&content),
-                             content.size > 0);
+    const struct index_piece *pieces = NULL;
+    size_t count = index_chunker_cut(run->chunker, text_span(&content), path, LANGUAGE, &pieces);
+    return database_file_add(run->sql, path, mark, LANGUAGE, run->number, content.size, pieces, count);
 }
 
 static struct error *look_at(struct run *run, const json_t *one) {
@@ -99,7 +101,8 @@ struct error *index_documents_update(const struct index_documents *update, struc
     *ret_report = (struct index_report){0};
     TRY_PLAIN(update_lock(update->database, &locked));
     TRY_PLAIN(database_open(update->database, SQL_CREATE, &sql));
-    struct run run = {.update = update, .sql = sql, .report = ret_report};
+    scoped(index_chunker) struct index_chunker *chunker = index_chunker_new();
+    struct run run = {.update = update, .sql = sql, .report = ret_report, .chunker = chunker};
     struct error *error = go_through(&run);
     if (error) sql_rollback(sql);
     ret_report->index_ms = clock_monotonic_ms() - began_ms;
