@@ -8,11 +8,14 @@
 #include "init.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -77,15 +80,29 @@ static int make_dirs(const char *base, const char *path) {
     return 0;
 }
 
+/* Through no link: where a layer of an untrusted image leads out of itself, this machine's files are. */
+static int open_within(const char *layer, const char *path) {
+    struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+                           .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH};
+    int top = open(layer, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int found = top < 0 ? -1 : (int)syscall(SYS_openat2, top, path + strspn(path, "/"), &how, sizeof how);
+    int reason = errno;
+    if (top >= 0) close(top);
+    errno = reason;
+    return found;
+}
+
 /* The same directory of each layer, down to one that hides what is below it. */
 static bool add_layers(const struct layers *layers, const char *graft, struct options *options) {
     bool any = false;
     for (size_t i = 0; i < layers->count; i++) {
-        char path[512], opaque = 0;
-        struct stat at;
-        snprintf(path, sizeof path, "l/%zu%s", i, graft);
-        if (lstat(path, &at)) continue;
-        if (!S_ISDIR(at.st_mode)) return false;
+        char layer[32], path[512], opaque = 0;
+        snprintf(layer, sizeof layer, "l/%zu", i);
+        snprintf(path, sizeof path, "%s%s", layer, graft);
+        int there = open_within(layer, graft);
+        if (there < 0 && errno == ENOENT) continue;
+        if (there < 0) return false; /* a file, a link, or taken away */
+        close(there);
         add(options, "%s%s", any ? ":" : "lowerdir=", path);
         any = true;
         if (lgetxattr(path, "trusted.overlay.opaque", &opaque, 1) == 1 && opaque == 'y') return false;
