@@ -193,8 +193,30 @@ static bool field_named(const ProtobufCBinaryData *name, const char *wanted) {
     return span_is_nocase((struct span){(const char *)name->data, name->len}, wanted);
 }
 
+static bool is_name(struct span name) {
+    static const char others[] = "!#$%&'*+-.^_`|~";
+    for (size_t i = 0; i < name.size; i++) {
+        char c = name.data[i], low = (char)(c | 0x20);
+        if (!(low >= 'a' && low <= 'z') && !(c >= '0' && c <= '9') && (!c || !strchr(others, c)))
+            return false;
+    }
+    return name.size > 0;
+}
+
+/* Who puts a visitor's words into a header trusts the server that no line of theirs begins there. */
+static struct span in_one_line(struct arena *arena, struct span value) {
+    bool good = true;
+    for (size_t i = 0; i < value.size; i++) good = good && value.data[i] && !strchr("\r\n", value.data[i]);
+    if (good) return value;
+    char *clean = arena_alloc(arena, value.size + 1);
+    for (size_t i = 0; i < value.size; i++)
+        clean[i] = value.data[i] && !strchr("\r\n", value.data[i]) ? value.data[i] : ' ';
+    return (struct span){clean, value.size};
+}
+
 /* A flat list: name, value, name, value. Framing and the connection are http's. */
-static void fields_of(const ProtobufCBinaryData *list, size_t count, struct fields *fields) {
+static void fields_of(struct arena *arena, const ProtobufCBinaryData *list, size_t count,
+                      struct fields *fields) {
     *fields = (struct fields){.length = -1};
     for (size_t i = 0; i + 1 < count && fields->count < FIELDS_MAX; i += 2) {
         struct span value = {(const char *)list[i + 1].data, list[i + 1].len};
@@ -204,8 +226,9 @@ static void fields_of(const ProtobufCBinaryData *list, size_t count, struct fiel
         if (field_named(&list[i], "content-length") || field_named(&list[i], "transfer-encoding") ||
             field_named(&list[i], "connection") || field_named(&list[i], "keep-alive"))
             continue;
-        fields->field[fields->count++] =
-            (struct http_field){{(const char *)list[i].data, list[i].len}, value};
+        struct span name = {(const char *)list[i].data, list[i].len};
+        if (is_name(name))
+            fields->field[fields->count++] = (struct http_field){name, in_one_line(arena, value)};
     }
 }
 
@@ -218,7 +241,7 @@ static void on_drained(struct http_exchange *exchange) {
 
 static void begin(struct web *web, const Modal__AsgiHttpResponseStart *start) {
     struct fields fields;
-    fields_of(start->headers, start->n_headers, &fields);
+    fields_of(http_exchange_arena(web->exchange), start->headers, start->n_headers, &fields);
     web->begun = true;
     web->trailers = start->trailers;
     const struct http_head head = {
@@ -247,7 +270,7 @@ static bool body(struct web *web, const Modal__AsgiHttpResponseBody *part) {
 static void trailers(struct web *web, const Modal__AsgiHttpResponseTrailers *part) {
     struct fields fields;
     if (part->more_trailers) return;
-    fields_of(part->headers, part->n_headers, &fields);
+    fields_of(http_exchange_arena(web->exchange), part->headers, part->n_headers, &fields);
     struct http_exchange *exchange = take(web->exchange);
     http_exchange_on_gone(exchange, NULL);
     http_respond_end_trailers(exchange, fields.field, fields.count);
@@ -256,13 +279,14 @@ static void trailers(struct web *web, const Modal__AsgiHttpResponseTrailers *par
 static void accept_socket(struct web *web, const Modal__AsgiWebsocketAccept *accept) {
     scoped_string char *key = http_socket_accept(http_exchange_header(web->exchange, "sec-websocket-key"));
     struct fields fields;
-    fields_of(accept->headers, accept->n_headers, &fields);
+    fields_of(http_exchange_arena(web->exchange), accept->headers, accept->n_headers, &fields);
     if (fields.count > FIELDS_MAX - 4) fields.count = FIELDS_MAX - 4;
     fields.field[fields.count++] = (struct http_field){SPAN("Upgrade"), SPAN("websocket")};
     fields.field[fields.count++] = (struct http_field){SPAN("Sec-WebSocket-Accept"), span_of(key)};
     if (accept->subprotocol && *accept->subprotocol)
-        fields.field[fields.count++] =
-            (struct http_field){SPAN("Sec-WebSocket-Protocol"), span_of(accept->subprotocol)};
+        fields.field[fields.count++] = (struct http_field){
+            SPAN("Sec-WebSocket-Protocol"),
+            in_one_line(http_exchange_arena(web->exchange), span_of(accept->subprotocol))};
     const struct http_head head = {
         .status = 101, .fields = fields.field, .field_count = fields.count, .upgrade = true};
     web->accepted = web->begun = true;

@@ -65,7 +65,9 @@ def web():
             return await talk(receive, send)
         if scope["type"] != "http":
             return
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-name", name.encode())]})
+        split = [(b"x-said", scope["path"].encode() + b"\\r\\nx-evil: 1\\r\\n\\r\\nhello"), (b"x:\\r\\nx-evil", b"2")]
+        headers = [(b"x-name", name.encode()), *split]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         if scope["path"] == "/down":
             for _ in range(200):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -110,7 +112,10 @@ def test_ten_share_one_container_which_sleeps_and_wakes(one, house):
     assert {a.text for a in answers} == {"10"}
     names = {a.headers["x-name"] for a in answers}
     assert len(names) == 1 and started(house, app) == 1
-    assert house.get(label).headers["x-name"] in names
+    again = house.get(label)
+    assert again.headers["x-name"] in names
+    assert again.headers["x-said"] == "/  x-evil: 1    hello" and not again.headers["x-evil"]
+    assert again.text == "fine", "what an app puts into a header begins no line of its own"
     wait_for("it sleeps", lambda: not house.running(app))
     assert house.get(label).headers["x-name"] not in names, "it woke: a new one"
     assert started(house, app) == 2 and len(house.running(app)) == 1
