@@ -266,6 +266,21 @@ static void test_removing_a_tree_stays_inside_it(void **unused) {
     assert_ok(tree_remove(directory));
 }
 
+static void test_the_log_is_told_apart_from_what_it_quotes(void **unused) {
+    (void)unused;
+    int ends[2], kept = dup(2);
+    char said[256];
+    assert_int_equal(pipe(ends), 0);
+    dup2(ends[1], 2);
+    log_warn("pool", "%s", "it said \x1b[2J\r12:00:00.000 info pool: fine\nand \x7f\tmore");
+    dup2(kept, 2);
+    ssize_t size = read(ends[0], said, sizeof said - 1);
+    assert_true(size > 13);
+    said[size] = '\0';
+    assert_string_equal(said + 13, "warn pool: it said ?[2J?12:00:00.000 info pool: fine\n    and ?\tmore\n");
+    close(ends[0]), close(ends[1]), close(kept);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_error_reads_from_the_outside_in_and_keeps_its_code),
@@ -283,6 +298,7 @@ int main(void) {
         cmocka_unit_test(test_a_file_longer_than_its_limit_is_refused),
         cmocka_unit_test(test_a_full_disk_leaves_the_old_content),
         cmocka_unit_test(test_removing_a_tree_stays_inside_it),
+        cmocka_unit_test(test_the_log_is_told_apart_from_what_it_quotes),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
