@@ -5,6 +5,10 @@
  * step is refused, as an older catnap would write into tables that it does not understand. */
 #include "inside.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 static const char *const steps[] = {
     "CREATE TABLE app (name TEXT PRIMARY KEY, version INTEGER NOT NULL, json TEXT NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;",
@@ -45,10 +49,18 @@ static struct error *prepare(sqlite3 *database) {
     return migrate(database);
 }
 
+/* What it holds is for nobody else, also where the directory is for all to read. The files beside it get its
+ * mode. What is wrong with it is told by who opens it next. */
+static void keep_private(const char *path) {
+    scoped_fd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0) (void)fchmod(fd, 0600);
+}
+
 struct error *schema_open(const char *path, sqlite3 **ret_database) {
     sqlite3 *database = NULL;
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX;
     struct error *error = NULL;
+    keep_private(path);
     if (sqlite3_open_v2(path, &database, flags, NULL) != SQLITE_OK) error = query_error(database, "open");
     if (!error) {
         sqlite3_busy_timeout(database, 5000); /* somebody looks at it with a tool */

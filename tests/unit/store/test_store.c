@@ -3,6 +3,7 @@
 #include "store.h"
 #include "test.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
@@ -103,6 +104,23 @@ static void test_what_was_put_is_there_for_the_next_daemon(void **state) {
     wait_done(world);
     open_again(world);
     assert_string_equal(load(world), "b=three@3 ");
+}
+
+static void test_what_is_kept_is_for_its_owner_only(void **state) {
+    struct world *world = *state;
+    assert_int_equal(chmod(world->dir, 0755), 0);
+    open_again(world);
+    DIR *entries = opendir(world->dir);
+    unsigned seen = 0;
+    for (struct dirent *entry; (entry = readdir(entries));) {
+        struct stat at;
+        if (entry->d_name[0] == '.') continue;
+        assert_int_equal(fstatat(dirfd(entries), entry->d_name, &at, 0), 0);
+        assert_int_equal(at.st_mode & 077, 0);
+        seen++;
+    }
+    closedir(entries);
+    assert_true(seen >= 3); /* the database, its log, the lock */
 }
 
 static void test_versions_grow_although_their_app_is_gone(void **state) {
@@ -387,6 +405,7 @@ static void test_records_are_read_by_the_beginning_of_their_key(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         STORY(test_what_was_put_is_there_for_the_next_daemon),
+        STORY(test_what_is_kept_is_for_its_owner_only),
         STORY(test_versions_grow_although_their_app_is_gone),
         STORY(test_what_is_queued_is_written_before_the_end),
         STORY(test_what_is_queued_is_told_before_the_rooms_that_wait_go),
