@@ -89,6 +89,24 @@ static must_check struct error *empty_trash(struct container_host *host) {
     return dir_make(trash, 0700);
 }
 
+static bool is_known(const struct container_host *host, const char *id) {
+    LIST_EACH(node, &host->containers)
+    if (strcmp(CONTAINER_OF(node, struct container, node)->id, id) == 0) return true;
+    return false;
+}
+
+/* What crun kept of a container whose daemon was killed before it had written which one it was. */
+static void sweep_runtime(const struct container_host *host) {
+    scoped_string char *all = path_join(host->run_dir, "runtime");
+    DIR *directory = host->kind == RUNTIME_CRUN ? opendir(all) : NULL;
+    for (struct dirent *entry; directory && (entry = readdir(directory));) {
+        if (entry->d_name[0] == '.' || is_known(host, entry->d_name)) continue;
+        scoped_string char *path = path_join(all, entry->d_name);
+        error_free(tree_remove(path));
+    }
+    if (directory) closedir(directory);
+}
+
 struct error *container_host_adopt(struct container_host *host, const struct container_events *events,
                                    void *owner,
                                    void (*found)(void *owner, struct container *container,
@@ -101,5 +119,6 @@ struct error *container_host_adopt(struct container_host *host, const struct con
         if (entry->d_name[0] != '.' && !ours(host, entry->d_name))
             look_at(host, entry->d_name, events, owner, found);
     closedir(directory);
+    sweep_runtime(host);
     return NULL;
 }

@@ -378,6 +378,7 @@ must_check struct error *task_build_new(struct modal *modal, struct function *fu
                                         struct core_function *core, struct task **ret);
 void task_build_done(struct task *task); /* NULL: fine */
 void tasks_hook(struct modal *modal);
+void tasks_sweep(struct modal *modal); /* after containers were adopted */
 void tasks_free(struct modal *modal);
 extern const struct rpc_method container_methods[];
 

@@ -106,6 +106,7 @@ struct error *modal_listen(struct modal *modal, const char *address, uint16_t *r
 }
 
 void modal_resume(struct modal *modal) {
+    tasks_sweep(modal);
     calls_resume(modal);
 }
 

@@ -6,6 +6,7 @@
 
 #include "sandbox.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -212,6 +213,19 @@ static void exited(void *owner, uint64_t container, const char *text) {
 void tasks_hook(struct modal *modal) {
     static const struct node_runner runner = {prepare, adopted, stop, exited};
     node_runner_set(modal->node, &runner, modal);
+}
+
+/* Of containers that ended while no daemon was there. */
+void tasks_sweep(struct modal *modal) {
+    scoped_string char *all = path_join(modal->run_dir, "t");
+    DIR *entries = opendir(all);
+    for (struct dirent *entry; entries && (entry = readdir(entries));) {
+        uint64_t container;
+        if (!span_to_u64(span_of(entry->d_name), &container) || task_of_container(modal, container)) continue;
+        scoped_string char *path = path_join(all, entry->d_name);
+        error_free(tree_remove(path));
+    }
+    if (entries) closedir(entries);
 }
 
 void tasks_free(struct modal *modal) {

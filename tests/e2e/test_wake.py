@@ -2,7 +2,9 @@
 stopped; and what a user is told when it can't be."""
 
 import concurrent.futures
+import hashlib
 import os
+import pathlib
 import signal
 import subprocess
 
@@ -159,10 +161,13 @@ def test_a_flood_of_output_is_bounded_and_blocks_nobody(catnap, tiny):
 
 # ---- life of the daemon ----
 
+def name_of(catnap):
+    return "catnap-" + hashlib.sha256(str(catnap.state.resolve()).encode()).hexdigest()[:8]
+
+
 def leftovers(catnap):
     """Processes, mounts and cgroups that speak of this daemon's directories."""
-    import hashlib
-    name = "catnap-" + hashlib.sha256(str(catnap.state.resolve()).encode()).hexdigest()[:8]
+    name = name_of(catnap)
     found = [line for line in open("/proc/mounts") if name in line or str(catnap.directory) in line]
     for root, _, _ in os.walk("/sys/fs/cgroup"):
         if name in root:
@@ -216,6 +221,17 @@ def test_a_killed_daemon_loses_nothing_and_the_next_takes_over(make_catnap, tiny
     assert catnap.function("tiny", "web")["containers"][0]["pid"] == pid
     catnap.cli("sleep", "tiny")
     catnap.wait_state("tiny", "web", "asleep", "primed")
+
+
+def test_what_a_kill_left_half_made_goes_with_the_next_daemon(make_catnap, tiny):
+    catnap = make_catnap().start()
+    assert catnap.get(up(catnap, tiny)).status == 200
+    catnap.stop(signal.SIGKILL)
+    for half in ("t/77", "runtime/77"):  # of a container that no record tells of
+        (pathlib.Path("/run") / name_of(catnap) / half / "inside").mkdir(parents=True)
+    catnap.start()
+    catnap.stop()
+    assert wait_for("all is gone", lambda: not leftovers(catnap)) is True
 
 
 def test_a_dozing_container_is_adopted_too(make_catnap, tiny):
