@@ -330,8 +330,22 @@ void connection_open(struct http_server *server, int fd, SSL *ssl, void *tag, co
     hub_wait_start(server->hub, &connection->wire.read_wait, WAIT_HEAD);
 }
 
+bool connection_holds(struct connection *connection, size_t bytes) {
+    struct http_server *server = connection->server;
+    if (!server) return true;
+    connection->held += bytes;
+    server->held_bytes += bytes;
+    return server->held_bytes <= server->limits.held_bytes;
+}
+
+static void hold_nothing(struct connection *connection) {
+    if (connection->server) connection->server->held_bytes -= connection->held;
+    connection->held = 0;
+}
+
 void connection_cut(struct connection *connection) {
     if (connection->wire.closed) return;
+    hold_nothing(connection);
     struct http_exchange *exchange = connection->exchange;
     connection->exchange = NULL;
     wire_close(&connection->wire);
@@ -351,6 +365,7 @@ void connection_refuse(struct connection *connection, int status, struct error *
 void connection_answered(struct connection *connection) {
     struct http_server *server = connection->server;
     connection->exchange = NULL;
+    hold_nothing(connection);
     if (!server || server->closing) connection->close_after = true;
     if (connection->state == CONNECTION_RAW) {
         connection->close_after = true;

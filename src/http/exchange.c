@@ -73,7 +73,15 @@ void exchange_piece(struct http_exchange *exchange, struct span bytes) {
         exchange_overlong(exchange);
         return;
     }
-    text_add(&exchange->collected, bytes);
+    if (connection_holds(exchange->connection, bytes.size)) {
+        text_add(&exchange->collected, bytes);
+        return;
+    }
+    exchange->body_status = 503;
+    tell_all(exchange, error_new(ERROR_UNAVAILABLE,
+                                 "the server holds %zu MiB of requests that it did not answer yet: try again "
+                                 "later",
+                                 exchange->connection->server->limits.held_bytes >> 20));
 }
 
 void exchange_body_end(struct http_exchange *exchange, struct error *error) {

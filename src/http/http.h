@@ -42,6 +42,7 @@ struct http_limits {
     int64_t body_timeout_ms; /* longest silence while a body is read; 0: 60 s */
     int64_t
         write_timeout_ms; /* longest time in which the client takes nothing of what is due to it; 0: 60 s */
+    size_t held_bytes;    /* of bodies that are gathered, of all requests together; 0: 512 MiB. Beyond: 503 */
     uint32_t connections; /* at once; 0: 65536 less what is needed. Beyond: accept waits */
 };
 

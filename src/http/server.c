@@ -104,6 +104,7 @@ struct http_server *http_server_new(const struct http_server_options *options) {
     list_init(&server->connections);
     struct http_limits *limits = &server->limits;
     if (limits->head_bytes == 0) limits->head_bytes = 65536;
+    if (limits->held_bytes == 0) limits->held_bytes = 512 << 20;
     int64_t *wait_ms = server->hub->wait_ms;
     if (limits->head_timeout_ms > 0) wait_ms[WAIT_HEAD] = limits->head_timeout_ms;
     if (limits->idle_timeout_ms > 0) wait_ms[WAIT_IDLE] = limits->idle_timeout_ms;

@@ -12,12 +12,12 @@ struct http_server {
     void (*on_request)(void *owner, struct http_exchange *exchange);
     void *owner;
     struct list listeners, connections;
-    size_t connection_count;
+    size_t connection_count, held_bytes;
     bool closing, accepting;
     void (*closed)(void *owner);
     struct telling *telling; /* of `closed`, in the next round; NULL: not yet */
-    int64_t full_told_ms;   /* when the log last heard that no more may come */
-    struct io_timer *retry; /* accept failed for want of file descriptors */
+    int64_t full_told_ms;    /* when the log last heard that no more may come */
+    struct io_timer *retry;  /* accept failed for want of file descriptors */
 };
 
 enum connection_state {
@@ -39,6 +39,7 @@ struct connection {
     struct http_exchange *exchange;
     void *tag;
     uint64_t discarded;
+    size_t held; /* of its request's body, in the server's held_bytes */
     bool processing, close_after, shut;
     bool asked; /* it brought a request already */
     bool last;  /* the server closes: one request more */
@@ -80,6 +81,7 @@ void connection_process(struct connection *connection); /* takes up what is pend
 /* The exchange has its answer: on to the next request, or to the end. */
 void connection_answered(struct connection *connection);
 void connection_cut(struct connection *connection);
+bool connection_holds(struct connection *connection, size_t bytes); /* false: all hold too much already */
 void connection_refuse(struct connection *connection, int status, struct error *error); /* error taken */
 
 /* exchange.c */

@@ -86,6 +86,9 @@ static int setup_impatient(void **state) {
     return setup_with(
         state, (struct http_limits){.head_timeout_ms = 20, .idle_timeout_ms = 20, .body_timeout_ms = 20});
 }
+static int setup_small(void **state) {
+    return setup_with(state, (struct http_limits){.held_bytes = 100000});
+}
 static int setup_patient(void **state) { /* with somebody who says something all the time */
     return setup_with(state, (struct http_limits){.head_timeout_ms = 300, .idle_timeout_ms = 300});
 }
@@ -217,6 +220,34 @@ static void test_pipelined_requests_are_answered_in_order(void **state) {
                *c = strstr(answer, "\r\n\r\n/c"), *d = strstr(answer, "\r\n\r\n/d");
     assert_true(a && b && c && d && a < b && b < c && c < d);
     assert_non_null(strstr(d - 100, "Connection: close\r\n"));
+}
+
+static void test_all_bodies_that_are_gathered_have_a_bound_together(void **state) {
+    struct world *world = *state;
+    scoped_string char *part = mem_array(1, 60001);
+    memset(part, 'x', 60000);
+    struct peer first, second;
+    peer_open(&first, world->loop, world->port);
+    peer_send(&first, SPAN(POST "Content-Length: 60001\r\n\r\n"));
+    peer_send(&first, span_of(part));
+    free(peer_ask(world->loop, world->port, SPAN("GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")));
+    peer_open(&second, world->loop, world->port);
+    peer_send(&second, SPAN(POST "Content-Length: 60001\r\n\r\n"));
+    peer_send(&second, span_of(part));
+    peer_wait(&second, "try again");
+    assert_non_null(strstr(second.got.data, "HTTP/1.1 503 "));
+    peer_close(&second);
+    peer_send(&first, SPAN("y")); /* what was held before is not given up for it */
+    peer_wait(&first, "xy");
+    peer_close(&first);
+    for (int i = 0; i < 3; i++) { /* and counts no more */
+        peer_open(&second, world->loop, world->port);
+        peer_send(&second, SPAN(POST "Content-Length: 60001\r\n\r\n"));
+        peer_send(&second, span_of(part));
+        peer_send(&second, SPAN("z"));
+        peer_wait(&second, "xz");
+        peer_close(&second);
+    }
 }
 
 static void test_a_client_that_leaves_is_told_once(void **state) {
@@ -419,6 +450,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_a_head_beyond_the_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_request_that_comes_byte_by_byte, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pipelined_requests_are_answered_in_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_all_bodies_that_are_gathered_have_a_bound_together, setup_small,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_a_client_that_leaves_is_told_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_waiting_client_gets_100_and_then_its_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_head_and_short_bodies, setup, teardown),
