@@ -9,7 +9,7 @@
 
 #include "inside.h"
 
-enum { LAST_MAX = 100000, KEPT_MAX = 1024 };
+enum { LAST_MAX = 100000 };
 
 static bool known(const struct cursors *cursors, const char *function, struct span container) {
     for (size_t i = 0; i < cursors->count; i++)
@@ -169,41 +169,4 @@ void logs_add(const char *dir, const char *app, const char *function, const char
     }
     scoped_fd int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (fd >= 0 && all.size > 0) (void)!write(fd, all.data, all.size); /* a full disk: the log says less */
-}
-
-/* ---- forgetting ---- */
-struct old {
-    char *container;
-    int64_t changed_s;
-};
-
-static int newest_first(const void *a, const void *b) {
-    int64_t x = ((const struct old *)a)->changed_s, y = ((const struct old *)b)->changed_s;
-    return x < y ? 1 : x > y ? -1 : 0;
-}
-
-static void forget(const char *directory, const char *container) {
-    for (int part = 0; part <= LOGS_PARTS; part++) {
-        scoped_string char *path = part ? mem_printf("%s/%s.log.%d", directory, container, part)
-                                        : mem_printf("%s/%s.log", directory, container);
-        (void)unlink(path);
-    }
-}
-
-void logs_prune(const char *dir, const char *app, const char *function, size_t keep_count) {
-    scoped_string char *path = mem_printf("%s/%s/%s", dir, app, function);
-    struct old *all = mem_array(KEPT_MAX, sizeof *all);
-    size_t count = 0;
-    DIR *directory = opendir(path);
-    for (struct dirent *entry; directory && count < KEPT_MAX && (entry = readdir(directory));) {
-        struct span name = span_of(entry->d_name);
-        struct stat status;
-        if (!span_ends(name, ".log") || fstatat(dirfd(directory), entry->d_name, &status, 0)) continue;
-        all[count++] = (struct old){mem_string_n(name.data, name.size - strlen(".log")), status.st_mtime};
-    }
-    if (directory) closedir(directory);
-    qsort(all, count, sizeof *all, newest_first);
-    for (size_t i = keep_count; i < count; i++) forget(path, all[i].container);
-    for (size_t i = 0; i < count; i++) free(all[i].container);
-    free(all);
 }

@@ -38,5 +38,13 @@ void logs_say(const char *dir, const char *app, const char *function, const char
 /* Lines of a program whose output does not pass by catnap-init; `stream`: "out" or "err". */
 void logs_add(const char *dir, const char *app, const char *function, const char *container,
               const char *stream, struct span lines);
-/* Forgets all but the newest `keep_count` containers' logs of a function. Blocking. */
-void logs_prune(const char *dir, const char *app, const char *function, size_t keep_count);
+/* How long what ended containers wrote is kept. */
+struct logs_keeping {
+    const char *dir;
+    size_t count;             /* containers of a function, the newest */
+    uint64_t bytes;           /* of a function, the newest; its last container's stays in any case */
+    int64_t age_s;            /* since somebody wrote to it */
+    const struct map *living; /* names of containers whose logs stay whatever there is; NULL: none */
+};
+void logs_prune(const struct logs_keeping *keeping, const char *app, const char *function); /* blocks */
+void logs_prune_all(const struct logs_keeping *keeping); /* of all apps, also of such as are gone; blocks */

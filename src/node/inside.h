@@ -10,6 +10,7 @@ struct node {
     struct image_store *images; /* NULL until node_images_set */
     struct volumes *volumes;
     char *logs_dir;
+    int64_t logs_looked_ms; /* at all of them; 0: not yet */
     struct node_events events;
     void *owner;
     const struct node_runner *runner;
@@ -44,6 +45,10 @@ struct local *local_new(struct node *node, uint64_t number, const char *app, con
 struct local *local_find(const struct node *node, uint64_t number);
 /* Begins its container; a failure is told in the next round of the loop. */
 void local_begin(struct local *local, const struct core_function *function, uint64_t version, bool start);
+
+/* ---- oldlogs.c ---- */
+void oldlogs_look(struct node *node);                             /* where a day passed since */
+void oldlogs_ended(struct node *node, const struct local *local); /* while it is still there */
 
 /* ---- step.c ---- */
 #define STEP_APP "_build" /* no name that an app can have */

@@ -139,6 +139,7 @@ static void tell_exited(struct local *local, const struct container_end *end) {
         const struct node_lone_end told = {end->exit_code, end->signal, end->oom_killed, text.data};
         local->lone->exited(local->lone_owner, number, &told);
     }
+    oldlogs_ended(node, local);
     table_remove(node->locals, number);
     local_free(local);
     volumes_unmounted(node->volumes);
@@ -417,5 +418,6 @@ struct error *node_adopt(struct node *node, void (*found)(void *owner, const str
     struct adoption adoption = {node, found, owner};
     TRY_PLAIN(container_host_adopt(node->host, &container_events, &adoption, on_found));
     if (node->images) image_uses_retain(node->images, lives, node);
+    oldlogs_look(node);
     return NULL;
 }

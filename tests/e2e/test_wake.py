@@ -151,6 +151,19 @@ def test_output_is_kept_and_can_be_followed(catnap, tiny):
     assert "good morning" in catnap.cli("logs", "tiny").stdout, "logs survive the container"
 
 
+def test_logs_go_when_nobody_wrote_to_them_for_a_month(make_catnap):
+    catnap = make_catnap()
+    old, new = (catnap.state / "logs" / app / "web" for app in ("gone", "here"))
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+        (folder / "7.log").write_text("2026-01-02T03:04:05.678Z out hello\n")
+    for path in (old / "7.log", old, old.parent):
+        os.utime(path, (1, 1))
+    catnap.start()
+    wait_for("what is left of an app that is gone goes", lambda: not old.parent.exists())
+    assert (new / "7.log").exists()
+
+
 def test_a_flood_of_output_is_bounded_and_blocks_nobody(catnap, tiny):
     port = up(catnap, tiny)
     for _ in range(5):

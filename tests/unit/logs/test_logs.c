@@ -138,12 +138,32 @@ static void test_old_ones_are_forgotten(void **unused) {
         struct timespec times[2] = {{.tv_sec = 1000 + i}, {.tv_sec = 1000 + i}};
         assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
     }
-    logs_prune(folder.dir, "app", "one", 2);
+    struct logs_keeping keeping = {.dir = folder.dir, .count = 2, .bytes = UINT64_MAX, .age_s = INT32_MAX};
+    logs_prune(&keeping, "app", "one");
     scoped_string char *all = read_all(&folder, "one", 0, 0),
                        *gone = path_join(folder.dir, "app/one/3.log.1");
     assert_string_equal(all, "one/4 line 4\none/4 line 4\none/5 line 5\none/5 line 5\n");
     assert_false(file_exists(gone));
-    logs_prune(folder.dir, "app", "no-such-function", 2);
+    logs_prune(&keeping, "app", "no-such-function");
+
+    struct map *living = map_new();
+    map_put(living, SPAN("4"), &keeping);
+    scoped_string char *four = path_join(folder.dir, "app/one/4.log"),
+                       *five = path_join(folder.dir, "app/one/5.log"), *app = path_join(folder.dir, "app");
+    keeping.bytes = 1;
+    keeping.living = living;
+    logs_prune(&keeping, "app", "one");
+    assert_true(file_exists(four) && file_exists(five)); /* it lives; it is the newest */
+    keeping.living = NULL;
+    logs_prune(&keeping, "app", "one");
+    assert_true(!file_exists(four) && file_exists(five));
+    logs_prune_all(&keeping);
+    assert_true(file_exists(five));
+    keeping.age_s = -60; /* as if a month had passed */
+    keeping.living = living;
+    logs_prune_all(&keeping);
+    assert_false(file_exists(app));
+    map_free(living);
     folder_free(&folder);
 }
 
