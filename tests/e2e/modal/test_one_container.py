@@ -65,7 +65,8 @@ def web():
             return await talk(receive, send)
         if scope["type"] != "http":
             return
-        split = [(b"x-said", scope["path"].encode() + b"\\r\\nx-evil: 1\\r\\n\\r\\nhello"), (b"x:\\r\\nx-evil", b"2")]
+        said = scope["path"].encode() + b"\\r\\nx-evil: 1\\r\\n\\r\\nhello"
+        split = [(b"x-said", said), (b"x:\\r\\nx-evil", b"2")]
         headers = [(b"x-name", name.encode()), *split]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         if scope["path"] == "/down":
