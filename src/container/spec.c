@@ -251,11 +251,14 @@ void spec_job(const struct container *container, struct text *job) {
     add_item(job, "hostname=", container->function->name);
     if (container->network_index) network_job(host, container->network_index, job);
     add_item(job, "exec", "");
-    const char *crun[] = {
-        host->runtime_path,   "--root",     root, "--cgroup-manager=disabled", "create",     "--bundle",
-        container->slot->box, "--pid-file", pid,  "--preserve-fds=2",          container->id};
+    /* A keyring of its own is of no use (the filter lets nobody ask for keys), is counted against its user,
+     * and may not be had inside of another container. */
+    const char *crun[] = {host->runtime_path,          "--root",           root,
+                          "--cgroup-manager=disabled", "create",           "--bundle",
+                          container->slot->box,        "--pid-file",       pid,
+                          "--preserve-fds=2",          "--no-new-keyring", container->id};
     for (size_t i = 0; i < COUNT(crun); i++)
-        if (i != 3 || host->kind == RUNTIME_CRUN) add_item(job, crun[i], "");
+        if ((i != 3 && i != 10) || host->kind == RUNTIME_CRUN) add_item(job, crun[i], "");
 }
 
 void spec_delete_argv(const struct container *container, const char *root, const char *argv[8]) {
