@@ -62,7 +62,7 @@ static struct error *post(struct command *command, const char *verb, json_t *tak
 /* ---- ls ---- */
 
 static const struct sheet_column columns[COLUMNS] = {
-    {"NAME", false}, {"IMAGE", false}, {"SIZE", true}, {"LAYERS", true}, {"FROM", false}};
+    {"NAME", false, 0}, {"IMAGE", false, 0}, {"SIZE", true, 0}, {"LAYERS", true, 0}, {"FROM", false, 0}};
 
 static int by_name(const void *a, const void *b) {
     const char *left = json_string_value(json_object_get(*(json_t *const *)a, "name"));

@@ -10,8 +10,8 @@
 #define FAILURE_LINES_MAX 12
 
 const struct sheet_column ps_columns[PS_COLUMNS] = {
-    {"APP", false},   {"FUNCTION", false},  {"STATE", false}, {"WAITING", true},
-    {"MEMORY", true}, {"LAST WAKE", false}, {"TOOK", false},  {"URL", false},
+    {"APP", false, 0},   {"FUNCTION", false, 0},  {"STATE", false, 0}, {"WAITING", true, 3},
+    {"MEMORY", true, 4}, {"LAST WAKE", false, 2}, {"TOOK", false, 1},  {"URL", false, 0},
 };
 
 const char *ps_string(const json_t *object, const char *key) {

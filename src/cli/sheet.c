@@ -86,10 +86,28 @@ static void blanks(struct text *out, size_t count) {
     while (count-- > 0) text_add_char(out, ' ');
 }
 
+/* How many of the spare ones have to go; none where even that would not do. */
+static int spared(const struct sheet *sheet, size_t width) {
+    size_t all = 0, most = 0;
+    for (size_t i = 0; i < sheet->column_count; i++) {
+        all += sheet->widths[i] + (i ? GAP : 0);
+        if ((size_t)sheet->columns[i].spare > most) most = (size_t)sheet->columns[i].spare;
+    }
+    for (int gone = 0; width && gone <= (int)most; gone++) {
+        size_t left = all;
+        for (size_t i = 0; i < sheet->column_count; i++)
+            if (sheet->columns[i].spare && sheet->columns[i].spare <= gone) left -= sheet->widths[i] + GAP;
+        if (left <= width) return gone;
+    }
+    return 0;
+}
+
 void sheet_line(struct sheet *sheet, size_t row, size_t width, bool coloured, struct text *out) {
     measure(sheet);
     size_t at = 0, owed = 0; /* blanks that are written only where something follows */
+    const int gone = spared(sheet, width);
     for (size_t column = 0; column < sheet->column_count; column++) {
+        if (sheet->columns[column].spare && sheet->columns[column].spare <= gone) continue;
         const struct sheet_cell *cell = row ? &sheet->cells[(row - 1) * sheet->column_count + column] : NULL;
         struct span text = span_of(cell ? cell->text : sheet->columns[column].title);
         size_t wide = sheet->widths[column], used = text_columns(text);

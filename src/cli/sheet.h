@@ -7,6 +7,7 @@ enum colour { COLOUR_NONE, COLOUR_DIM, COLOUR_BOLD, COLOUR_RED, COLOUR_GREEN, CO
 struct sheet_column {
     const char *title;
     bool right; /* numbers */
+    int spare;  /* where that makes the others fit, 1 is left out first, then 2, ...; 0: never */
 };
 struct sheet_cell {
     char *text;

@@ -53,7 +53,7 @@ static struct error *list(struct command *command, json_t **ret_answer) {
 static void print_list(const json_t *answer) {
     enum { COLUMNS = 4 };
     static const struct sheet_column columns[COLUMNS] = {
-        {"TOKEN", false}, {"KIND", false}, {"NAME", false}, {"MADE", false}};
+        {"TOKEN", false, 0}, {"KIND", false, 0}, {"NAME", false, 0}, {"MADE", false, 0}};
     scoped_sheet struct sheet sheet = {.columns = columns, .column_count = COLUMNS};
     const json_t *tokens = json_object_get(answer, "tokens"), *token;
     size_t i;

@@ -192,7 +192,7 @@ static void assert_line(struct sheet *sheet, size_t row, size_t width, bool colo
 
 static void test_a_table_is_as_wide_as_what_stands_in_it(void **unused) {
     (void)unused;
-    static const struct sheet_column columns[] = {{"NAME", false}, {"N", true}, {"WHERE", false}};
+    static const struct sheet_column columns[] = {{"NAME", false, 0}, {"N", true, 0}, {"WHERE", false, 0}};
     scoped_sheet struct sheet sheet = {.columns = columns, .column_count = COUNT(columns)};
     assert_line(&sheet, 0, 0, false, "NAME  N  WHERE"); /* empty */
     sheet_add(&sheet, COLOUR_GREEN, "%s", "längere");
@@ -209,11 +209,18 @@ static void test_a_table_is_as_wide_as_what_stands_in_it(void **unused) {
     assert_line(&sheet, 1, 3, false, "län");
     assert_line(&sheet, 1, 16, false, "längere     7  [");
     assert_line(&sheet, 1, 14, false, "längere     7");
+    static const struct sheet_column spare[] = {{"NAME", false, 0}, {"N", true, 1}, {"WHERE", false, 0}};
+    sheet.columns = spare; /* what tells least goes where that makes room for the rest */
+    assert_line(&sheet, 1, 23, false, "längere     7  [31mhere");
+    assert_line(&sheet, 1, 22, false, "längere  [31mhere");
+    assert_line(&sheet, 0, 22, false, "NAME     WHERE");
+    assert_line(&sheet, 1, 17, false, "längere  [31mhere");
+    assert_line(&sheet, 1, 16, false, "längere     7  [");
 }
 
 static void test_a_live_table_does_not_shrink(void **unused) {
     (void)unused;
-    static const struct sheet_column columns[] = {{"A", false}, {"B", false}};
+    static const struct sheet_column columns[] = {{"A", false, 0}, {"B", false, 0}};
     size_t kept[COUNT(columns)] = {0};
     for (int i = 0; i < 2; i++) {
         scoped_sheet struct sheet sheet = {.columns = columns, .column_count = COUNT(columns), .kept = kept};
