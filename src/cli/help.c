@@ -24,6 +24,24 @@ static void print_indented(const char *lines, const char *before) {
     }
 }
 
+static char *option_text(const struct option_row *row) {
+    scoped_string char *letter = row->letter ? mem_printf("-%c, ", row->letter) : mem_string("");
+    return mem_printf("%s%s%s%s", letter, row->name, row->value ? " " : "", row->value ? row->value : "");
+}
+
+static void print_options(const struct verb *verb) {
+    int wide = 16;
+    for (int print = 0; print < 2; print++)
+        for (size_t i = 0; i < option_row_count; i++) {
+            if (!(verb->options & option_rows[i].bit)) continue;
+            scoped_string char *text = option_text(&option_rows[i]);
+            if (print)
+                printf("  %-*s %s\n", wide, text, option_rows[i].help);
+            else if ((int)strlen(text) > wide)
+                wide = (int)strlen(text);
+        }
+}
+
 void help_verb(const struct verb *verb, const struct cli_hooks *hooks) {
     if (strcmp(verb->name, "serve") == 0) { /* the daemon knows its options itself */
         char name[] = "serve", help[] = "--help";
@@ -39,14 +57,7 @@ void help_verb(const struct verb *verb, const struct cli_hooks *hooks) {
         print_indented(verb->details, "");
     }
     if (verb->options) puts("\noptions:");
-    for (size_t i = 0; i < option_row_count; i++) {
-        const struct option_row *row = &option_rows[i];
-        if (!(verb->options & row->bit)) continue;
-        scoped_string char *letter = row->letter ? mem_printf("-%c, ", row->letter) : mem_string("");
-        scoped_string char *name =
-            mem_printf("%s%s%s%s", letter, row->name, row->value ? " " : "", row->value ? row->value : "");
-        printf("  %-16s %s\n", name, row->help);
-    }
+    print_options(verb);
     if (verb->examples) {
         puts("\nexamples:");
         print_indented(verb->examples, "  ");

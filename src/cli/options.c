@@ -124,6 +124,8 @@ struct error *options_read(struct command *command) {
             command->words[command->word_count++] = argument;
     }
     if (command->options.help) return NULL;
+    if (command->word_count > 0 && command->word_count < verb->least)
+        return error_new(ERROR_INVALID_ARGUMENT, "expected: catnap %s %s", verb->name, verb->operands);
     if (command->word_count < verb->least)
         return error_new(ERROR_INVALID_ARGUMENT, "%s is missing", verb->operands);
     if (command->word_count > verb->most)

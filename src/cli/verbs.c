@@ -245,6 +245,13 @@ const struct verb verbs[] = {
         .name = "hold",
         .operands = "[OPTIONS OF SERVE]",
         .summary = "`serve`, and its sockets stay open while it is started again",
+        .details =
+            "A small parent keeps the sockets: who connects while the daemon is away waits, and nobody is\n"
+            "refused. A daemon that dies is started again. kill -HUP to the parent: the next daemon (a "
+            "newer\n"
+            "program, a changed configuration), while containers go on. kill -TERM ends all. systemd needs\n"
+            "it not: it does the same.",
+        .examples = "catnap hold --state /srv/catnap --gateway 0.0.0.0:80",
         .foreign_options = "--state --gateway --api --modal --config --up --leave-containers --no-auth",
         .run = hold_run,
     },

@@ -114,7 +114,7 @@ const char *words_nearest(const char *word, const char *(*name)(size_t i), size_
         size_t far = distance(word, name(i));
         bool begins = strlen(word) > 1 && span_starts(span_of(name(i)), word);
         if (begins) far = far > 1 ? 1 : far;
-        if (far >= least || far >= strlen(name(i))) continue;
+        if (far >= least || 2 * far > strlen(name(i))) continue;
         least = far;
         best = name(i);
     }

@@ -16,6 +16,8 @@ static void test_a_wrong_line_is_told_and_costs_status_2(void **unused) {
         {"catnap stutas", "there is no verb 'stutas' (see `catnap help`)"},
         {"catnap pss", "did you mean 'ps'?"},
         {"catnap wkae x", "did you mean 'wake'?"},
+        {"catnap foo", "there is no verb 'foo' (see"}, /* nothing is near */
+        {"catnap publish a.b", "expected: catnap publish APP.FUNCTION PORT"},
         {"catnap comp", "did you mean 'completion'?"},
         {"catnap wake", "APP[.FUNCTION]... is missing"},
         {"catnap logs", "APP[.FUNCTION] is missing"},
