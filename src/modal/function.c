@@ -31,6 +31,7 @@ struct function *function_new(struct app *app, const char *name) {
     function->core_app = mem_string(app->core_name);
     function->core_name = core_name_of(name, 48);
     list_init(&function->queue);
+    list_init(&function->retrying);
     list_init(&function->slots);
     list_init(&function->builds);
     map_put(app->modal->functions, span_of(function->id), function);

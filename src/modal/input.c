@@ -41,7 +41,7 @@ static void waits_no_more(struct function *function, const struct input *input) 
 }
 
 void input_withdraw(struct input *input) {
-    if (input->state == INPUT_QUEUED && !list_empty(&input->queue))
+    if (input->state == INPUT_QUEUED && !list_empty(&input->queue) && !input->retry)
         waits_no_more(input->call->function, input);
     list_remove(&input->queue);
     leave_slot(input);
@@ -162,6 +162,10 @@ void function_refuse_all(struct function *function, const char *why) {
     }
     for (struct input *input; (input = dequeue(function));)
         if (!left_open(input)) input_fail(input, STATUS(TERMINATED), why);
+    while (!list_empty(&function->retrying)) {
+        struct input *input = CONTAINER_OF(function->retrying.next, struct input, queue);
+        if (!left_open(input)) input_fail(input, STATUS(TERMINATED), why);
+    }
 }
 
 void function_start_failed(struct function *function, const Modal__GenericResult *result) {
@@ -261,6 +265,7 @@ static bool retries_left(const struct input *input) {
 static void on_retry(void *owner) {
     struct input *input = owner;
     io_timer_free(take(input->retry));
+    list_remove(&input->queue);
     input_enqueue(input);
 }
 
@@ -270,6 +275,7 @@ void input_retry_at(struct input *input, double due_at) {
     input->task = NULL;
     input->poll = 0;
     input->due_at = due_at;
+    list_append(&input->call->function->retrying, &input->queue);
     input->retry = io_timer_new(input->call->modal->loop, on_retry, input);
     io_timer_arm(input->retry, delay_s > 0 ? (int64_t)(delay_s * 1000 + 0.5) : 0);
 }

@@ -215,8 +215,9 @@ struct function {
     char *bind_key;
     char *label, *url; /* of a web function; NULL */
     char *core_app, *core_name;
-    struct list queue; /* inputs that wait for a container, oldest first */
-    struct list slots; /* tickets that wait */
+    struct list queue;    /* inputs that wait for a container, oldest first */
+    struct list retrying; /* inputs that wait for the time of their retry */
+    struct list slots;    /* tickets that wait */
     size_t queued, waiting;
     size_t queued_bytes;       /* of their arguments */
     struct list builds;        /* of an image's function: who waits for its end */

@@ -83,7 +83,7 @@ struct input {
     bool piped;         /* it came with its call */
     double due_at;      /* of its retry; 0: none */
     struct list node;   /* in call->inputs */
-    struct list queue;  /* function->queue, task->assigned or task->running */
+    struct list queue;  /* function->queue or ->retrying, task->assigned or ->running */
     struct list done;   /* call->outputs */
     int32_t idx;
     struct text bytes; /* FunctionInput as it came; empty: in the store only, or done */

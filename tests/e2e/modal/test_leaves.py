@@ -1,6 +1,7 @@
-"""A container that is asked to end by itself: what comes meanwhile goes elsewhere."""
+"""A container that is asked to end by itself: what comes meanwhile goes elsewhere. An app that is stopped: what
+waits for its retry ends too."""
 
-from conftest import wait_for
+from conftest import DEADLINE_S, wait_for
 
 from .client import Client
 
@@ -25,6 +26,18 @@ class Box:
         open(f"/data/leaves-$APP-{os.environ['MODAL_TASK_ID']}", "w").close()
         while not os.path.exists("/data/go"):
             time.sleep(0.02)
+
+
+@app.function(volumes={"/data": volume}, retries=modal.Retries(max_retries=1, initial_delay=60.0))
+def again():
+    open("/data/failed-$APP", "w").close()
+    raise ValueError("not yet")
+"""
+AGAIN = """
+try:
+    modal.Function.from_name("$APP", "again").remote()
+except Exception as error:
+    print("ENDED", error)
 """
 WORK = """
 print("TASK", modal.Cls.from_name("$APP", "Box")().work.remote($AGAIN))
@@ -52,3 +65,8 @@ def test_a_container_that_leaves_takes_no_more_work(house, tmp_path):
     assert len({first, second, third}) == 3
     (leaves(first).parent / "go").touch()
     wait_for("they are gone", lambda: len(house.running(app)) == 1)
+    waiting = client.start(client.write(AGAIN, "again.py", APP=app), python=True)
+    wait_for("it failed once", lambda: next(leaves(first).parent.glob(f"failed-{app}"), None))
+    client.stop(app)
+    out, _ = waiting.communicate(timeout=DEADLINE_S)
+    assert "ENDED the app was stopped" in out
