@@ -99,10 +99,10 @@ static struct error *name_check(enum identity_kind kind, const char *name) {
                      NAME_MAX_BYTES);
 }
 
-static void write_record(struct identity *identity, const struct token *token,
+static void write_record(struct identity *identity, const struct token *token, const char *name,
                          void (*done)(void *owner, struct error *error), void *owner) {
     scoped_json json_t *json =
-        json_pack("{s:s, s:s, s:I, s:s}", "name", token->name, "hash", token->hash, "created_ms",
+        json_pack("{s:s, s:s, s:I, s:s}", "name", name, "hash", token->hash, "created_ms",
                   (json_int_t)token->created_ms, "kind", token->kind == IDENTITY_PROXY ? "proxy" : "client");
     scoped_string char *text = json_dumps(json, JSON_COMPACT);
     const struct store_record record = {KIND, token->id, span_of(text)};
@@ -127,13 +127,34 @@ void identity_token_new(struct identity *identity, enum identity_kind kind, cons
     token->name = mem_string(name);
     token->created_ms = clock_wall_ms();
     sha256_of(span_of(making->secret), token->hash);
-    write_record(identity, token, on_kept, making);
+    write_record(identity, token, name, on_kept, making);
 }
 
 /* ---- renamed, revoked ---- */
 
 static struct error *unknown(const char *id) {
     return error_new(ERROR_NOT_FOUND, "there is no token '%.80s' (`catnap token list` shows them)", id);
+}
+
+struct renaming {
+    struct identity *identity;
+    char *id, *name;
+    void (*done)(void *owner, struct error *error);
+    void *owner;
+};
+
+/* It has the name that its record has. */
+static void on_renamed(void *owner, struct error *error) {
+    struct renaming *renaming = owner;
+    struct token *token = error ? NULL : map_get(renaming->identity->tokens, span_of(renaming->id));
+    if (token) {
+        free(token->name);
+        token->name = take(renaming->name);
+    }
+    renaming->done(renaming->owner, error);
+    free(renaming->id);
+    free(renaming->name);
+    free(renaming);
 }
 
 void identity_token_rename(struct identity *identity, const char *id, const char *name,
@@ -144,9 +165,9 @@ void identity_token_rename(struct identity *identity, const char *id, const char
         done(owner, error);
         return;
     }
-    free(token->name);
-    token->name = mem_string(name);
-    write_record(identity, token, done, owner);
+    struct renaming *renaming = NEW(struct renaming);
+    *renaming = (struct renaming){identity, mem_string(id), mem_string(name), done, owner};
+    write_record(identity, token, name, on_renamed, renaming);
 }
 
 void identity_token_revoke(struct identity *identity, const char *id,

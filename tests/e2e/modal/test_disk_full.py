@@ -54,6 +54,17 @@ import time
 SPAWN = """
 print("CALL", modal.Function.from_name("$APP", "hold").spawn().object_id)
 """
+# A token has the name that its record has.
+RENAME = """
+tokens = modal.Workspace.from_context().proxy_tokens
+id = (tokens.list() or [tokens.create(name="one")])[0].token_id
+try:
+    tokens.update(id, name="$NAME")
+    print("TAKEN")
+except Exception as error:
+    print("REFUSED", error)
+print("NAME", [token.name for token in tokens.list()])
+"""
 GET = """
 print("GOT", len(modal.FunctionCall.from_id("$CALL").get(timeout=120)))
 """
@@ -108,6 +119,8 @@ def test_a_disk_that_fills(small, tmp_path):
 
     call = client.script(SPAWN, APP=app).split("CALL ")[1].split()[0]
 
+    assert "NAME ['two']" in client.script(RENAME, NAME="two")
+
     def ran():
         return list((small.catnap.state / "volumes").rglob("ran-*"))
 
@@ -117,6 +130,8 @@ def test_a_disk_that_fills(small, tmp_path):
     words["WORD"] = "three"
     assert full(client.run("deploy", client.write(APP, **words), check=False))
     assert small.get(label).text == "one"
+    out = client.script(RENAME, NAME="three")
+    assert "REFUSED" in out and "NAME ['two']" in out, out
     (ran()[0].parent / "go").touch()
     wait_for("its result has no room", lambda: "would not outlive catnap" in small.catnap.log.read_text())
     filler.unlink()
