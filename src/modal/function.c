@@ -372,6 +372,23 @@ static void function_get(struct rpc *rpc, const void *message) {
     rpc_answer(rpc, &answer);
 }
 
+/* A container's: of its own app, or of one that is deployed. */
+static void function_get_by_id(struct rpc *rpc, const void *message) {
+    const Modal__FunctionGetByIdRequest *request = message;
+    const struct function *function = function_of(rpc->modal, request->function_id);
+    const struct function *asking = rpc->task ? rpc->task->function : NULL;
+    bool hidden = function && rpc->task && (!asking || asking->app != function->app) &&
+                  function->app->state != MODAL__APP_STATE__APP_STATE_DEPLOYED;
+    if (!function || hidden || !function_definition(function)) {
+        rpc_fail(rpc, no_object("function", request->function_id));
+        return;
+    }
+    Modal__FunctionGetByIdResponse answer = MODAL__FUNCTION_GET_BY_ID_RESPONSE__INIT;
+    answer.handle_metadata = function_metadata(function, rpc_arena(rpc));
+    answer.function = function_data(function, rpc_arena(rpc));
+    rpc_answer(rpc, &answer);
+}
+
 /* ---- its code and its numbers ---- */
 
 static void function_get_serialized(struct rpc *rpc, const void *message) {
@@ -427,6 +444,7 @@ const struct rpc_method function_methods[] = {
     {"FunctionPrecreate", &modal__function_precreate_request__descriptor, function_precreate, RPC_ONCE},
     {"FunctionCreate", &modal__function_create_request__descriptor, function_create, RPC_ONCE},
     {"FunctionGet", &modal__function_get_request__descriptor, function_get, RPC_TASK},
+    {"FunctionGetById", &modal__function_get_by_id_request__descriptor, function_get_by_id, RPC_TASK},
     {"FunctionGetSerialized", &modal__function_get_serialized_request__descriptor, function_get_serialized,
      RPC_TASK},
     {"FunctionGetCurrentStats", &modal__function_get_current_stats_request__descriptor, function_stats,

@@ -3,9 +3,8 @@
  * The files are catnap-init's, read by the logs room. An entry id is a time and how many lines of that
  * millisecond were given, so that a stream that is opened again goes on where it was. The stream of an app
  * that ended closes after its last line. */
-#include "inside.h"
-
 #include "logs.h"
+#include "calllog.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +14,12 @@
 
 struct filter { /* of whose lines are wanted; NULL and 0: all. In the call's arena */
     const char *container, *function, *search;
+    const char *base_id;     /* also those of its variants */
+    struct calllog *calllog; /* owned */
     int descriptor;
+};
+struct whose { /* as a request has it; NULL and "": not told */
+    const char *app_id, *task_id, *function_id, *variant_id, *call_id;
 };
 struct log_stream {
     struct rpc *rpc; /* lives in the call's arena, but for what it holds */
@@ -50,10 +54,24 @@ static int descriptor_of(const struct logs_line *line) {
                                  : MODAL__FILE_DESCRIPTOR__FILE_DESCRIPTOR_STDOUT;
 }
 
-static bool fits(const struct filter *filter, const struct logs_line *line) {
+static const struct function *function_of_line(const struct app *app, const struct logs_line *line) {
+    char key[160];
+    snprintf(key, sizeof key, "%s.%s", app->core_name, line->function);
+    return map_get(app->modal->core_functions, span_of(key));
+}
+
+static bool is_of(const struct filter *filter, const struct app *app, const struct logs_line *line) {
+    if (!filter->function || strcmp(filter->function, line->function) == 0) return true;
+    const struct function *function = filter->base_id ? function_of_line(app, line) : NULL;
+    return function && function->base && strcmp(function->base->id, filter->base_id) == 0;
+}
+
+static bool fits(const struct filter *filter, const struct app *app, const struct logs_line *line,
+                 const char **ret_input_id) {
     if (filter->container && strcmp(filter->container, line->container) != 0) return false;
-    if (filter->function && strcmp(filter->function, line->function) != 0) return false;
     if (filter->descriptor && filter->descriptor != descriptor_of(line)) return false;
+    if (!is_of(filter, app, line)) return false;
+    if (filter->calllog && !calllog_has(filter->calllog, line, ret_input_id)) return false;
     return !filter->search ||
            memmem(line->text.data, line->text.size, filter->search, strlen(filter->search)) != NULL;
 }
@@ -63,24 +81,27 @@ static const char *told(const char *id) {
 }
 
 /* Whose lines: of the app that is named, or of the one whose container is. */
-static struct error *filter_of(struct rpc *rpc, const char *app_id, const char *task_id,
-                               const char *function_id, const char *call_id, struct filter *ret,
+static struct error *filter_of(struct rpc *rpc, const struct whose *whose, struct filter *ret,
                                struct app **ret_app) {
-    struct task *task = told(task_id) ? task_of(rpc->modal, task_id) : NULL;
-    struct function *function = told(function_id) ? function_of(rpc->modal, function_id) : NULL;
-    *ret_app = told(app_id)             ? app_of(rpc->modal, app_id)
+    struct task *task = told(whose->task_id) ? task_of(rpc->modal, whose->task_id) : NULL;
+    const char *function_id = told(whose->variant_id) ? whose->variant_id : told(whose->function_id);
+    const struct function *function = function_id ? function_of(rpc->modal, function_id) : NULL;
+    struct arena *arena = rpc_arena(rpc);
+    *ret_app = told(whose->app_id)      ? app_of(rpc->modal, whose->app_id)
                : task && task->function ? task->function->app
                                         : NULL;
-    if (!*ret_app) return no_object(told(app_id) ? "app" : "container", told(app_id) ? app_id : task_id);
-    if (told(function_id) && !function) return no_object("function", function_id);
-    if (told(call_id))
-        return error_new(ERROR_UNIMPLEMENTED,
-                         "logs of one call alone are not there yet, those of a container and of a "
-                         "function are; docs/compat.md tells what is");
-    if (told(task_id))
-        ret->container = arena_text(rpc_arena(rpc), task_id + (strncmp(task_id, "ta-", 3) == 0 ? 3 : 0));
-    if (function) ret->function = function->core_name;
-    return NULL;
+    if (!*ret_app && told(whose->app_id)) return no_object("app", whose->app_id);
+    if (!*ret_app) return no_object("container", whose->task_id);
+    if (function_id && !function) return no_object("function", function_id);
+    if (told(whose->task_id))
+        ret->container = arena_text(arena, whose->task_id + (strncmp(whose->task_id, "ta-", 3) == 0 ? 3 : 0));
+    if (function) ret->function = arena_text(arena, function->core_name);
+    if (function && !told(whose->variant_id)) ret->base_id = arena_text(arena, function->id);
+    if (!told(whose->call_id)) return NULL;
+    TRY_PLAIN(calllog_new(rpc->modal, whose->call_id, &ret->calllog));
+    if (strcmp(calllog_app_id(ret->calllog), (*ret_app)->id) == 0) return NULL;
+    calllog_free(take(ret->calllog));
+    return error_new(ERROR_INVALID_ARGUMENT, "the call %s is of another app", whose->call_id);
 }
 
 static void fill(const struct logs_line *line, Modal__TaskLogs *item, struct text *text) {
@@ -93,10 +114,13 @@ static void fill(const struct logs_line *line, Modal__TaskLogs *item, struct tex
     item->file_descriptor = (Modal__FileDescriptor)descriptor_of(line);
 }
 
-static const char *function_id_of(const struct app *app, const char *core_name) {
-    char key[160];
-    snprintf(key, sizeof key, "%s.%s", app->core_name, core_name);
-    const struct function *function = map_get(app->modal->core_functions, span_of(key));
+static void name(const struct filter *filter, const char *input_id, Modal__TaskLogs *item) {
+    item->input_id = (char *)input_id;
+    if (filter->calllog) item->function_call_id = (char *)calllog_call_id(filter->calllog);
+}
+
+static const char *function_id_of(const struct app *app, const struct logs_line *line) {
+    const struct function *function = function_of_line(app, line);
     return function ? function->id : "";
 }
 
@@ -109,17 +133,19 @@ static void on_line(void *owner, const struct logs_line *line) {
     }
     stream->given = line->wall_ms == stream->last_ms ? stream->given + 1 : 1;
     stream->last_ms = line->wall_ms;
-    if (!worth_telling(line) || !fits(&stream->filter, line)) return;
+    const char *input_id = NULL;
+    if (!worth_telling(line) || !fits(&stream->filter, stream->app, line, &input_id)) return;
     scoped_text struct text text = {0};
     Modal__TaskLogs item;
     Modal__TaskLogs *items[] = {&item};
     char entry[64], task[40];
     fill(line, &item, &text);
+    name(&stream->filter, input_id, &item);
     snprintf(entry, sizeof entry, "%lld-%llu", (long long)line->wall_ms, (unsigned long long)stream->given);
     snprintf(task, sizeof task, "ta-%s", line->container);
     Modal__TaskLogsBatch batch = MODAL__TASK_LOGS_BATCH__INIT;
     batch.task_id = task;
-    batch.function_id = (char *)function_id_of(stream->app, line->function);
+    batch.function_id = (char *)function_id_of(stream->app, line);
     batch.entry_id = entry;
     batch.items = items;
     batch.n_items = 1;
@@ -129,6 +155,7 @@ static void on_line(void *owner, const struct logs_line *line) {
 static void stop_following(struct rpc *rpc) {
     struct log_stream *stream = rpc->owner;
     logs_follow_free(take(stream->follow));
+    calllog_free(take(stream->filter.calllog));
 }
 
 static void on_gone(struct grpc_call *call) {
@@ -157,6 +184,7 @@ static void tell_done(struct log_stream *stream) {
     const struct logs_query query = query_of(stream->app, stream->from_ms);
     error_free(logs_read(&query, on_line, stream));
     Modal__TaskLogsBatch batch = MODAL__TASK_LOGS_BATCH__INIT;
+    calllog_free(take(stream->filter.calllog));
     batch.has_app_done = batch.app_done = true;
     rpc_send(rpc, &batch);
     rpc_end(rpc);
@@ -173,8 +201,9 @@ static void get_logs(struct rpc *rpc, const void *message) {
     const Modal__AppGetLogsRequest *request = message;
     struct log_stream *stream = arena_alloc(rpc_arena(rpc), sizeof *stream);
     struct app *app = NULL;
-    struct error *error = filter_of(rpc, request->app_id, request->task_id, request->function_id,
-                                    request->function_call_id, &stream->filter, &app);
+    const struct whose whose = {request->app_id, request->task_id, request->function_id,
+                                request->parametrized_function_id, request->function_call_id};
+    struct error *error = filter_of(rpc, &whose, &stream->filter, &app);
     if (error) {
         rpc_fail(rpc, error);
         return;
@@ -196,7 +225,9 @@ static void get_logs(struct rpc *rpc, const void *message) {
     }
     const struct logs_query query = query_of(app, stream->from_ms);
     error = logs_follow_start(rpc->modal->loop, &query, on_line, stream, &stream->follow);
-    if (error) rpc_fail(rpc, error_wrap(error, "the logs of %s", app->name));
+    if (!error) return;
+    stop_following(rpc);
+    rpc_fail(rpc, error_wrap(error, "the logs of %s", app->name));
 }
 
 void logs_streams_end(struct app *app) {
@@ -220,16 +251,19 @@ struct fetch {
 
 static void on_fetched(void *owner, const struct logs_line *line) {
     struct fetch *fetch = owner;
-    if (line->wall_ms > fetch->until_ms || !worth_telling(line) || !fits(&fetch->filter, line)) return;
+    const char *input_id = NULL;
+    if (line->wall_ms > fetch->until_ms || !worth_telling(line)) return;
+    if (!fits(&fetch->filter, fetch->app, line, &input_id)) return;
     struct arena *arena = fetch->arena;
     scoped_text struct text text = {0};
     Modal__TaskLogs *item = arena_alloc(arena, sizeof *item);
     Modal__TaskLogsBatch *batch = arena_alloc(arena, sizeof *batch);
     fill(line, item, &text);
     item->data = arena_string(arena, text_span(&text));
+    name(&fetch->filter, input_id ? arena_text(arena, input_id) : NULL, item);
     modal__task_logs_batch__init(batch);
     batch->task_id = arena_printf(arena, "ta-%s", line->container);
-    batch->function_id = arena_text(arena, function_id_of(fetch->app, line->function));
+    batch->function_id = arena_text(arena, function_id_of(fetch->app, line));
     batch->items = arena_alloc(arena, sizeof *batch->items);
     batch->items[0] = item;
     batch->n_items = 1;
@@ -250,8 +284,10 @@ static void fetch_logs(struct rpc *rpc, const void *message) {
     const Modal__AppFetchLogsRequest *request = message;
     struct fetch fetch = {.arena = rpc_arena(rpc), .until_ms = ms_of(request->until, INT64_MAX)};
     struct app *app = NULL;
-    struct error *error = filter_of(rpc, request->app_id, request->task_id, request->function_id,
-                                    request->function_call_id, &fetch.filter, &app);
+    const struct whose whose = {request->app_id, request->task_id, request->function_id,
+                                request->parametrized_function_id, request->function_call_id};
+    struct error *error = filter_of(rpc, &whose, &fetch.filter, &app);
+    scoped(calllog) struct calllog *calllog = fetch.filter.calllog;
     if (error) {
         rpc_fail(rpc, error);
         return;

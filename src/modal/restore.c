@@ -68,6 +68,11 @@ static void on_input(struct reading *reading, uint32_t seq, struct span value) {
 static void on_run(struct input *input, struct span value) {
     Modal__RunRecord *record = modal__run_record__unpack(NULL, value.size, (const uint8_t *)value.data);
     if (!record) return;
+    if (record->container) input->worked_by = record->container;
+    if (input->state == INPUT_DONE) {
+        modal__run_record__free_unpacked(record, NULL);
+        return;
+    }
     input->container = record->container;
     input->poll = record->poll;
     input->retry_count = record->retry_count;
@@ -113,7 +118,7 @@ static bool on_part(void *owner, const char *key, struct span value) {
         reading->count ? bsearch(&number, reading->by_seq, reading->count, sizeof(struct input *), by_seq)
                        : NULL;
     if (found && part[1] == 'o') on_output(*found, value);
-    if (found && part[1] == 'r' && (*found)->state != INPUT_DONE) on_run(*found, value);
+    if (found && part[1] == 'r') on_run(*found, value);
     return true;
 }
 

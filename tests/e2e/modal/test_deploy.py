@@ -111,6 +111,41 @@ def test_a_container_is_listed_and_stopped_and_its_log_is_its_own(client, house)
     client.stop(app)
 
 
+SAY = """
+import time
+
+app = modal.App("$APP", image=image)
+
+
+@app.function(max_containers=1, timeout=77)
+def say(x):
+    print("saying", x)
+    time.sleep(0.3)
+"""
+SAID = """
+function = modal.Function.from_name("$APP", "say").hydrate()
+same = modal.Function.from_id(function.object_id)
+calls = [same.spawn(x) for x in ("five", "seven")]
+for call in calls:
+    call.get(timeout=60)
+print("IDS", same.info().timeout, *(call.object_id for call in calls))
+"""
+
+
+def test_a_function_by_its_id_and_the_log_of_one_call(house, tmp_path):
+    client = Client("1.6.4", house, tmp_path)
+    app = client.name("say")
+    client.run("deploy", client.write(SAY, APP=app))
+    timeout, one, two = client.script(SAID, APP=app).split("IDS ")[1].split()
+    assert timeout == "77"
+    out = client.run("app", "logs", app, "--function-call", two)
+    assert "saying seven" in out and "saying five" not in out
+    out = client.run("function", "logs", f"{app}/say", "--function-call", one, "--show-function-call-id")
+    assert "saying five" in out and "saying seven" not in out and one in out
+    assert "fc-none" in client.run("app", "logs", app, "--function-call", "fc-none", check=False)
+    client.stop(app)
+
+
 def staged(client, app, word, serves):
     program = client.write(WEB, APP=app, WORD=word)
     out = client.run("deploy", "--staged", program, env={"PYTHONWARNINGS": "default"})
