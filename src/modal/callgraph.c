@@ -2,7 +2,10 @@
  *
  * The first call of a graph is its root. What is told of a call that went stays with its root's call: so the
  * calls whose results were taken at once are there when the caller of the whole asks. When the root's call
- * goes, those that still live are graphs of their own. Bounded: a graph that is larger is told to be cut. */
+ * goes, those that still live are graphs of their own. Bounded: a graph that is larger is told to be cut.
+ *
+ * Of calls that are kept over a restart the same is in the store: who is whose child beside the root's
+ * record, who is the root in each child's. */
 #include "callgraph.h"
 
 #include "journal.h"
@@ -25,7 +28,8 @@ struct kin {
     struct list family; /* of a root: the others */
     size_t family_count, gone_inputs;
     bool cut;
-    struct call *call; /* NULL: it went */
+    struct call *call; /* NULL: it went, or is in the store only */
+    bool gone;         /* the first of both */
     char call_id[ID_MAX], parent[ID_MAX];
     char *function, *module;
     struct trace *traces; /* where it went */
@@ -55,10 +59,89 @@ static void kin_free(struct kin *kin) {
     free(kin);
 }
 
+static void attach(struct kin *kin, struct call *call) {
+    kin->root->gone_inputs -= kin->trace_count;
+    kin->trace_count = 0;
+    free(take(kin->traces));
+    kin->call = call;
+    call->kin = kin;
+}
+
+/* The root's call comes from the store, where it is not in memory, and finds this one then. */
+static struct kin *kin_of(struct call *call) {
+    if (!call->kin && *call->root_id) (void)call_of(call->modal, call->root_id);
+    if (!call->kin) callgraph_restored(call);
+    return call->kin ? call->kin : kin_new(call);
+}
+
+/* ---- kept ---- */
+
+static void keep_kin(const struct kin *kin) {
+    struct kin *root = kin->root;
+    if (!root->call || !root->call->kept || root->call->forgotten) return;
+    Modal__KinRecord record = MODAL__KIN_RECORD__INIT;
+    record.parent = (char *)kin->parent;
+    record.function = kin->function;
+    record.module = kin->module;
+    record.has_gone = record.gone = kin->gone;
+    scoped(arena) struct arena *arena = arena_new();
+    record.traces = arena_alloc(arena, (kin->trace_count + 1) * sizeof *record.traces);
+    for (size_t i = 0; i < kin->trace_count; i++) {
+        Modal__TraceRecord *trace = record.traces[record.n_traces++] = arena_alloc(arena, sizeof *trace);
+        modal__trace_record__init(trace);
+        trace->id = kin->traces[i].id;
+        trace->has_container = trace->has_status = true;
+        trace->container = kin->traces[i].container;
+        trace->status = kin->traces[i].status;
+    }
+    journal_kin(root->call, kin->call_id, &record);
+}
+
+static struct kin *child_of(const struct kin *root, const char *call_id) {
+    LIST_EACH(node, &root->family) {
+        struct kin *kin = CONTAINER_OF(node, struct kin, link);
+        if (strcmp(kin->call_id, call_id) == 0) return kin;
+    }
+    return NULL;
+}
+
+void callgraph_child_restored(struct call *root_call, const char *call_id, const Modal__KinRecord *record) {
+    struct kin *root = root_call->kin;
+    if (!root && root_call->function) root = kin_new(root_call);
+    if (!root || root->family_count >= CALLS_MAX) return;
+    struct kin *kin = NEW(struct kin);
+    kin->root = root;
+    id_set(kin->call_id, call_id);
+    id_set(kin->parent, record->parent);
+    kin->function = mem_string(record->function ? record->function : "");
+    kin->module = mem_string(record->module ? record->module : "");
+    kin->gone = record->gone;
+    kin->traces = mem_array(record->n_traces + 1, sizeof *kin->traces);
+    for (size_t i = 0; i < record->n_traces && root->gone_inputs < INPUTS_MAX; i++, root->gone_inputs++) {
+        struct trace *trace = &kin->traces[kin->trace_count++];
+        id_set(trace->id, record->traces[i]->id);
+        trace->container = record->traces[i]->container;
+        trace->status = record->traces[i]->status;
+    }
+    list_init(&kin->family);
+    list_append(&root->family, &kin->link);
+    root->family_count++;
+    struct call *call = map_get(root_call->modal->calls, span_of(call_id));
+    if (call && !call->kin) attach(kin, call);
+}
+
+void callgraph_restored(struct call *call) {
+    const struct call *root = *call->root_id ? map_get(call->modal->calls, span_of(call->root_id)) : NULL;
+    struct kin *kin = root && root->kin && !call->kin ? child_of(root->kin, call->id) : NULL;
+    if (kin && !kin->call) attach(kin, call);
+}
+
+/* ---- begun, gone ---- */
+
 void callgraph_made(struct call *call, const struct task *task, const char *parent) {
     struct input *input = task && parent ? map_get(call->modal->inputs, span_of(parent)) : NULL;
     if (!input || input->task != task) return;
-    struct kin *above = input->call->kin ? input->call->kin : kin_new(input->call), *root = above->root;
+    struct kin *root = kin_of(input->call)->root;
     if (root->family_count >= CALLS_MAX) {
         root->cut = true;
         return;
@@ -68,6 +151,8 @@ void callgraph_made(struct call *call, const struct task *task, const char *pare
     id_set(kin->parent, input->id);
     list_append(&root->family, &kin->link);
     root->family_count++;
+    if (root->call->kept) id_set(call->root_id, root->call_id);
+    keep_kin(kin);
 }
 
 static struct trace trace_of(const struct input *input) {
@@ -90,6 +175,8 @@ static void leave_trace(struct kin *kin) {
     }
     root->gone_inputs += kin->trace_count;
     kin->call = NULL;
+    kin->gone = !call->kept || call->forgotten;
+    if (call->forgotten) keep_kin(kin);
 }
 
 void callgraph_gone(struct call *call) {
@@ -102,12 +189,15 @@ void callgraph_gone(struct call *call) {
     while (!list_empty(&kin->family)) {
         struct kin *child = CONTAINER_OF(kin->family.next, struct kin, link);
         list_remove(&child->link);
-        if (!child->call) {
+        struct call *its = child->call;
+        if (!its || (call->kept && !call->forgotten)) { /* the family is read again with its root */
+            if (its) its->kin = NULL;
             kin_free(child);
             continue;
         }
         child->root = child;
         *child->parent = '\0';
+        *its->root_id = '\0';
     }
     kin_free(kin);
 }
@@ -167,7 +257,12 @@ static void get_graph(struct rpc *rpc, const void *message) {
     const Modal__FunctionGetCallGraphRequest *request = message;
     struct call *call = asked_call(rpc, request->function_call_id);
     if (!call) return;
-    const struct kin *root = (call->kin ? call->kin : kin_new(call))->root;
+    const struct kin *root = kin_of(call)->root;
+    LIST_EACH(node, &root->family) {
+        const struct kin *kin = CONTAINER_OF(node, struct kin, link);
+        if (!kin->call && !kin->gone && kin->trace_count == 0)
+            (void)call_of(rpc->modal, kin->call_id); /* it is attached then */
+    }
     struct telling telling = {rpc_arena(rpc), MODAL__FUNCTION_GET_CALL_GRAPH_RESPONSE__INIT};
     telling.answer.has_truncated = true;
     telling.answer.truncated = false;

@@ -212,6 +212,7 @@ static void note_call(const struct call *call) {
     record.has_number = call->outputs_made > 0;
     record.number = call->outputs_made;
     record.once = call->once;
+    record.root = *call->root_id ? (char *)call->root_id : NULL;
     record.has_rested_at = call->rested_at > 0;
     record.rested_at = call->rested_at;
     note_message(call->modal->journal, JOURNAL_CALLS, call->id, &record);
@@ -296,6 +297,13 @@ struct error *journal_read(const struct input *input, char part, struct text *re
                             ret_found);
 }
 
+void journal_kin(const struct call *root, const char *call_id, const Modal__KinRecord *record) {
+    if (!root->kept) return;
+    char key[JOURNAL_KEY_MAX];
+    snprintf(key, sizeof key, "%s/k%s", root->id, call_id);
+    note_message(root->modal->journal, JOURNAL_CALLS, key, record);
+}
+
 void journal_changed(const struct call *call) {
     if (call->kept) note_call(call);
 }
@@ -333,6 +341,7 @@ void journal_again(struct call *call) {
 }
 
 void journal_forget(struct call *call) {
+    call->forgotten = true;
     char key[JOURNAL_KEY_MAX];
     if (call->rested_at > 0)
         note(call->modal->journal, JOURNAL_DONE, resting_key(call, key), (struct span){NULL, 0});

@@ -4,7 +4,8 @@
 
 #include <stdio.h>
 
-#define JOURNAL_CALLS "modal-call" /* ID: the call; ID/iSEQ, ID/rSEQ, ID/oSEQ: its inputs, runs, outputs */
+#define JOURNAL_CALLS "modal-call" /* ID: the call; ID/iSEQ, ID/rSEQ, ID/oSEQ: its inputs, runs, outputs; */
+                                   /* ID/kCALL: those that it led to */
 #define JOURNAL_OPEN "modal-call-open" /* ID: at work, or asked for a moment ago */
 #define JOURNAL_DONE "modal-call-done" /* TIME/ID: in the store only; removed when it is old */
 #define JOURNAL_BOUND "modal-bound"    /* APP/FUNCTION: functions with parameters */
@@ -29,6 +30,7 @@ void journal_given(struct call *call, const struct input *input); /* it, with it
 /* As it was written; `part` as in its key. */
 must_check struct error *journal_read(const struct input *input, char part, struct text *ret,
                                       bool *ret_found);
+void journal_kin(const struct call *root, const char *call_id, const Modal__KinRecord *record);
 void journal_changed(const struct call *call);
 void journal_rest(struct call *call);  /* its memory may go: it is read again when it is asked for */
 void journal_again(struct call *call); /* what could not be written is, or it is tried once more */

@@ -14,8 +14,7 @@
 #define EVERY_MS 10000
 #define GOES_AFTER_MS 10000
 #define REST_AFTER_MS 60000
-#define REST_OF_GRAPH_MS 3600000 /* who called whom is known in memory only */
-#define READS_ON_MS 3600000      /* who goes through a generator's values may take its time for each */
+#define READS_ON_MS 3600000 /* who goes through a generator's values may take its time for each */
 #define COLLECTED_MAX 4096
 #define KEPT_S (7 * 86400) /* as Modal keeps results */
 #define RESTED_MAX 1000000
@@ -69,7 +68,7 @@ static int64_t patience_ms(const struct call *call) {
     if (call->out.read_on) return READS_ON_MS;
     if (call->collected) return GOES_AFTER_MS;
     if (!list_empty(&call->out.chunks)) return READS_ON_MS;
-    return call->kin ? REST_OF_GRAPH_MS : REST_AFTER_MS;
+    return REST_AFTER_MS;
 }
 
 static void look(struct call *call, int64_t now_ms) {

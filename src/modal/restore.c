@@ -4,6 +4,7 @@
  * its slot; any other that has no output yet waits anew. One that rests comes back when somebody asks for
  * it. A client's request that was answered, or was about to be, is answered with the same when it comes
  * again. */
+#include "callgraph.h"
 #include "journal.h"
 #include "rest.h"
 
@@ -102,10 +103,19 @@ static int by_seq(const void *key, const void *element) {
     return seq < other ? -1 : seq > other;
 }
 
+static void on_kin(struct call *root, const char *call_id, struct span value) {
+    Modal__KinRecord *record = modal__kin_record__unpack(NULL, value.size, (const uint8_t *)value.data);
+    if (!record) return;
+    callgraph_child_restored(root, call_id, record);
+    modal__kin_record__free_unpacked(record, NULL);
+}
+
 /* ID/PSEQ: inputs come before outputs and runs. */
 static bool on_part(void *owner, const char *key, struct span value) {
     struct reading *reading = owner;
     const char *part = strchr(key, '/');
+    if (part && part[1] == 'k') on_kin(reading->call, part + 2, value);
+    if (part && part[1] == 'k') return true;
     char *end = NULL;
     unsigned long seq = part && part[1] ? strtoul(part + 2, &end, 16) : 0;
     if (!end || *end) return true;
@@ -153,6 +163,7 @@ static struct call *call_made(struct modal *modal, const char *id, const Modal__
     call->gone = record->gone;
     call->outputs_made = record->number;
     call->once = mem_string(record->once);
+    id_set(call->root_id, record->root);
     call->rested_at = record->rested_at;
     call->kept = call->restored = true;
     return call;
@@ -181,6 +192,7 @@ static struct error *read_call(struct modal *modal, const char *id, struct call 
     free(reading.told->pipelined_inputs);
     outputs_in_order(reading.call, reading.by_seq, reading.count);
     free(reading.by_seq);
+    callgraph_restored(reading.call);
     *ret = reading.call;
     rest_due(modal);
     return error;

@@ -55,13 +55,15 @@ struct call {
     double created_at;
     /* Of a client's, which is kept over a restart: */
     bool kept;
-    bool asked_async;  /* of a map: its outputs are read by whoever has its id, not once by its client */
-    bool unwanted;     /* its client wants nothing more of it */
-    bool collected;    /* the same, and all is done: it goes in a moment */
-    bool restored;     /* another daemon began it */
-    bool numbers_anew; /* of its outputs, in this life of the daemon */
-    bool unsure;       /* not all of it could be written */
-    int invocation;    /* MODAL__FUNCTION_CALL_INVOCATION_TYPE__... */
+    bool asked_async;     /* of a map: its outputs are read by whoever has its id, not once by its client */
+    bool unwanted;        /* its client wants nothing more of it */
+    bool collected;       /* the same, and all is done: it goes in a moment */
+    bool restored;        /* another daemon began it */
+    bool numbers_anew;    /* of its outputs, in this life of the daemon */
+    bool unsure;          /* not all of it could be written */
+    int invocation;       /* MODAL__FUNCTION_CALL_INVOCATION_TYPE__... */
+    bool forgotten;       /* it goes from the store too */
+    char root_id[ID_MAX]; /* of its graph; "": itself, as far as is known */
     char app_id[ID_MAX], function_id[ID_MAX]; /* also where the function is gone */
     char *once;                               /* of the request that made it; NULL */
     uint32_t seq;                             /* of the next input */
