@@ -137,7 +137,62 @@ static void function_bind(struct rpc *rpc, const void *message) {
         answer_bound(rpc, NULL);
 }
 
+/* ---- told ---- */
+
+struct variant {
+    const struct function *function;
+    size_t tasks;
+};
+
+static int busiest_first(const void *a, const void *b) {
+    const struct variant *one = a, *other = b;
+    if (one->tasks != other->tasks) return one->tasks < other->tasks ? 1 : -1;
+    return strcmp(one->function->id, other->function->id);
+}
+
+static size_t tasks_of(const struct function *function) {
+    size_t count = 0;
+    void *value;
+    for (size_t i = 0; table_next(function->app->modal->tasks, &i, NULL, &value);)
+        count += ((const struct task *)value)->function == function;
+    return count;
+}
+
+static void list_variants(struct rpc *rpc, const void *message) {
+    const Modal__FunctionListVariantsRequest *request = message;
+    const struct function *base = function_of(rpc->modal, request->function_id);
+    if (!base) {
+        rpc_fail(rpc, no_object("function", request->function_id));
+        return;
+    }
+    struct arena *arena = rpc_arena(rpc);
+    struct variant *variants = arena_alloc(arena, (map_count(base->app->functions) + 1) * sizeof *variants);
+    size_t count = 0;
+    void *value;
+    for (size_t i = 0; map_next(base->app->functions, &i, NULL, &value);) {
+        const struct function *function = value;
+        if (function->base == base) variants[count++] = (struct variant){function, tasks_of(function)};
+    }
+    qsort(variants, count, sizeof *variants, busiest_first);
+    if (request->limit > 0 && count > request->limit) count = request->limit;
+    Modal__FunctionListVariantsResponse answer = MODAL__FUNCTION_LIST_VARIANTS_RESPONSE__INIT;
+    answer.infos = arena_alloc(arena, (count + 1) * sizeof *answer.infos);
+    answer.has_ordered_by_task_count = answer.ordered_by_task_count = true;
+    for (size_t i = 0; i < count; i++) {
+        const struct function *function = variants[i].function;
+        Modal__FunctionVariantInfo *info = answer.infos[answer.n_infos++] = arena_alloc(arena, sizeof *info);
+        modal__function_variant_info__init(info);
+        info->function_id = (char *)function->id;
+        info->has_serialized_params = function->parameters_size > 0;
+        info->serialized_params =
+            (ProtobufCBinaryData){function->parameters_size, (uint8_t *)function->parameters};
+        info->function_options = function->options;
+    }
+    rpc_answer(rpc, &answer);
+}
+
 const struct rpc_method bound_methods[] = {
+    {"FunctionListVariants", &modal__function_list_variants_request__descriptor, list_variants, 0},
     {"FunctionBindParams", &modal__function_bind_params_request__descriptor, function_bind, RPC_TASK},
     {0},
 };

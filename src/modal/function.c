@@ -147,14 +147,27 @@ Modal__FunctionHandleMetadata *function_metadata(const struct function *function
 }
 
 /* What the new client reads of a function: one ranked function, which is the function. */
+/* As a variant is: what its options say stands in the place of what its base says. */
+static const Modal__Function *said_of(const struct function *function, struct arena *arena) {
+    const Modal__Function *said = function_definition(function)->function;
+    const Modal__FunctionOptions *options = function->options;
+    if (!options) return said;
+    Modal__Function *own = arena_alloc(arena, sizeof *own);
+    *own = *said;
+    own->retry_policy = (Modal__FunctionRetryPolicy *)function_retries(function);
+    if (options->resources) own->resources = options->resources;
+    if (options->has_timeout_secs) own->timeout_secs = options->timeout_secs;
+    own->has_timeout_secs |= options->has_timeout_secs;
+    return own;
+}
+
 static Modal__FunctionData *function_data(const struct function *function, struct arena *arena) {
-    const struct definition *definition = function_definition(function);
     Modal__FunctionData *data = arena_alloc(arena, sizeof *data);
     modal__function_data__init(data);
     data->function_name = function->name;
     data->web_url = function->url ? function->url : "";
-    if (!definition) return data;
-    const Modal__Function *said = definition->function;
+    if (!function_definition(function)) return data;
+    const Modal__Function *said = said_of(function, arena);
     data->module_name = said->module_name;
     data->has_function_type = true;
     data->function_type = said->function_type;

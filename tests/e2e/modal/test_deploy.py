@@ -128,7 +128,8 @@ same = modal.Function.from_id(function.object_id)
 calls = [same.spawn(x) for x in ("five", "seven")]
 for call in calls:
     call.get(timeout=60)
-print("IDS", same.info().timeout, *(call.object_id for call in calls))
+other = function.with_options(timeout=99).hydrate()
+print("IDS", other.object_id, same.info().timeout, *(call.object_id for call in calls))
 """
 
 
@@ -136,8 +137,11 @@ def test_a_function_by_its_id_and_the_log_of_one_call(house, tmp_path):
     client = Client("1.6.4", house, tmp_path)
     app = client.name("say")
     client.run("deploy", client.write(SAY, APP=app))
-    timeout, one, two = client.script(SAID, APP=app).split("IDS ")[1].split()
+    other, timeout, one, two = client.script(SAID, APP=app).split("IDS ")[1].split()
     assert timeout == "77"
+    assert "99 seconds" in client.run("function", "info", other)
+    (variant,) = json.loads(client.run("function", "variants", f"{app}/say", "--json"))
+    assert variant["function_id"] == other and "99" in json.dumps(variant["options"])
     out = client.run("app", "logs", app, "--function-call", two)
     assert "saying seven" in out and "saying five" not in out
     out = client.run("function", "logs", f"{app}/say", "--function-call", one, "--show-function-call-id")

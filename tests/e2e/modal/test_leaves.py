@@ -1,5 +1,5 @@
-"""A container that is asked to end by itself: what comes meanwhile goes elsewhere. An app that is stopped: what
-waits for its retry ends too."""
+"""A container that is asked to end by itself: what comes meanwhile goes elsewhere. An app that is stopped:
+what waits for its retry ends too."""
 
 from conftest import DEADLINE_S, wait_for
 
