@@ -31,7 +31,7 @@ static void pass_on(struct rpc *rpc, const Modal__FunctionCallPutDataRequest *re
         if (call->on_out) {
             call->out.count++;
             choked = !call->on_out(call->owner, data) || choked;
-        } else {
+        } else if (!call->scheduled) { /* whose values nobody reads */
             stream_add(&call->out, data, chunk->data_blob_id, (int)chunk->data_format);
         }
     }
