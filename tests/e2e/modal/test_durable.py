@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import time
 
-from conftest import DEADLINE_S, wait_for
+from conftest import BIN, DEADLINE_S, wait_for
 
 from .client import VERSIONS, Client
 from .test_one_container import peak_kb
@@ -226,6 +226,10 @@ def records(house, id):
     return count
 
 
+def grown_kb(catnap, before):
+    return 0 if "asan" in BIN.name else peak_kb(catnap) - before  # it keeps what was freed
+
+
 def test_a_client_that_waits_and_results_that_rest(own_house, tmp_path):
     work, catnap = Work("1.6.4", own_house, tmp_path), own_house.catnap
     large = work.client.script(SPAWN_LARGE, APP=work.app, COUNT=LARGE).split()[2::3]
@@ -252,8 +256,8 @@ def test_a_client_that_waits_and_results_that_rest(own_house, tmp_path):
         wait_for("the old results are gone", lambda: records(own_house, gone) == 0)
     assert work.get([old, young]) == ["NotFoundError", "DONE-YOUNG"]
     assert "ALL GOT" in work.client.script(GET_LARGE, IDS=" ".join(large))
-    assert peak_kb(catnap) - before < LARGE << 10, "what waits, and what came of it, is not all in memory"
+    assert grown_kb(catnap, before) < LARGE << 10, "what waits, and what came of it, is not all in memory"
     said = work.noted().parent / "said"
     out = work.client.script(READ_SLOWLY, APP=work.app, COUNT=LARGE, SAID=said)
     assert f"VALUES {LARGE}" in out
-    assert peak_kb(catnap) - before < 3 * LARGE << 9, "nor what a generator said"
+    assert grown_kb(catnap, before) < 3 * LARGE << 9, "nor what a generator said"
