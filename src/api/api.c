@@ -121,6 +121,7 @@ struct api *api_new(const struct api_options *options) {
     struct list *const lists[] = {&api->token_files, &api->deploys,   &api->wakes,      &api->listeners,
                                   &api->followers,   &api->preparing, &api->image_works};
     for (size_t i = 0; i < COUNT(lists); i++) list_init(lists[i]);
+    images_begin(api);
     api->server = http_server_new(
         &(struct http_server_options){.loop = api->loop, .on_request = on_request, .owner = api});
     return api;

@@ -205,6 +205,17 @@ static const char **needed_names(struct api *api) {
     return names;
 }
 
+static void on_needs(void *owner, struct image_store *store) {
+    const struct api *api = owner;
+    struct pool_function *function;
+    for (size_t i = 0; (function = pool_function_next(api->pool, &i));)
+        image_need(store, pool_function_spec(function)->image);
+}
+
+void images_begin(struct api *api) {
+    if (api->images) image_needs_set(api->images, on_needs, api);
+}
+
 static struct error *prune(struct image_work *work, const json_t *body) {
     const char **needed = json_is_true(json_object_get(body, "all")) ? needed_names(work->api) : NULL;
     uint64_t bytes = image_prune(work->api->images, needed);
@@ -270,6 +281,7 @@ bool images_handle(struct api *api, struct http_exchange *exchange, struct span 
 }
 
 void images_forget(struct api *api) {
+    if (api->images) image_needs_set(api->images, NULL, NULL);
     LIST_EACH_SAFE(node, next, &api->image_works) {
         struct image_work *work = CONTAINER_OF(node, struct image_work, node);
         image_job_cancel(take(work->job));

@@ -87,6 +87,7 @@ void remove_handle(struct api *api, struct http_exchange *exchange, const char *
 void deploys_forget(struct api *api);
 /* `rest`: behind /v1/images/, empty for that itself. False: no such route. */
 bool images_handle(struct api *api, struct http_exchange *exchange, struct span rest);
+void images_begin(struct api *api); /* what apps are made from is needed */
 void images_forget(struct api *api);
 /* `rest`: behind /v1/tokens/, empty for that itself. False: no such route. */
 bool tokens_handle(struct api *api, struct http_exchange *exchange, struct span rest);

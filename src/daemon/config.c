@@ -37,8 +37,8 @@ const char config_usage[] =
     "reclaim_after\n"
     "                  backoff_first backoff_max log_file_size leave_containers no_auth pythons "
     "gpu_fallback\n"
-    "                  registry_auth image_disk pull_stall mirrors (a map, e.g. docker.io: "
-    "http://127.0.0.1:5000)\n"
+    "                  registry_auth image_disk image_cache image_cache_age pull_stall\n"
+    "                  mirrors (a map, e.g. docker.io: http://127.0.0.1:5000)\n"
     "                  aliases (a map, e.g. tabbyml/tabby: host)\n"
     "                  certificate key (PEM files, for https) modal_certificate modal_key\n"
     "of the gateway:   head_size (64KiB) body_size (no limit) connections_max head_timeout (30s)\n"
@@ -98,6 +98,8 @@ static struct error *set(struct config *config, const char *key, const char *val
     if (strcmp(key, "backoff_max") == 0) return core_duration_parse(value, &config->backoff_max_ms);
     if (strcmp(key, "log_file_size") == 0) return core_size_parse(value, &config->log_file_bytes);
     if (strcmp(key, "image_disk") == 0) return core_size_parse(value, &config->image_bytes);
+    if (strcmp(key, "image_cache") == 0) return core_size_parse(value, &config->image_cache_bytes);
+    if (strcmp(key, "image_cache_age") == 0) return core_duration_parse(value, &config->image_cache_ms);
     if (strcmp(key, "pull_stall") == 0) return core_duration_parse(value, &config->pull_stall_ms);
     if (strcmp(key, "leave_containers") == 0) return boolean(value, &config->leave_containers);
     if (strcmp(key, "gpu_fallback") == 0) {
@@ -208,6 +210,8 @@ static void defaults(struct config *config) {
         .runtime = mem_string("crun"),
         .primed_max = 2,
         .reclaim_after_ms = 60000,
+        .image_cache_bytes = UINT64_C(10) << 30,
+        .image_cache_ms = 7 * 24 * INT64_C(3600000),
         .backoff_first_ms = 1000,
         .backoff_max_ms = 60000,
     };

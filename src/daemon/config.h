@@ -31,8 +31,10 @@ struct config {
     int64_t comments_every_ms;             /* see gateway.h; 0: its default */
     struct config_pair *mirrors, *aliases; /* of images: registry to mirror, name to what it means */
     size_t mirror_count, alias_count;
-    char *registry_auth;  /* a file of containers-auth.json(5); NULL: skopeo's default */
-    uint64_t image_bytes; /* all layers together; 0: no limit */
+    char *registry_auth;        /* a file of containers-auth.json(5); NULL: skopeo's default */
+    uint64_t image_bytes;       /* all layers together; 0: no limit */
+    uint64_t image_cache_bytes; /* of them, what nothing needs */
+    int64_t image_cache_ms;     /* and for so long */
     int64_t pull_stall_ms;
     bool leave_containers; /* at the end: they go on, for the next daemon to adopt */
     bool line_is_wrong;    /* where config_read failed: by the command line, not by the file or the machine */

@@ -100,6 +100,8 @@ static struct error *images_open(struct daemon *daemon) {
             .alias_count = config->alias_count,
             .auth_file = config->registry_auth,
             .quota_bytes = config->image_bytes,
+            .cache_bytes = config->image_cache_bytes ? config->image_cache_bytes : 1,
+            .cache_ms = config->image_cache_ms > 0 ? config->image_cache_ms : 1,
             .stall_ms = config->pull_stall_ms,
         },
         &daemon->images);

@@ -123,6 +123,7 @@ void build_step(struct build *build, const struct step_wanted *wanted, const cha
     scoped_string char *known = build->force ? NULL : built_find(store, key);
     if (known) {
         flight_say(&build->flight, "%s (cached)", build->what);
+        layer_used(store, known);
         copy_free(wanted->copy);
         layer_take(build, known);
         build->after = NULL;

@@ -88,6 +88,7 @@ const struct image *image_draft_find(struct image_store *store, const char *base
     if (error) return NULL;
     key_of(&state, key, full);
     scoped_string char *layer = built_find(store, full);
+    if (layer) layer_used(store, layer);
     if (layer) words_add(&state.layers, layer);
     free(image_record_text(&state.config, state.layers, state.host, "built", id)); /* only its id is wanted */
     state_done(&state);

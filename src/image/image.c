@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#define CACHE_BYTES (UINT64_C(10) << 30)
+#define CACHE_MS (7 * 24 * INT64_C(3600000))
+
 char *images_path(const struct image_store *store, const char *kind, const char *name) {
     return name ? mem_printf("%s/%s/%s", store->dir, kind, name) : mem_printf("%s/%s", store->dir, kind);
 }
@@ -104,6 +107,8 @@ struct error *image_store_open(const struct image_options *options, struct image
         .skopeo = mem_string(options->skopeo ? options->skopeo : "skopeo"),
         .auth_file = mem_string(options->auth_file),
         .quota_bytes = options->quota_bytes,
+        .cache_bytes = options->cache_bytes ? options->cache_bytes : CACHE_BYTES,
+        .cache_ms = options->cache_ms > 0 ? options->cache_ms : CACHE_MS,
         .stall_ms = options->stall_ms > 0 ? options->stall_ms : STALL_MS,
         .records = map_new(),
         .layers = map_new(),
@@ -118,6 +123,7 @@ struct error *image_store_open(const struct image_options *options, struct image
         image_store_free(store);
         return error_wrap(error, "images");
     }
+    sweep_init(store);
     *ret_store = store;
     return NULL;
 }
@@ -149,6 +155,7 @@ static void on_stop(void *owner) {
 
 void image_store_stop(struct image_store *store, void (*done)(void *owner), void *owner) {
     store->closing = true;
+    io_timer_free(take(store->sweep));
     store->stopped = done;
     store->stopped_owner = owner;
     store->references++;
@@ -160,6 +167,7 @@ void image_store_free(struct image_store *store) {
     if (!store) return;
     store->stopped = NULL;
     store->closing = true;
+    io_timer_free(take(store->sweep));
     flights_drop(store);
     images_unref(store);
 }

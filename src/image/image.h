@@ -88,6 +88,8 @@ struct image_options {
     size_t alias_count;
     const char *auth_file; /* of containers-auth.json(5); NULL: skopeo's own default */
     uint64_t quota_bytes;  /* of all layers; 0: none */
+    uint64_t cache_bytes;  /* of layers that nothing needs, kept for the next build; 0: 10 GiB */
+    int64_t cache_ms;      /* and so long after their last use; 0: 7 days */
     int64_t stall_ms;      /* a pull to which nothing comes for so long fails; 0: 60 s */
 };
 /* What a killed daemon left half made is cleared away. */
@@ -198,6 +200,19 @@ must_check struct error *image_remove(struct image_store *store,
 /* An image that somebody needs without a name for people; `tag` is the caller's own. `name`: an id, or what
  * image_find takes (what it means now is kept; `host` and directories need no keeping). NULL: no longer. */
 must_check struct error *image_keep(struct image_store *store, const char *tag, const char *name);
+/* Who has keeps may need some of them no longer: what is not needed goes as old builds do. Without a keeper
+ * all are needed. */
+struct image_keeper {
+    void *owner;
+    void (*begin)(void *owner);                       /* it will be asked for several; NULL: not told */
+    int64_t (*used_ms)(void *owner, const char *tag); /* last, by the wall's clock; INT64_MAX: it is needed */
+    void (*gone)(void *owner, const char *tag);       /* this one is kept no longer */
+};
+void image_keeper_set(struct image_store *store, const struct image_keeper *keeper); /* NULL: none any more */
+/* `needs` calls image_need for all that apps are made from, whenever something may go. */
+void image_needs_set(struct image_store *store, void (*needs)(void *owner, struct image_store *store),
+                     void *owner);
+void image_need(struct image_store *store, const char *name); /* within `needs` only */
 /* A container lives from it. Cheap: for the way of a wake. */
 void image_use(struct image_store *store, uint64_t container, const char *id);
 void image_unuse(struct image_store *store, uint64_t container);
@@ -221,5 +236,8 @@ struct image_usage image_usage(struct image_store *store);
  * those that they are aliases of; NULL: all do. Returns the bytes that come back; the deleting goes on on a
  * worker. */
 uint64_t image_prune(struct image_store *store, const char *const *needed);
+/* The store looks by itself, some minutes after something was built: what nothing needs, and is older or
+ * more than the options allow, goes. To be called when images came out of use for another reason. */
+void image_sweep_soon(struct image_store *store);
 /* `done` when all that was said so far of names is on the disk. */
 void image_sync(struct image_store *store, void (*done)(void *owner, struct error *error), void *owner);

@@ -22,6 +22,7 @@ struct record { /* an image */
 };
 struct layer {
     uint64_t bytes;
+    int64_t used_ms, noted_ms; /* last; as the disk says */
     bool marked;
 };
 struct name {
@@ -39,8 +40,8 @@ struct image_store {
     struct store *blobs;
     const struct image_runner *runner;
     char *dir, *tmp, *skopeo, *auth_file;
-    uint64_t quota_bytes, used_bytes;
-    int64_t stall_ms;
+    uint64_t quota_bytes, used_bytes, cache_bytes;
+    int64_t stall_ms, cache_ms;
     struct mirror *mirrors;
     size_t mirror_count;
     struct map *records; /* id -> struct record */
@@ -52,6 +53,10 @@ struct image_store {
     struct list unpacks; /* waiting for their turn */
     size_t unpacking;
     char *secrets; /* how files of secrets are called, in /dev/shm: "catnap-secret-1a2b3c4d" */
+    struct image_keeper keeper;
+    void (*needs)(void *owner, struct image_store *store);
+    void *needs_owner;
+    struct io_timer *sweep;
     struct saver *saver;
     struct machine *machine;
     char *host, **grafts; /* what lies below images on top of `host` */
@@ -116,7 +121,7 @@ must_check struct error *draft_make(const struct image_store *store, char **ret_
 /* What containers leave in an upper that is not the step's doing. */
 void draft_clean(const char *draft, char *const *lower_dirs, size_t lower_count);
 must_check struct error *layers_load(struct image_store *store);
-void layer_added(struct image_store *store, const char *id, uint64_t bytes);
+void layer_added(struct image_store *store, const char *id, uint64_t bytes); /* just now */
 void images_trash(struct image_store *store, const char *path); /* renamed away now, deleted on a worker */
 
 /* ---- records.c ---- */
@@ -153,7 +158,10 @@ char **host_grafts(void); /* owned */
 
 /* ---- keep.c ---- */
 must_check struct error *uses_load(struct image_store *store);
-void mark_image(struct image_store *store, const char *id);
+
+/* ---- prune.c ---- */
+void layer_used(struct image_store *store, const char *id); /* by a build, just now */
+void sweep_init(struct image_store *store);
 
 /* ---- pull.c ---- */
 /* Begun, or joined, or one that only tells what is known. */

@@ -126,8 +126,10 @@ void layer_added(struct image_store *store, const char *id, uint64_t bytes) {
     if (layer) return;
     layer = NEW(struct layer);
     layer->bytes = bytes;
+    layer->used_ms = layer->noted_ms = clock_wall_ms();
     map_put(store->layers, span_of(id), layer);
     store->used_bytes += bytes;
+    image_sweep_soon(store);
 }
 
 static void layer_load(struct image_store *store, const char *id) {
@@ -138,6 +140,9 @@ static void layer_load(struct image_store *store, const char *id) {
     if (unread || !span_to_u64(span_trim(text_span(&text)), &bytes))
         log_warn("image", "layer %s does not say how large it is", id);
     layer_added(store, id, bytes);
+    struct stat at;
+    struct layer *added = map_get(store->layers, span_of(id));
+    if (stat(path, &at) == 0) added->used_ms = added->noted_ms = (int64_t)at.st_mtim.tv_sec * 1000;
 }
 
 struct error *layers_load(struct image_store *store) {

@@ -194,6 +194,7 @@ struct error *definition_files_set(struct core_function *core, const struct moda
         return error_new(ERROR_FAILED_PRECONDITION, "the image %s of %s is not built", image->id, core->name);
     free(core->image);
     core->image = mem_string(image->name);
+    image_used(modal, image->id);
     scoped_text struct text overlay = {0};
     for (size_t i = function->n_mount_ids; i > 0; i--) { /* later ones lie over earlier ones */
         const struct mount *mount = mount_of(modal, function->mount_ids[i - 1]);

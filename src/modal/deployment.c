@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define DEPLOYMENTS_KEPT 20
+#define DEPLOYMENTS_WITH_IMAGES 6 /* the last ones: an older one may have to be deployed anew */
 
 static bool is_staged(const Modal__DeploymentRecord *record) {
     return record->type == MODAL__DEPLOYMENT_TYPE__DEPLOYMENT_TYPE_STAGED;
@@ -29,6 +30,35 @@ void deployments_free(struct app *app) {
     free(app->deployments);
     app->deployments = NULL;
     app->deployment_count = 0;
+}
+
+/* ---- their images ---- */
+
+static char *image_in(const Modal__FunctionRecord *function) {
+    enum { IMAGE_ID = 4 }; /* of Modal's Function */
+    return span_string(wire_field(
+        (struct span){(const char *)function->definition.data, function->definition.len}, IMAGE_ID));
+}
+
+static bool images_there(const struct modal *modal, const Modal__DeploymentRecord *record) {
+    for (size_t i = 0; i < record->n_functions; i++) {
+        scoped_string char *id = image_in(record->functions[i]);
+        if (*id && !image_of(modal, id)) return false;
+    }
+    return true;
+}
+
+void deployments_need(const struct app *app, struct map *needed) {
+    const Modal__DeploymentRecord *serving = deployment_serving(app);
+    if (app->state == MODAL__APP_STATE__APP_STATE_STOPPED) return;
+    for (size_t i = 0; i < app->deployment_count; i++) {
+        const Modal__DeploymentRecord *record = app->deployments[i];
+        if (record != serving && i + DEPLOYMENTS_WITH_IMAGES < app->deployment_count) continue;
+        for (size_t f = 0; f < record->n_functions; f++) {
+            scoped_string char *id = image_in(record->functions[f]);
+            if (*id) map_put(needed, span_of(id), (void *)app);
+        }
+    }
 }
 
 /* ---- a new one ---- */
@@ -415,7 +445,7 @@ static void app_history(struct rpc *rpc, const void *message) {
         item->tag = record->tag;
         item->has_rollback_version = record->has_rollback_version;
         item->rollback_version = record->rollback_version;
-        item->rollback_allowed = record != serving && !is_staged(record);
+        item->rollback_allowed = record != serving && !is_staged(record) && images_there(rpc->modal, record);
         item->commit_info = record->commit_info;
         item->has_deployment_type = record->has_type;
         item->deployment_type = record->type;

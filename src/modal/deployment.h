@@ -18,4 +18,5 @@ void deployment_stage(struct rpc *rpc, struct app *app, const char *name,
 void deployment_answer(struct rpc *rpc, const struct app *app);           /* AppPublishResponse */
 const Modal__DeploymentRecord *deployment_serving(const struct app *app); /* NULL: none yet */
 void deployments_free(struct app *app);
+void deployments_need(const struct app *app, struct map *needed); /* adds the ids of images */
 extern const struct rpc_method deployment_methods[];

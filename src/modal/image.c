@@ -31,6 +31,7 @@ struct modal_image *image_new(struct modal *modal, const char *key, const char *
     image->builder_version = mem_string(builder_version && *builder_version ? builder_version : "2024.04");
     list_init(&image->joined);
     list_init(&image->asking);
+    image->used_ms = clock_wall_ms();
     map_put(modal->images, span_of(image->id), image);
     map_put(modal->image_keys, span_of(key), image);
     return image;
@@ -48,6 +49,8 @@ static void image_free(struct modal_image *image) {
 
 void images_free(struct modal *modal) {
     void *value;
+    if (modal->images_room) image_keeper_set(modal->images_room, NULL);
+    map_free(modal->images_needed);
     for (size_t i = 0; map_next(modal->images, &i, NULL, &value);) {
         struct modal_image *image = value;
         rpc_held_end(&image->joined, ERROR_UNAVAILABLE, "catnap is ending");
@@ -62,7 +65,38 @@ void image_restore(struct modal *modal, const Modal__ImageRecord *record) {
     id_restore(modal->images, image->id, record->id, image);
     image->name = mem_string(record->name);
     image->status = SUCCESS;
+    const struct image *made = image->name ? image_find(modal->images_room, image->name) : NULL;
+    image->used_ms = record->has_used_ms ? record->used_ms : made ? made->made_wall_ms : 0;
     image_look(modal, image);
+}
+
+struct text image_record(const struct modal_image *image) {
+    Modal__ImageRecord record = MODAL__IMAGE_RECORD__INIT;
+    record.id = (char *)image->id;
+    record.key = image->key;
+    record.name = image->name;
+    record.builder_version = image->builder_version;
+    record.has_used_ms = true;
+    record.used_ms = image->used_ms;
+    return message_pack(&record);
+}
+
+void image_written(void *owner, struct error *error) {
+    (void)owner;
+    if (!error) return;
+    scoped_string char *text = error_text(error);
+    log_warn("modal", "a note of an image is not kept: %s", text);
+    error_free(error);
+}
+
+bool image_is_snapshot(const struct modal_image *image) {
+    return strncmp(image->key, IMAGE_SNAPSHOT, strlen(IMAGE_SNAPSHOT)) == 0;
+}
+
+void image_forget(struct modal *modal, struct modal_image *image) {
+    if (image_find_key(modal, image->key) == image) map_remove(modal->image_keys, span_of(image->key));
+    map_remove(modal->images, span_of(image->id));
+    image_free(image);
 }
 
 /* ---- which Python is in it, and whether the client's needs are ---- */
@@ -293,12 +327,8 @@ void image_built(struct modal *modal, struct modal_image *image, const char *nam
     }
     image->name = mem_string(name);
     image_look(modal, image);
-    Modal__ImageRecord record = MODAL__IMAGE_RECORD__INIT;
-    record.id = image->id;
-    record.key = image->key;
-    record.name = image->name;
-    record.builder_version = image->builder_version;
-    scoped_text struct text bytes = message_pack(&record);
+    image->used_ms = clock_wall_ms();
+    scoped_text struct text bytes = image_record(image);
     const struct store_record row = {"modal-image", image->id, text_span(&bytes)};
     struct keeping *keeping = NEW(struct keeping);
     *keeping = (struct keeping){modal, mem_string(image->id)};
@@ -346,6 +376,7 @@ static void get_or_create(struct rpc *rpc, const void *message) {
     struct modal_image *image = image_find_key(modal, key);
     bool anew = request->force_build || request->ignore_cache;
     if (image && image->status == SUCCESS && !anew && still_there(modal, image)) {
+        image_used(modal, image->id);
         answer_image(rpc, image);
         return;
     }
@@ -365,6 +396,7 @@ static void from_id(struct rpc *rpc, const void *message) {
         rpc_fail(rpc, no_object("image", request->image_id));
         return;
     }
+    image_used(rpc->modal, image->id);
     Modal__ImageFromIdResponse answer = MODAL__IMAGE_FROM_ID_RESPONSE__INIT;
     answer.image_id = (char *)image->id;
     answer.metadata = metadata_of(image, rpc_arena(rpc));
@@ -403,9 +435,7 @@ static void delete (struct rpc *rpc, const void *message) {
         rpc_fail(rpc, error);
         return;
     }
-    if (image_find_key(modal, image->key) == image) map_remove(modal->image_keys, span_of(image->key));
-    map_remove(modal->images, span_of(image->id));
-    image_free(image);
+    image_forget(modal, image);
     rpc_commit(rpc, &(struct store_record){"modal-image", request->image_id, {NULL, 0}}, 1, rpc_answer_kept);
 }
 

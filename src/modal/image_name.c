@@ -71,6 +71,15 @@ void image_names_free(struct modal *modal) {
     map_free(modal->image_names);
 }
 
+/* What each means now. */
+void image_names_need(const struct modal *modal, struct map *needed) {
+    void *value;
+    for (size_t i = 0; map_next(modal->image_names, &i, NULL, &value);) {
+        const struct image_name *name = value;
+        if (name->count > 0) map_put(needed, span_of(name->revisions[name->count - 1].image), value);
+    }
+}
+
 static struct image_name *name_new(struct modal *modal, const char *key) {
     struct image_name *name = NEW(struct image_name);
     const char *slash = strchr(key, '/');
@@ -174,6 +183,7 @@ static void by_tag(struct rpc *rpc, const void *message) {
                                 key));
         return;
     }
+    image_used(rpc->modal, last->image);
     Modal__ImageGetByTagResponse answer = MODAL__IMAGE_GET_BY_TAG_RESPONSE__INIT;
     answer.image_id = (char *)last->image;
     rpc_answer(rpc, &answer);

@@ -122,6 +122,7 @@ struct modal {
     struct map *deployed;                                        /* "ENVIRONMENT/NAME" -> struct app */
     struct map *functions, *classes, *images, *mounts, *secrets; /* id */
     struct map *image_keys, *mount_names, *secret_names;
+    struct map *images_needed;  /* ids, while the image room asks (image_use.c) */
     struct map *image_names;    /* "ENVIRONMENT/NAME:TAG", of image_name.c */
     struct map *calls, *inputs; /* id */
     size_t held_bytes;          /* by calls, of held.c */
@@ -303,11 +304,13 @@ void mounts_free(struct modal *modal);
 void mount_restore(struct modal *modal, const Modal__MountRecord *record);
 extern const struct rpc_method mount_methods[];
 
+#define IMAGE_SNAPSHOT "snapshot" /* so begin keys of what can't be made again; others are hashes */
 struct modal_image {
     char id[ID_MAX];                    /* im-... */
     char *key, *name, *builder_version; /* name: as the image room takes it; NULL: not built */
     char *python;                       /* "311"; NULL: it has none */
     bool has_client;                    /* what the client imports is in it */
+    int64_t used_ms;                    /* last, by the wall's clock */
     int status;                         /* MODAL__GENERIC_RESULT__GENERIC_STATUS__...; 0: being built */
     char *exception;
     struct text lines;  /* what its build said, each ended by a newline */
@@ -322,6 +325,13 @@ void image_say(struct modal_image *image, struct span line);
 void image_built(struct modal *modal, struct modal_image *image, const char *name, struct error *error);
 void image_look(struct modal *modal, struct modal_image *image); /* which Python is in it */
 void images_free(struct modal *modal);
+struct text image_record(const struct modal_image *image); /* for the store */
+void image_written(void *owner, struct error *error);      /* a record of which nobody waits */
+bool image_is_snapshot(const struct modal_image *image);
+void image_forget(struct modal *modal, struct modal_image *image); /* and frees it */
+/* image_use.c */
+void image_used(const struct modal *modal, const char *id); /* just now */
+void images_keeper_set(struct modal *modal);
 void image_restore(struct modal *modal, const Modal__ImageRecord *record);
 /* build.c: begins to build; the end comes by image_built. */
 void build_start(struct modal *modal, struct modal_image *image,
@@ -333,6 +343,7 @@ void buildrun_start(struct modal *modal, struct modal_image *image, const char *
 void buildruns_cancel(struct modal *modal);
 extern const struct rpc_method image_methods[];
 void image_names_free(struct modal *modal);
+void image_names_need(const struct modal *modal, struct map *needed);
 void image_name_restore(struct modal *modal, const char *key, struct span value);
 extern const struct rpc_method image_name_methods[];
 

@@ -65,6 +65,7 @@ static void on_swept(void *owner, struct error *error, size_t count, uint64_t by
 static void on_time(void *owner) {
     struct modal *modal = owner;
     io_timer_arm(modal->sweeps, EVERY_MS);
+    image_sweep_soon(modal->images_room); /* an app that was stopped, say */
     (void)store_blobs_sweep(modal->store, KEPT_S, on_swept, modal);
     struct old_parts *parts = NEW(struct old_parts);
     *parts = (struct old_parts){.work = {.work = sweep_parts, .done = parts_swept},

@@ -73,6 +73,7 @@ struct modal *modal_new(const struct modal_options *options) {
         &(struct grpc_server_options){.loop = modal->loop, .on_call = on_call, .owner = modal});
     blob_server_open(modal);
     blobs_keep(modal);
+    images_keeper_set(modal);
     journal_open(modal);
     rest_open(modal);
     tasks_hook(modal);

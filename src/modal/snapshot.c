@@ -115,7 +115,7 @@ static struct error *begin(struct modal *modal, const struct sandbox *sandbox, s
     TRY_PLAIN(image_draft_new(modal->images_room, base->name, &snapshot->draft));
     scoped_string char *into = path_join(image_draft_upper(snapshot->draft), "u");
     TRY_PLAIN(dir_make(into, 0755));
-    scoped_string char *head = random_id("snapshot"), *tail = random_id("");
+    scoped_string char *head = random_id(IMAGE_SNAPSHOT), *tail = random_id("");
     scoped_string char *key = mem_printf("%s%s", head, tail);
     snapshot->image = image_new(modal, key, base->builder_version);
     copy(snapshot, upper);

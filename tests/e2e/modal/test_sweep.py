@@ -87,3 +87,40 @@ def test_what_nobody_needs_goes_and_the_rest_stays(own_house, tmp_path):
     catnap.cli("image", "prune")
     wait_for("nothing is left of them", lambda: not orphans & blobs(own_house).keys())
     assert "CALL fc-" in client.script(SPAWN, **words), "and all works"
+
+
+BUILT = """
+image = image.run_commands("echo $WORD; head -c 2000000 /dev/urandom > /big")
+app = modal.App("$APP", image=image)
+
+
+@app.function()
+def size():
+    import os
+
+    return os.path.getsize("/big")
+"""
+ASK = 'print("SIZE", modal.Function.from_name("$APP", "size").remote())'
+
+
+def test_images_that_no_app_needs_go(own_house, tmp_path):
+    client, catnap = Client("1.6.4", own_house, tmp_path), own_house.catnap
+    catnap.stop()
+    (tmp_path / "catnapd.yaml").write_text("image_cache_age: 1s\n")
+    catnap.extra += ["--config", str(tmp_path / "catnapd.yaml")]
+    catnap.start()
+    first, second = client.name("first"), client.name("second")
+    client.run("deploy", client.write(BUILT, APP=first, WORD="one"))
+    client.run("deploy", client.write(BUILT, APP=second, WORD="two"))
+    client.run("deploy", client.write(BUILT, APP=second, WORD="three"))
+    layers = catnap.state / "images/layers"
+    assert len(list(layers.iterdir())) == 3
+    client.run("app", "stop", first, "--yes")
+
+    def pruned():
+        catnap.cli("image", "prune")
+        return len(list(layers.iterdir())) == 2
+
+    wait_for("the stopped app's layer went, both versions of the other have theirs", pruned)
+    client.run("app", "rollback", second)
+    assert "SIZE 2000000" in client.script(ASK, APP=second)
