@@ -9,6 +9,7 @@
 #include "journal.h"
 #include "sandbox.h"
 #include "schedule.h"
+#include "stats.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,6 +97,7 @@ void app_free(struct app *app) {
     map_free(app->overrides);
     io_timer_free(app->heartbeat);
     deployments_free(app);
+    stats_free(app->sandbox_stats);
     free(app->name);
     free(app->environment);
     free(app->core_name);

@@ -5,6 +5,7 @@
  * says that the container is ready. */
 #include "journal.h"
 #include "sandbox.h"
+#include "stats.h"
 
 #include <stdlib.h>
 
@@ -202,6 +203,7 @@ static void get_inputs(struct rpc *rpc, const void *message) {
     if (!task->ready) {
         task->ready = true;
         task->started_at = now_s();
+        stats_task_begun(task);
         if (!task->builds) node_ready(rpc->modal->node, task->container);
     }
     serve(task);

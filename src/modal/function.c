@@ -4,6 +4,7 @@
 
 #include "runtime.h"
 #include "schedule.h"
+#include "stats.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +58,7 @@ void function_free(struct function *function) {
     schedule_free(function->schedule);
     definition_unref(function->published);
     definition_unref(function->staged);
+    stats_free(function->stats);
     char *const strings[] = {function->name, function->parameters, function->bind_key, function->label,
                              function->url,  function->core_app,   function->core_name};
     for (size_t i = 0; i < COUNT(strings); i++) free(strings[i]);

@@ -8,6 +8,7 @@
  * many as are one batch. Only the last ticket may want more for its batch: the pool lets it linger. The
  * number of tickets is bounded, so that a hundred thousand inputs cost the pool nothing. */
 #include "journal.h"
+#include "stats.h"
 
 #include <stdlib.h>
 
@@ -312,6 +313,7 @@ static void done(struct input *input) {
     call->done_count++;
     list_append(&call->outputs, &input->done);
     journal_output(input);
+    stats_call_done(call->function, input->status == STATUS(SUCCESS));
     stream_generator_done(call, input);
     if (call->on_done) {
         call->on_done(call->owner, input); /* may free the call */

@@ -122,6 +122,7 @@ struct modal {
     struct map *deployed;                                        /* "ENVIRONMENT/NAME" -> struct app */
     struct map *functions, *classes, *images, *mounts, *secrets; /* id */
     struct map *image_keys, *mount_names, *secret_names;
+    double born_at;
     struct map *images_needed;  /* ids, while the image room asks (image_use.c) */
     struct map *image_names;    /* "ENVIRONMENT/NAME:TAG", of image_name.c */
     struct map *calls, *inputs; /* id */
@@ -214,7 +215,8 @@ struct function {
     size_t parameters_size;
     Modal__FunctionOptions *options; /* of `with_options`; NULL: none */
     char *bind_key;
-    char *label, *url; /* of a web function; NULL */
+    struct stats *stats; /* of stats.c; of a bound one its base's count. NULL: none yet */
+    char *label, *url;   /* of a web function; NULL */
     char *core_app, *core_name;
     struct list queue;    /* inputs that wait for a container, oldest first */
     struct list retrying; /* inputs that wait for the time of their retry */
@@ -271,6 +273,7 @@ struct app {
     struct list log_streams;    /* held AppGetLogs */
     struct map *tags;           /* name -> its value, owned */
     struct map *overrides; /* of autoscaler.c: core name of a function -> what was set since the deploy */
+    struct stats *sandbox_stats;
     bool in_pool, done_told;
 };
 struct app *app_of(struct modal *modal, const char *id);
@@ -372,6 +375,7 @@ struct task {
     struct list heartbeats; /* held ContainerHeartbeat */
     struct text cancelled;  /* ids of inputs to be cancelled, each ended by a NUL */
     bool ready, stopping, blobs_inside, builds;
+    bool greeted; /* the client in it said hello, to us or to an earlier daemon */
     double enqueued_at, started_at;
     char *exception; /* TaskResult */
 };

@@ -74,6 +74,7 @@ struct modal *modal_new(const struct modal_options *options) {
     blob_server_open(modal);
     blobs_keep(modal);
     images_keeper_set(modal);
+    modal->born_at = now_s();
     journal_open(modal);
     rest_open(modal);
     tasks_hook(modal);

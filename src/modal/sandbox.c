@@ -7,6 +7,7 @@
 #include "sandbox.h"
 
 #include "logs.h"
+#include "stats.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,6 +129,7 @@ static void fail_creation(struct sandbox *sandbox, struct error *taken_error) {
 static void settle(struct sandbox *sandbox) {
     if (sandbox->number || sandbox->status || (sandbox->main && !sandbox->main->exited)) return;
     sandbox->finished_at = now_s();
+    if (sandbox->app && sandbox->started_at > 0) stats_note(&sandbox->app->sandbox_stats, STATS_ENDED);
     sandbox->code = sandbox->main ? sandbox->main->code : -1;
     sandbox->status = sandbox->timed_out    ? STATUS(TIMEOUT)
                       : sandbox->terminated ? STATUS(TERMINATED)
@@ -291,6 +293,7 @@ static void on_main_started(void *owner, struct exec *exec, const struct error *
     }
     (void)exec;
     sandbox->started_at = now_s();
+    if (sandbox->app) stats_note(&sandbox->app->sandbox_stats, STATS_BEGUN);
     idle_arm(sandbox);
     if (sandbox->definition->readiness_probe) io_timer_arm(sandbox->probe, 0);
     if (list_empty(&sandbox->creators)) return;

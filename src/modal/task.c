@@ -5,6 +5,7 @@
 #include "inside.h"
 
 #include "sandbox.h"
+#include "stats.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -183,6 +184,7 @@ static void adopted(void *owner, uint64_t container, const char *app, const char
     struct function *function = map_get(modal->core_functions, span_of(key));
     if (!function || !function_definition(function)) return;
     struct task *task = task_new(modal, container, function);
+    task->greeted = true;
     scoped_string char *socket = path_join(task->directory, "modal.sock");
     scoped(error) struct error *error = grpc_server_listen_on(
         modal->server, &(struct grpc_listener){.address = socket, .mode = 0666, .tag = task}, NULL);
@@ -205,6 +207,7 @@ static void exited(void *owner, uint64_t container, const char *text) {
     const char *why = task->exception ? task->exception : text;
     fail_all(&task->assigned, why);
     fail_all(&task->running, why);
+    stats_task_ended(task, text);
     task_free(task);
     if (function) function_pump(function); /* what came while it was on its way out waits without a ticket */
     if (app) app_tasks_gone(app);

@@ -81,13 +81,26 @@ def test_what_there_is_is_told(client, house):
     deploy(client, app)
     deploy(client, app, "two")
     found = "lookup" if client.old else "from_name"
-    assert client.script(f"print(modal.Function.{found}('{app}', 'square').remote(12))").split()[-1] == "144"
+    asked = f"""
+square = modal.Function.{found}('{app}', 'square')
+result = square.remote(12)
+try:
+    square.remote("a")
+except TypeError:
+    print(result)
+"""
+    assert client.script(asked).split()[-1] == "144"
     assert client.states(app) == ["deployed"]
     log = wait_for("its log", lambda: client.log(app))
     assert "squaring 12" in log
     if not client.old:
         history = json.loads(client.run("app", "history", app, "--json"))
         assert [r["version"] for r in history] == ["v2", "v1"]
+        stats = json.loads(client.run("app", "stats", app, "--json"))
+        assert stats["deployment_count"] == 2 and stats["lifecycle"]["version"] == 2
+        counts = stats["functions"]["by_name"]["square"]["counts"]
+        assert counts["calls"] == {"total": 2, "succeeded": 1, "failed": 1}
+        assert counts["containers"] == {"errors": 0, "total": 1}
     client.stop(app)
     assert set(client.states(app)) == {"stopped"}
 
