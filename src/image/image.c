@@ -11,6 +11,7 @@
 
 #define CACHE_BYTES (UINT64_C(10) << 30)
 #define CACHE_MS (7 * 24 * INT64_C(3600000))
+#define CACHE_MS_MAX (100 * 366 * 24 * INT64_C(3600000)) /* `never` */
 
 char *images_path(const struct image_store *store, const char *kind, const char *name) {
     return name ? mem_printf("%s/%s/%s", store->dir, kind, name) : mem_printf("%s/%s", store->dir, kind);
@@ -108,7 +109,9 @@ struct error *image_store_open(const struct image_options *options, struct image
         .auth_file = mem_string(options->auth_file),
         .quota_bytes = options->quota_bytes,
         .cache_bytes = options->cache_bytes ? options->cache_bytes : CACHE_BYTES,
-        .cache_ms = options->cache_ms > 0 ? options->cache_ms : CACHE_MS,
+        .cache_ms = options->cache_ms <= 0             ? CACHE_MS
+                    : options->cache_ms < CACHE_MS_MAX ? options->cache_ms
+                                                       : CACHE_MS_MAX,
         .stall_ms = options->stall_ms > 0 ? options->stall_ms : STALL_MS,
         .records = map_new(),
         .layers = map_new(),

@@ -57,6 +57,7 @@ struct image_store {
     void (*needs)(void *owner, struct image_store *store);
     void *needs_owner;
     struct io_timer *sweep;
+    int64_t sweep_ms; /* when it is armed for */
     struct saver *saver;
     struct machine *machine;
     char *host, **grafts; /* what lies below images on top of `host` */

@@ -100,6 +100,7 @@ struct cached {
 struct going {
     struct image_store *store;
     int64_t now_ms, cache_ms; /* cache_ms 0: nothing of it stays */
+    int64_t due_ms;           /* when the first of what stays is too old; INT64_MAX: nothing does */
     uint64_t limit_bytes, cached_bytes;
     struct cached *cached;
     size_t count;
@@ -170,6 +171,8 @@ static void choose(struct going *going, const struct cached *cached) {
     bool fits = cached->used_ms > going->now_ms - going->cache_ms &&
                 going->cached_bytes + bytes <= going->limit_bytes;
     if (fits || is_young(going, cached) || (cached->image && bytes == 0)) {
+        int64_t due_ms = bytes ? cached->used_ms + (fits ? going->cache_ms : HOUR_MS) : INT64_MAX;
+        if (due_ms < going->due_ms) going->due_ms = due_ms;
         going->cached_bytes += bytes;
         if (layer)
             layer->marked = true;
@@ -321,10 +324,16 @@ uint64_t image_prune(struct image_store *store, const char *const *needed) {
 
 /* ---- by itself ---- */
 
+static void sweep_in(struct image_store *store, int64_t delay_ms) {
+    store->sweep_ms = clock_wall_ms() + delay_ms;
+    io_timer_arm(store->sweep, delay_ms);
+}
+
 static void sweep(struct image_store *store) {
     struct going going = {.store = store,
                           .now_ms = clock_wall_ms(),
                           .cache_ms = store->cache_ms,
+                          .due_ms = INT64_MAX,
                           .limit_bytes = store->cache_bytes};
     uint64_t bytes = go(&going);
     scoped_string char *pulls = images_path(store, "pulls", NULL);
@@ -334,8 +343,8 @@ static void sweep(struct image_store *store) {
     if (bytes)
         log_info("image", "layers that nothing needs any more went: %llu MB",
                  (unsigned long long)(bytes >> 20));
-    if (going.cached_bytes) /* it grows old: else nobody wakes us */
-        io_timer_arm(store->sweep, store->cache_ms < HOUR_MS ? store->cache_ms + SOONEST_MS : HOUR_MS);
+    if (going.due_ms == INT64_MAX) return; /* else nobody wakes us */
+    sweep_in(store, going.due_ms > going.now_ms ? going.due_ms - going.now_ms + SOONEST_MS : FIRST_MS);
 }
 
 static void on_sweep(void *owner) {
@@ -349,8 +358,10 @@ void sweep_init(struct image_store *store) {
 }
 
 void image_sweep_soon(struct image_store *store) {
-    if (!store->sweep || io_timer_armed(store->sweep)) return;
-    io_timer_arm(store->sweep, store->cache_ms < FIRST_MS ? store->cache_ms + SOONEST_MS : FIRST_MS);
+    const int64_t soon_ms = store->cache_ms < FIRST_MS ? store->cache_ms + SOONEST_MS : FIRST_MS;
+    if (!store->sweep || (io_timer_armed(store->sweep) && store->sweep_ms <= clock_wall_ms() + soon_ms))
+        return;
+    sweep_in(store, soon_ms);
 }
 
 struct image_usage image_usage(struct image_store *store) {

@@ -55,15 +55,16 @@ static void test_it_is_as_confined_as_with_root(void **unused) {
         "asked",
         "id -u; grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status; ls /sys/class/net;"
         "touch /usr/x; echo kept > /data/file; cat /data/file; echo > /dev/null; head -c 3 /dev/zero | wc -c;"
-        "hostname; cat /proc/1/comm; ls /root /tmp; cat /etc/shadow");
-    struct container_mount mount = {.source = data, .destination = "/data"};
+        "hostname; cat /proc/1/comm; ls /root /tmp; cat /etc/shadow; cat /part/file");
+    const struct container_mount mounts[] = {{.source = data, .destination = "/data"},
+                                             {.source = house->dir, .destination = "/part", .below = "data"}};
     struct guest guest;
-    guest_create_with(house, &guest, function, 1, true, &mount, 1);
+    guest_create_with(house, &guest, function, 1, true, mounts, COUNT(mounts));
     AWAIT(guest, exited);
     scoped_string char *said = guest_output(house, "asked");
     assert_string_equal(said, "0\nCapEff:\t00000000800405fb\nNoNewPrivs:\t1\nSeccomp:\t2\nlo\n"
                               "touch: cannot touch '/usr/x': Read-only file system\nkept\n3\nasked\ninit\n"
-                              "/root:\n\n/tmp:\ncat: /etc/shadow: No such file or directory");
+                              "/root:\n\n/tmp:\ncat: /etc/shadow: No such file or directory\nkept");
     container_free(guest.container);
     scoped_string char *file = path_join(data, "file");
     struct stat status;
