@@ -141,7 +141,7 @@ static void cached_find(struct going *going) {
         else
             cached_add(going, layer->used_ms, key, NULL);
     }
-    qsort(going->cached, going->count, sizeof *going->cached, last_first);
+    if (going->count > 1) qsort(going->cached, going->count, sizeof *going->cached, last_first);
 }
 
 /* What it takes beside what stays. */

@@ -37,7 +37,7 @@ void stats_note(struct stats **stats, enum stats_kind kind) {
         while (old < one->count &&
                (one->slices[old].at + SLICES_MAX <= now || one->count - old >= SLICES_MAX))
             old++;
-        memmove(one->slices, one->slices + old, (one->count - old) * sizeof *one->slices);
+        if (old > 0) memmove(one->slices, one->slices + old, (one->count - old) * sizeof *one->slices);
         one->count -= old;
         one->slices = mem_grow(one->slices, one->count + 1, sizeof *one->slices);
         one->slices[one->count++] = (struct slice){.at = now};
