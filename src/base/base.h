@@ -127,6 +127,9 @@ struct span span_cut(struct span *rest, char separator);
 bool span_to_u64(struct span a, uint64_t *ret_value);
 bool span_to_i64(struct span a, int64_t *ret_value);
 char *span_string(struct span a); /* NUL-terminated copy, owned by the caller */
+/* json_loadb, for bodies of other people's clients: where an integer has more than 63 bits, all numbers are
+ * read as reals instead of none at all. */
+json_t *json_read(struct span text, size_t flags, json_error_t *where);
 /* Length of the UTF-8 character at the front of what is not empty; 0: it is none (overlong, surrogate, cut,
  * out of range). */
 size_t utf8_size(struct span rest);

@@ -61,3 +61,10 @@ void scoped_fd_close(int *fd) {
 void scoped_json_decref(json_t **p) {
     json_decref(*p);
 }
+
+json_t *json_read(struct span text, size_t flags, json_error_t *where) {
+    const char *data = text.data ? text.data : "";
+    json_t *root = json_loadb(data, text.size, flags, where);
+    if (root || json_error_code(where) != json_error_numeric_overflow) return root;
+    return json_loadb(data, text.size, flags | JSON_DECODE_INT_AS_REAL, where);
+}

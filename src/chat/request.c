@@ -22,7 +22,7 @@ static struct error *read_number(const json_t *root, const char *field, double l
     if (!given) return NULL;
     double number = json_number_value(given);
     if (!json_is_number(given) || !(number >= least && number <= most))
-        return error_new(ERROR_FAILED_PRECONDITION, "%s: expected a number from %g to %g", field, least,
+        return error_new(ERROR_FAILED_PRECONDITION, "%s: expected a number from %.10g to %.10g", field, least,
                          most);
     *value = number;
     return NULL;
@@ -193,10 +193,12 @@ static struct error *read_limits(struct chat_request *request) {
     TRY_PLAIN(read_number(request->root, "presence_penalty", -2, 2, &request->presence_penalty));
     TRY_PLAIN(read_number(request->root, "frequency_penalty", -2, 2, &request->frequency_penalty));
     const json_t *given = present(request->root, "seed");
-    if (given && !json_is_integer(given)) return wrong("seed", "an integer");
-    TRY_PLAIN(read_number(request->root, "seed", -1e19, 1e19, &seed));
+    TRY_PLAIN(read_number(request->root, "seed", -0x1p63, 0x1p64, &seed));
+    /* A real: beside a number that has more than 63 bits. */
+    int64_t whole = seed > -0x1p63 && seed < 0x1p63 ? (int64_t)seed : 0;
+    if (json_is_real(given) && (double)whole != seed) return wrong("seed", "an integer of 64 bits");
     request->has_seed = given != NULL;
-    request->seed = (uint64_t)json_integer_value(given);
+    request->seed = (uint64_t)(json_is_integer(given) ? json_integer_value(given) : whole);
     return NULL;
 }
 
@@ -242,8 +244,7 @@ struct error *chat_request_parse(struct span body, struct chat_request **ret_req
     request->temperature = 0.8; /* llama.cpp's own defaults, which Tabby leaves as they are */
     request->top_p = 0.95;
     json_error_t where;
-    request->root =
-        json_loadb(body.data ? body.data : "", body.size, JSON_DECODE_ANY | JSON_ALLOW_NUL, &where);
+    request->root = json_read(body, JSON_DECODE_ANY | JSON_ALLOW_NUL, &where);
     if (!request->root)
         return error_new(ERROR_INVALID_ARGUMENT, "%s at line %d column %d", where.text, where.line,
                          where.column);

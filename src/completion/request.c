@@ -111,9 +111,14 @@ static struct error *read_numbers(struct completion_request *request) {
         request->temperature = json_number_value(temperature);
     }
     if (seed && !json_is_null(seed)) {
-        if (!json_is_integer(seed) || json_integer_value(seed) < 0) return wrong("seed", seed, "u64");
+        /* A real: of more than 63 bits, or beside a number that is. Beyond 64 all are the same seed. */
+        double real = json_real_value(seed);
+        uint64_t whole = real >= 0x1p64 ? UINT64_MAX : real > 0 ? (uint64_t)real : 0;
+        bool fits = json_is_integer(seed) ? json_integer_value(seed) >= 0
+                                          : json_is_real(seed) && (real >= 0x1p64 || (double)whole == real);
+        if (!fits) return wrong("seed", seed, "u64");
         request->has_seed = true;
-        request->seed = (uint64_t)json_integer_value(seed);
+        request->seed = json_is_integer(seed) ? (uint64_t)json_integer_value(seed) : whole;
     }
     return NULL;
 }
@@ -141,8 +146,7 @@ struct error *completion_request_parse(struct span body, struct completion_reque
     scoped(completion_request) struct completion_request *request = NEW(struct completion_request);
     json_error_t where;
     /* Jansson cuts strings at NUL bytes unless told: they are text like any other. */
-    request->root =
-        json_loadb(body.data ? body.data : "", body.size, JSON_DECODE_ANY | JSON_ALLOW_NUL, &where);
+    request->root = json_read(body, JSON_DECODE_ANY | JSON_ALLOW_NUL, &where);
     if (!request->root)
         return error_new(ERROR_INVALID_ARGUMENT, "%s at line %d column %d", where.text, where.line,
                          where.column);

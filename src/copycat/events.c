@@ -49,9 +49,12 @@ static bool put_text(json_t *fields, const json_t *root, const char *name) {
 static bool put_number(json_t *fields, const json_t *root, const char *name) {
     json_t *value = json_object_get(root, name);
     if (!value || json_is_null(value)) return true;
-    json_object_set(fields, name, value);
-    return json_is_integer(value) && json_integer_value(value) >= 0 &&
-           json_integer_value(value) <= UINT32_MAX;
+    double number = json_number_value(value); /* a real too, beside an integer of more than 63 bits */
+    if (!json_is_number(value) || !(number >= 0 && number <= UINT32_MAX) ||
+        (double)(uint32_t)number != number)
+        return false;
+    json_object_set_new(fields, name, json_integer((json_int_t)number));
+    return true;
 }
 
 /* Fields in the order of Tabby's log; what is missing or of another type: NULL and *ret_wrong. */
@@ -60,7 +63,7 @@ static json_t *fields_of(const json_t *root, enum account_event_kind kind, bool 
     json_t *fields = json_object();
     if (!json_is_string(json_object_get(root, "completion_id")))
         *ret_wrong = "missing field `completion_id`";
-    else if (!json_is_integer(json_object_get(root, "choice_index")))
+    else if (!json_is_number(json_object_get(root, "choice_index")))
         *ret_wrong = "missing field `choice_index`";
     put_text(fields, root, "completion_id");
     if (!put_number(fields, root, "choice_index")) *ret_wrong = "choice_index: expected u32";
@@ -121,7 +124,7 @@ static void on_body(struct http_exchange *exchange, struct span body, struct err
     }
     int status = 0;
     scoped_string char *wrong = NULL;
-    scoped_json json_t *root = rest_body_json(body, 0, &status, &wrong);
+    scoped_json json_t *root = rest_body_json(body, &status, &wrong);
     if (!root) return answer(call, status, plain, span_of(wrong));
     keep(call, root);
 }

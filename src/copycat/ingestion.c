@@ -200,8 +200,7 @@ static void on_body(struct http_exchange *exchange, struct span body, struct err
         status = rest_body_fault(taken_error, &wrong);
         return answer(call, status, plain, span_of(wrong));
     }
-    /* No number is looked at: one that is too long for an integer is nobody's fault. */
-    call->document = rest_body_json(body, JSON_DECODE_INT_AS_REAL, &status, &wrong);
+    call->document = rest_body_json(body, &status, &wrong);
     if (call->document) status = check(call, &wrong);
     if (status != 0) return answer(call, status, plain, span_of(wrong));
     start(call);

@@ -137,9 +137,8 @@ bool rest_is_json(struct span content_type);
 int rest_body_fault(struct error *taken_error, char **ret_text);
 bool rest_has_chat(const struct serve *serve);
 
-/* Of JSON that is to be an object: it, or NULL, and then the status and Tabby's words for it (owned). `flags`
- * are jansson's. */
-json_t *rest_body_json(struct span body, size_t flags, int *ret_status, char **ret_text);
+/* Of JSON that is to be an object: it, or NULL, and then the status and Tabby's words for it (owned). */
+json_t *rest_body_json(struct span body, int *ret_status, char **ret_text);
 
 /* ---- one file a route ---- */
 void health_answer(struct serve *serve, struct http_exchange *exchange);

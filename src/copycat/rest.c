@@ -87,9 +87,9 @@ int rest_body_fault(struct error *taken_error, char **ret_text) {
     return too_long ? 413 : 400;
 }
 
-json_t *rest_body_json(struct span body, size_t flags, int *ret_status, char **ret_text) {
+json_t *rest_body_json(struct span body, int *ret_status, char **ret_text) {
     json_error_t where;
-    json_t *root = json_loadb(body.data ? body.data : "", body.size, flags, &where);
+    json_t *root = json_read(body, 0, &where);
     if (json_is_object(root)) return root;
     *ret_status = root ? 422 : 400;
     *ret_text =

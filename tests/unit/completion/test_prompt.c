@@ -36,6 +36,7 @@ static void test_requests_that_are_refused(void **unused) {
          ERROR_FAILED_PRECONDITION, "missing field `score`"},
         {"{\"segments\":{\"prefix\":\"\"},\"temperature\":\"hot\"}", ERROR_FAILED_PRECONDITION,
          "temperature"},
+        {"{\"segments\":{\"prefix\":\"\"},\"seed\":1.5}", ERROR_FAILED_PRECONDITION, "seed"},
         {"{\"segments\":{\"prefix\":\"\"},\"seed\":-1}", ERROR_FAILED_PRECONDITION, "seed"},
         {"{\"segments\":{\"prefix\":\"\"},\"mode\":\"next_edit_suggestion\"}", ERROR_OUT_OF_RANGE,
          "edit_history"},
@@ -56,6 +57,16 @@ static void test_unknown_fields_and_nulls_are_ignored(void **unused) {
     assert_true(span_is(request->language, "unknown"));
     assert_false(request->next_edit);
     assert_false(request->has_debug);
+}
+
+static void test_numbers_of_more_bits_than_most_readers_have(void **unused) {
+    (void)unused;
+    scoped(completion_request) struct completion_request *largest =
+        parse("{\"segments\":{\"prefix\":\"a\"},\"seed\":18446744073709551615}");
+    assert_true(largest->has_seed && largest->seed == UINT64_MAX);
+    scoped(completion_request) struct completion_request *stranger =
+        parse("{\"segments\":{\"prefix\":\"a\"},\"seed\":7,\"stranger\":123456789012345678901234567890}");
+    assert_true(stranger->has_seed && stranger->seed == 7);
 }
 
 static void assert_whole(const char *body, const char *template_text, const char *expected) {
@@ -218,6 +229,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_requests_that_are_refused),
         cmocka_unit_test(test_unknown_fields_and_nulls_are_ignored),
+        cmocka_unit_test(test_numbers_of_more_bits_than_most_readers_have),
         cmocka_unit_test(test_the_contract_s_prompt),
         cmocka_unit_test(test_snippets_become_comments),
         cmocka_unit_test(test_the_template_survives_the_cut),
