@@ -54,5 +54,6 @@ void subscriptions_close(struct serve *serve); /* all of them: the server ends *
 void avatar_answer(struct serve *serve, struct http_exchange *exchange);
 /* /repositories/...: files and folders of what is indexed. */
 void repositories_answer(struct serve *serve, struct http_exchange *exchange);
+void job_logs_answer(struct serve *serve, struct http_exchange *exchange); /* /background-jobs/... */
 /* Whatever is no route of the API. */
 void web_answer(struct serve *serve, struct http_exchange *exchange);

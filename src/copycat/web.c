@@ -107,6 +107,8 @@ void web_answer(struct serve *serve, struct http_exchange *exchange) {
         return avatar_answer(serve, exchange);
     if (span_starts(path, "/repositories/") && serve->accounts->schema && is_reading(exchange))
         return repositories_answer(serve, exchange);
+    if (span_starts(path, "/background-jobs/") && serve->accounts->schema && is_reading(exchange))
+        return job_logs_answer(serve, exchange);
     if (span_starts(path, prefix)) {
         struct span name = {path.data + sizeof prefix - 1, path.size - (sizeof prefix - 1)};
         const struct embedded *file = file_named(name);

@@ -10,7 +10,7 @@ import threading
 import urllib.parse
 
 import pytest
-from accounts import Accounts
+from accounts import Accounts, bearer
 from conftest import wait_for
 from repositories import make_repository
 from searching import RUNS, TRIGGER, config
@@ -245,6 +245,11 @@ def test_an_inactive_one_goes_and_so_does_one_that_is_gone_there(server, forge, 
 
     run = wait_for("the job", ended)
     assert run["job"] == "third_party_repository_sync" and run["stdout"] == "2 repositories are listed"
+    log = f"/background-jobs/{job}/logs"
+    assert server.get(log, headers=bearer(server.owner)).text == run["stdout"]
+    assert server.status(log) == server.status(log, server.auth) == 401
+    assert server.status("/background-jobs/5NVZN2/logs", server.owner) == 404
+    assert server.status(f"/background-jobs/{job}", server.owner) == 404
     assert sorted(provided(server, i=[hub])) == ["acme/other", "acme/shop"]
     forge.repositories.append("acme/third")
 
