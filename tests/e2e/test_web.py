@@ -7,6 +7,7 @@ import pytest
 from accounts import PASSWORD
 from browser import By, Keys, Page, browser, browser_new, page, signed_in, webdriver  # noqa: F401
 from repositories import make_repository
+from test_integrations import TOKEN, Forge
 
 # ---- in and out ----
 
@@ -204,6 +205,30 @@ def test_repositories_are_added_indexed_and_removed(signed_in, tmp_path):
     assert page.complaints() == []
 
 
+def test_a_service_is_connected_and_its_repositories_chosen(signed_in, tmp_path):
+    page = signed_in
+    make_repository(tmp_path / "acme" / "shop")
+    forge = Forge(tmp_path)
+    try:
+        page.press("Repositories").heading("Repositories").sees("No service is connected")
+        page.browser.find_element(By.TAG_NAME, "summary").click()
+        page.fill(Name_of_the_service="1", Access_token="short").press("Connect")
+        page.sees("Invalid repository provider name").sees("Invalid access token")
+        page.field("Service").send_keys("GitHub Enterprise")
+        page.fill(Name_of_the_service="work", Access_token=TOKEN).press("Connect")
+        page.sees("Self-hosted integrations must specify an API base")
+        page.fill(API_address=forge.url + "/api/v3").press("Connect").said("work is connected")
+        page.sees("acme/other").sees("acme/shop")
+        (box,) = page.browser.find_elements(By.CSS_SELECTOR, "[aria-label='Index acme/shop of work']")
+        box.send_keys(Keys.SPACE)
+        page.said("acme/shop is indexed")
+        page.sees("32 files, ")
+        page.press("Disconnect work").sees("No service is connected")
+        assert page.complaints() == []
+    finally:
+        forge.close()
+
+
 def test_name_password_and_settings(signed_in):
     page = signed_in
     page.press("Account").heading("Account").fill(Your_name="Ada Lovelace").press("Save").sees("Ada Lovelace")
@@ -316,6 +341,14 @@ def test_no_page_is_wider_than_its_window(signed_in, size):
                 "return [document.documentElement.scrollWidth, innerWidth]"
             )
             assert wide <= window, view
+        for path in ["/graphiql", "/swagger-ui/", "/chat"]:
+            signed_in.open(path).wait(
+                lambda: signed_in.browser.find_elements(By.CSS_SELECTOR, "details, textarea"), path
+            )
+            wide, window = signed_in.browser.execute_script(
+                "return [document.documentElement.scrollWidth, innerWidth]"
+            )
+            assert wide <= window, path
     finally:
         signed_in.browser.set_window_size(1200, 900)
 

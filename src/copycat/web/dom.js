@@ -60,17 +60,19 @@ export function copyField(label, value, { secret = false } = {}) {
       h("button", { type: "button", onclick: () => copy(value), "aria-label": `Copy ${label.toLowerCase()}` }, "Copy"))];
 }
 
-// fields: {name, label, type, hint, autocomplete, value}. `send` gets the values; what it throws is told at its field.
+// fields: {name, label, type, hint, autocomplete, value, options: [[value, text]]}. `send` gets the values; what it throws is told at its field.
 export function form(fields, action, send) {
   const inputs = {}, complaints = {};
   const general = h("p", { class: "wrong", role: "alert" });
   const button = h("button", { class: "first", type: "submit" }, action);
   const parts = fields.map((field) => {
     const id = `field-${field.name}`;
-    const input = h("input", { id, name: field.name, type: field.type ?? "text", required: field.required ?? true,
-      autocomplete: field.autocomplete ?? "off", placeholder: field.placeholder,
-      "aria-describedby": `${id}-hint ${id}-wrong` });
-    input.value = field.value ?? "";
+    const described = { id, name: field.name, "aria-describedby": `${id}-hint ${id}-wrong` };
+    const input = field.options
+      ? h("select", described, field.options.map(([value, text]) => h("option", { value }, text)))
+      : h("input", { ...described, type: field.type ?? "text", required: field.required ?? true,
+        autocomplete: field.autocomplete ?? "off", placeholder: field.placeholder });
+    if (!field.options) input.value = field.value ?? "";
     inputs[field.name] = input;
     complaints[field.name] = h("p", { class: "wrong", id: `${id}-wrong` });
     return h("div", {}, h("label", { for: id }, field.label), input,

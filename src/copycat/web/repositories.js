@@ -1,6 +1,7 @@
 // Repositories whose code is searched, for admins: how far each one's index is, adding, running again, removing.
 import { ask } from "/assets/api.js";
 import { form, h, say, show, table } from "/assets/dom.js";
+import { integrations } from "/assets/integrations.js";
 
 const LIST = `{ indexedRepositories { sourceId name gitUrl refs isConfigured jobInfo { command }
   index { state files chunks vectors updatedAt failure } }
@@ -86,6 +87,7 @@ export async function repositories() {
       await again();
       say(`${values.name} is added`);
     }));
-  show("Repositories", h("div", { class: "stack" }, list, add));
+  const services = await integrations(state);
+  show("Repositories", h("div", { class: "stack" }, list, add, services));
   await again();
 }
