@@ -199,7 +199,20 @@ must_check struct error *account_document(struct account *account, const char *s
 must_check struct error *account_documents_mark(struct account *account, const char *source_id, int64_t last,
                                                 bool indexed);
 
-/* Whether the access policies of an old database let the user read what has that source id ("git:ID"). */
+/* ---- groups: [{id, name, createdAt, updatedAt, members: [{isGroupAdmin, createdAt, updatedAt, user}]}] ----
+ */
+/* source_id NULL: all; else those that may read it. */
+must_check struct error *account_groups(struct account *account, const char *source_id, json_t **ret_groups);
+must_check struct error *account_group_add(struct account *account, const char *name, int64_t *ret_row);
+must_check struct error *account_group_remove(struct account *account, int64_t row);
+must_check struct error *account_member_set(struct account *account, int64_t group, int64_t user,
+                                            bool is_admin);
+must_check struct error *account_member_remove(struct account *account, int64_t group, int64_t user);
+must_check struct error *account_member_leads(struct account *account, int64_t group, int64_t user,
+                                              bool *ret_leads);
+must_check struct error *account_read_grant(struct account *account, const char *source_id, int64_t group);
+must_check struct error *account_read_revoke(struct account *account, const char *source_id, int64_t group);
+/* Whether the user may read what has that source id ("git:ID"). */
 must_check struct error *account_may_read(struct account *account, int64_t user, const char *source_id,
                                           bool *ret_may);
 
@@ -243,6 +256,9 @@ must_check struct error *account_messages(struct account *account, int64_t threa
 must_check struct error *account_message_add(struct account *account, int64_t thread, const char *role,
                                              const char *content, const json_t *attachment, int64_t *ret_row);
 must_check struct error *account_message_set(struct account *account, int64_t row, const char *content);
+/* NOT_FOUND: also where it is of another thread. */
+must_check struct error *account_message_edit(struct account *account, int64_t thread, int64_t row,
+                                              const char *content);
 /* What an answer was given: {"code", "doc"}, arrays as stored. source_id: of the code; NULL: none. */
 must_check struct error *account_message_attach(struct account *account, int64_t row, const char *source_id,
                                                 const json_t *attachment);

@@ -145,20 +145,3 @@ struct error *account_repositories(struct account *account, const struct account
     account_let_go(account);
     return error;
 }
-
-struct error *account_may_read(struct account *account, int64_t user, const char *source_id, bool *ret_may) {
-    int64_t may = 0;
-    /* Who is named in no policy of a source may not read it; a source without any is everybody's. Admins read
-     * all. */
-    struct error *error =
-        sql_number(account_hold(account), 0, &may,
-                   "SELECT EXISTS (SELECT 1 FROM users WHERE id = ?1 AND is_admin)"
-                   " OR NOT EXISTS (SELECT 1 FROM source_id_read_access_policies WHERE source_id = ?2)"
-                   " OR EXISTS (SELECT 1 FROM source_id_read_access_policies p"
-                   " JOIN user_group_memberships m ON m.user_group_id = p.user_group_id WHERE p.source_id = "
-                   "?2 AND m.user_id = ?1)",
-                   "is", user, source_id);
-    account_let_go(account);
-    *ret_may = may != 0;
-    return error;
-}

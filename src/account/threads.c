@@ -117,6 +117,18 @@ struct error *account_message_set(struct account *account, int64_t row, const ch
                "Message");
 }
 
+struct error *account_message_edit(struct account *account, int64_t thread, int64_t row,
+                                   const char *content) {
+    struct sql *sql = account_hold(account);
+    return one(
+        account,
+        sql_do(sql,
+               "UPDATE thread_messages SET content = ?3, updated_at = datetime('now') WHERE id = ?2 AND "
+               "thread_id = ?1",
+               "iis", thread, row, content),
+        "Message");
+}
+
 struct error *account_message_attach(struct account *account, int64_t row, const char *source_id,
                                      const json_t *attachment) {
     scoped_string char *text = json_dumps(attachment, JSON_COMPACT);

@@ -83,8 +83,8 @@ struct error *check_page(const struct account_page *page) {
 
 struct error *resolve_schema_new(struct graphql_schema **ret_schema) {
     static const struct graphql_resolver *const tables[] = {
-        resolve_sessions, resolve_users,   resolve_settings, resolve_activity,
-        resolve_sources,  resolve_threads, resolve_code,     resolve_integrations};
+        resolve_sessions, resolve_users, resolve_settings,     resolve_activity, resolve_sources,
+        resolve_threads,  resolve_code,  resolve_integrations, resolve_groups};
     struct graphql_resolver all[128];
     size_t count = 0;
     for (size_t i = 0; i < COUNT(tables); i++)

@@ -45,4 +45,5 @@ json_t *code_configured(struct graphql_call *call);
 
 /* ---- one file a subject; each ends its table by a NULL ---- */
 extern const struct graphql_resolver resolve_sessions[], resolve_users[], resolve_settings[],
-    resolve_activity[], resolve_sources[], resolve_threads[], resolve_code[], resolve_integrations[];
+    resolve_activity[], resolve_sources[], resolve_threads[], resolve_code[], resolve_integrations[],
+    resolve_groups[];

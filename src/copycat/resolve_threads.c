@@ -27,13 +27,13 @@ static struct error *my_threads(struct graphql_call *call, json_t **ret) {
     return list(call, &filter, ret);
 }
 
-/* *ret_row of the argument; the thread's owner must ask, or anybody who may read it. */
-static struct error *thread_of(struct graphql_call *call, const char *argument, bool to_change,
-                               const char *refusal, int64_t *ret_row) {
+/* *ret_row of the id; the thread's owner must ask, or anybody who may read it. */
+static struct error *thread_with(struct graphql_call *call, const char *id, bool to_change,
+                                 const char *refusal, int64_t *ret_row) {
     scoped_json json_t *thread = NULL;
     int64_t owner = 0;
     TRY_PLAIN(check_claims(call));
-    TRY_PLAIN(argument_row(call, argument, ret_row));
+    if (!id || !account_row(span_of(id), ret_row)) return error_new(ERROR_INVALID_ARGUMENT, "Invalid ID");
     struct error *error = account_thread(asker_of(call)->account, *ret_row, &thread);
     if (error && error->code == ERROR_NOT_FOUND) call->extensions = json_pack("{s:s}", "code", "NOT_FOUND");
     if (error) return error;
@@ -42,6 +42,11 @@ static struct error *thread_of(struct graphql_call *call, const char *argument, 
     bool may_read = shared || asker_of(call)->who.is_admin;
     if (owner == asker_of(call)->who.user || (!to_change && may_read)) return NULL;
     return refuse(call, "FORBIDDEN", refusal);
+}
+
+static struct error *thread_of(struct graphql_call *call, const char *argument, bool to_change,
+                               const char *refusal, int64_t *ret_row) {
+    return thread_with(call, argument_string(call, argument), to_change, refusal, ret_row);
 }
 
 /* ---- attachments: stored with underscores and without what is empty, shown as the schema has them ---- */
@@ -142,6 +147,25 @@ static struct error *persist(struct graphql_call *call, json_t **ret) {
     return NULL;
 }
 
+static struct error *edit_message(struct graphql_call *call, json_t **ret) {
+    const json_t *input = json_object_get(call->arguments, "input");
+    const char *id = json_string_value(json_object_get(input, "id"));
+    const char *content = json_string_value(json_object_get(input, "content"));
+    int64_t thread = 0, row = 0;
+    TRY_PLAIN(check_user(call));
+    TRY_PLAIN(thread_with(call, json_string_value(json_object_get(input, "threadId")), true,
+                          "You cannot update a message in a thread that you do not own.", &thread));
+    json_t *complaints = json_array();
+    if (span_trim(span_of(content)).size == 0)
+        json_array_append_new(
+            complaints, json_pack("{s:s,s:s}", "path", "content", "message", "Content should not be empty"));
+    TRY_PLAIN(check_input(call, complaints));
+    if (!account_row(span_of(id), &row)) return error_new(ERROR_INVALID_ARGUMENT, "Invalid ID");
+    TRY_PLAIN(account_message_edit(asker_of(call)->account, thread, row, content));
+    *ret = json_true();
+    return NULL;
+}
+
 static struct error *remove_thread(struct graphql_call *call, json_t **ret) {
     int64_t row = 0;
     TRY_PLAIN(thread_of(call, "id", true, "You cannot delete a thread that you do not own.", &row));
@@ -166,6 +190,7 @@ const struct graphql_resolver resolve_threads[] = {
     {"Query.myThreads", my_threads},
     {"Query.threadMessages", messages},
     {"Mutation.setThreadPersisted", persist},
+    {"Mutation.updateThreadMessage", edit_message},
     {"Mutation.deleteThread", remove_thread},
     {"Mutation.deleteThreadMessagePair", remove_pair},
     {NULL, NULL},
