@@ -65,7 +65,8 @@ static void add_search(struct text *out, struct search *search) {
     pthread_mutex_lock(&search->mutex);
     LIST_EACH(node, &search->sources) {
         const struct source *source = CONTAINER_OF(node, struct source, node);
-        repositories += !source->documents, chunks += source->numbers.chunks, vectors += source->numbers.vectors;
+        repositories += !source->documents, chunks += source->numbers.chunks,
+            vectors += source->numbers.vectors;
     }
     pthread_mutex_unlock(&search->mutex);
     add(out, "index_repositories", "gauge", repositories);

@@ -1,4 +1,4 @@
-"""Groups of users, and what only they may read: repositories and documents, in lists, searches and answers."""
+"""Groups of users, and what only they may read: repositories, documents; in lists, searches and answers."""
 
 import pytest
 from accounts import Accounts, bearer
