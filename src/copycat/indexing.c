@@ -72,6 +72,8 @@ static void on_noted(struct io_work *work) {
     scoped_string char *told = index_url_public(source->url);
     if (noting->exit_code)
         log_warn("copycat", "index of %s (%s): %s", source->name, told, noting->output);
+    else if (source->documents) /* each that comes makes a run */
+        log_debug("copycat", "index of %s: %s", source->name, noting->output);
     else
         log_info("copycat", "index of %s (%s): %s", source->name, told, noting->output);
     search->at_work = NULL;

@@ -106,6 +106,11 @@ RUN = """subscription($i: CreateThreadAndRunInput!) { item: createThreadAndRun(i
     ... on ThreadAssistantMessageCompleted { debugData { chatCompletionMessages { role content } } } } }"""
 
 
+DOCS = """subscription($i: CreateThreadAndRunInput!) { item: createThreadAndRun(input: $i) { __typename
+    ... on ThreadAssistantMessageAttachmentsDoc { hits { score doc { ... on MessageAttachmentIngestedDoc {
+        id body } } } } } }"""
+
+
 def ask(server, content, **query):
     """A question in a thread of its own: what comes, in order."""
     options = {
@@ -145,6 +150,36 @@ def test_an_answer_is_given_code_and_names_its_sources(server, shop, chat):
     answer = kept[-1]["node"]
     assert answer["codeSourceId"] == server.added["sourceId"]
     assert [c["filepath"] for c in answer["attachment"]["code"]] == [h["code"]["filepath"] for h in hits]
+
+
+def test_documents_are_found_by_their_meaning(server):
+    token = server.data("{ registrationToken }", server.owner)["registrationToken"]
+    before = server.metrics()["copycat_index_chunks"]
+    for id, body in ("leave", "Everybody has thirty days of holiday a year."), (
+        "car",
+        "Cars park in the yard.",
+    ):
+        document = {"source": "handbook", "id": id, "title": id, "body": body}
+        assert server.post("/v1beta/ingestion", document, bearer(token)).status == 202
+    question = "How much vacation do employees get?"
+    query = {"content": question, "searchPublic": False, "sourceIds": ["ingested:handbook"]}
+    input = {"thread": {"userMessage": {"content": question}}, "options": {"docQuery": query}}
+
+    def done():  # vectors are made while nobody asks
+        status = server.data("{ ingestionStatus { pending } }", server.owner)["ingestionStatus"]
+        metrics = server.metrics()
+        return status == [{"pending": 0}] and (
+            metrics["copycat_index_vectors"] == metrics["copycat_index_chunks"] > before
+        )
+
+    wait_for("their vectors", done)
+    (found,) = [i for i in run(server, server.token, DOCS, input) if "hits" in i]
+    assert 0.5 < found["hits"][0]["score"] < 1
+    best = found["hits"][0]["doc"]
+    assert best["id"] == "ingested:handbook/leave" and "thirty days" in best["body"]
+    gone = server.request(server.port, "/v1beta/ingestion/handbook", "DELETE", headers=bearer(token))
+    assert gone.status == 202
+    wait_for("the index is gone", lambda: not list((server.root / "index").glob("ingested-*.sqlite")))
 
 
 def test_files_and_lines_are_found(server):
