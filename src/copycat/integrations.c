@@ -37,12 +37,11 @@ static bool is_over(void *owner) {
 
 /* ---- on a worker ---- */
 
-/* The run that somebody asked for, or one of its own. */
-static struct error *begin_job(struct syncing *syncing, int64_t *ret_job) {
-    struct account *account = account_of(syncing);
+/* The run that waits or is at work already, or a new one. */
+static struct error *begin_job(struct account *account, int64_t integration, int64_t *ret_job) {
     scoped_json json_t *last = NULL;
     char id[ACCOUNT_ID_SIZE];
-    account_id(json_integer_value(json_object_get(syncing->integration, "row")), id);
+    account_id(integration, id);
     scoped_string char *command = integration_command(id);
     TRY_PLAIN(account_job_last(account, command, &last));
     const char *last_id = json_string_value(json_object_get(last, "id"));
@@ -65,7 +64,7 @@ static struct error *list_one(struct syncing *syncing) {
         .cancelled = is_over,
         .owner = syncing,
     };
-    TRY_PLAIN(begin_job(syncing, &job));
+    TRY_PLAIN(begin_job(account_of(syncing), json_integer_value(json_object_get(integration, "row")), &job));
     scoped(error) struct error *fault = forge_list(&forge, &list);
     if (fault && fault->code == ERROR_ABORTED) return take(fault); /* as if it had not been begun */
     char *why = fault ? error_text(fault) : NULL;
@@ -110,11 +109,10 @@ void integrations_next(struct search *search) {
 /* From any thread. */
 struct error *integration_trigger(struct search *search, const char *id, int64_t *ret_row) {
     struct account *account = search->serve->accounts->account;
-    scoped_string char *command = integration_command(id);
     int64_t row = 0;
     if (!account_row(span_of(id), &row)) return error_new(ERROR_NOT_FOUND, "Integration not found");
     TRY_PLAIN(account_integration_again(account, row));
-    TRY_PLAIN(account_job_begin(account, JOB, command, 0, ret_row));
+    TRY_PLAIN(begin_job(account, row, ret_row));
     search_changed(search);
     return NULL;
 }

@@ -20,7 +20,7 @@ struct source {
     char *id, *name, *url, *database, *mirror;
     char *fetch_url; /* the same with a token, where one is needed; NULL: url. On the loop */
     char **refs;     /* NULL-terminated; NULL: what HEAD names */
-    bool from_config, documents, gone;
+    bool from_config, documents, gone, shares_mirror;
     int64_t newest, total;   /* of documents, when they were listed: the last row, and how many */
     struct index *index;     /* NULL: not opened */
     struct index *old_index; /* of a file that was made again since; freed when that happens the next time */

@@ -27,7 +27,7 @@ static void source_free(struct source *source) {
     /* Nobody uses it any more. Documents of the same name may have come since: the sweep knows. */
     if (source->gone && !source->documents) {
         index_remove(source->database);
-        error_free(tree_remove(source->mirror));
+        if (!source->shares_mirror) error_free(tree_remove(source->mirror));
     }
     free(source->id), free(source->name), free(source->url), free(source->database), free(source->mirror);
     free(source->fetch_url), free(source->failure);
@@ -237,12 +237,24 @@ static bool same_refs(char **a, char **b) {
     return !(a && a[i]) && !(b && b[i]);
 }
 
+/* The same repository may be known by another id too. */
+static bool has_mirror(const struct list *sources, const struct source *wanted) {
+    LIST_EACH(node, sources) {
+        const struct source *source = CONTAINER_OF(node, struct source, node);
+        if (source != wanted && source->mirror && wanted->mirror &&
+            strcmp(source->mirror, wanted->mirror) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void forget_gone(struct search *search, const struct list *listed) {
     LIST_EACH_SAFE(node, next, &search->sources) {
         struct source *source = CONTAINER_OF(node, struct source, node);
         if (same_in(listed, source)) continue;
         pthread_mutex_lock(&search->mutex);
         list_remove(&source->node);
+        source->shares_mirror = has_mirror(&search->sources, source) || has_mirror(listed, source);
         source->gone = true;
         pthread_mutex_unlock(&search->mutex);
         if (search->at_work == source) indexing_cancel(search);
