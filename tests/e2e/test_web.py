@@ -236,6 +236,8 @@ def test_name_password_and_settings(signed_in):
         "Change"
     ).sees("Password is incorrect")
     page.fill(Current_password=PASSWORD).press("Change").said("Changed")
+    token = page.server.data("{ registrationToken }", page.tokens["accessToken"])["registrationToken"]
+    assert page.field("Registration token").get_attribute("value") == token
     page.browser.find_element(By.ID, "telemetry").click()
     page.said("Saved")
     setting = page.server.get(

@@ -1,6 +1,6 @@
 // Account: one's own name, password and token; for admins also what concerns the server.
 import { ask, forget } from "/assets/api.js";
-import { form, h, say, show } from "/assets/dom.js";
+import { copyField, form, h, say, show } from "/assets/dom.js";
 
 const card = (id, title, ...content) => h("section", { class: "card", "aria-labelledby": id }, h("h2", { id }, title), ...content);
 
@@ -42,7 +42,7 @@ function token(refresh) {
 }
 
 async function server() {
-  const { networkSetting, securitySetting } = await ask("{ networkSetting { externalUrl } securitySetting"
+  const { networkSetting, securitySetting, registrationToken } = await ask("{ registrationToken networkSetting { externalUrl } securitySetting"
     + " { allowedRegisterDomainList disableClientSideTelemetry disablePasswordLogin } }");
   const box = h("input", { type: "checkbox", id: "telemetry", checked: securitySetting.disableClientSideTelemetry, onchange: async () => {
     await ask("mutation($i: SecuritySettingInput!) { updateSecuritySetting(input: $i) }",
@@ -54,6 +54,8 @@ async function server() {
       await ask("mutation($i: NetworkSettingInput!) { updateNetworkSetting(input: $i) }", { i: values });
       say("Saved");
     }),
+    copyField("Registration token", registrationToken, { secret: true }),
+    h("p", { class: "hint" }, "Scripts hand documents in with it, at ", h("code", {}, "/v1beta/ingestion"), "."),
     h("p", {}), h("label", { for: "telemetry", class: "row" }, box, "Editors are to send no usage data to their vendor"),
     h("p", { class: "quiet small" }, "This server itself never sends any."),
     h("p", { class: "row" }, h("a", { href: "/swagger-ui/" }, "API"), h("a", { href: "/graphiql" }, "GraphQL"), h("a", { href: "/metrics" }, "Metrics")));

@@ -53,7 +53,7 @@ function byDay(days) {
   });
   const lines = [0, 0.5, 1].map((part) => s("g", {},
     s("line", { class: "grid-line", x1: left, x2: width - right, y1: y(part * most), y2: y(part * most) }),
-    s("text", { x: left - 8, y: y(part * most) + 4, "text-anchor": "end" }, String(Math.round(part * most))),
+    s("text", { x: left - 8, y: y(part * most) + 4, "text-anchor": "end" }, Number.isInteger(part * most) ? String(part * most) : ""),
     s("text", { x: width - right + 8, y: y(part * most) + 4 }, percent(part))));
   const every = Math.ceil(days.length / Math.max(2, Math.floor(inner / 90)));
   const names = days.map((day, i) => [day, i]).filter(([, i]) => i % every === 0).map(([day, i]) =>
