@@ -3,6 +3,7 @@
  *   embed DATABASE            vectors for all chunks, by hashed words instead of a model: quick, and near
  * where texts share words search DATABASE QUERIES   each query of a JSON array of {"text", "language"};
  * prints one time in us a line
+ *   cut FILE...               their chunks, and how long that took; indent FILE... without grammars
  */
 #include "index.h"
 
@@ -54,8 +55,32 @@ static struct error *search_one(struct index *index, const json_t *query) {
     return NULL;
 }
 
+static struct error *cut(int count, char **paths, bool by_syntax) {
+    scoped(index_chunker) struct index_chunker *chunker = index_chunker_new(true);
+    int64_t spent_us = 0, bytes = 0;
+    for (int i = 0; i < count; i++) {
+        scoped_text struct text content = {0};
+        const struct index_piece *pieces;
+        const char *language = index_language_of(paths[i], NULL);
+        TRY_PLAIN(file_read(paths[i], 1 << 20, &content));
+        int64_t began_us = clock_monotonic_us();
+        size_t pieces_count = index_chunker_cut(chunker, text_span(&content), paths[i],
+                                                language && by_syntax ? language : "", &pieces);
+        spent_us += clock_monotonic_us() - began_us;
+        bytes += (int64_t)content.size;
+        printf("== %s: %zu chunks by %s\n", paths[i], pieces_count,
+               index_chunker_by_syntax(chunker) ? "syntax" : "indentation");
+        for (size_t p = 0; p < pieces_count; p++)
+            printf("-- %u\n" SPAN_FORMAT "\n", pieces[p].line, SPAN_ARGS(pieces[p].text));
+    }
+    fprintf(stderr, "%lld bytes in %lld us\n", (long long)bytes, (long long)spent_us);
+    return NULL;
+}
+
 static struct error *run(int argc, char **argv) {
     scoped(index) struct index *index = NULL;
+    if (argc > 2 && strcmp(argv[1], "cut") == 0) return cut(argc - 2, argv + 2, true);
+    if (argc > 2 && strcmp(argv[1], "indent") == 0) return cut(argc - 2, argv + 2, false);
     if (argc < 3) return error_new(ERROR_INVALID_ARGUMENT, "bench_index embed|search DATABASE [QUERIES]");
     TRY_PLAIN(index_open(argv[2], &index));
     if (strcmp(argv[1], "embed") == 0) return embed_all(index);

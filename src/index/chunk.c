@@ -111,8 +111,10 @@ static void by_indentation(struct index_chunker *chunker, struct span content) {
 
 /* ---- either way ---- */
 
-struct index_chunker *index_chunker_new(void) {
-    return NEW(struct index_chunker);
+struct index_chunker *index_chunker_new(bool apart) {
+    struct index_chunker *chunker = NEW(struct index_chunker);
+    chunker->syntax = syntax_new(apart);
+    return chunker;
 }
 
 void index_chunker_free(struct index_chunker *chunker) {

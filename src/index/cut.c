@@ -13,7 +13,7 @@
 #define COST_CHUNK 6  /* each one: few and full ones are good to search */
 #define COST_SMALL 4  /* ... which a small one is not */
 #define SMALL 128     /* characters */
-#define COST_WHOLE 8  /* a node parted that would fit */
+#define COST_WHOLE 24 /* a node parted that would fit */
 #define COST_PARTED 1 /* a node parted that would not */
 #define COST_CLOSE 2  /* no blank line before it: it may be a comment's function */
 
@@ -110,7 +110,7 @@ static void add_pieces(struct index_chunker *chunker, struct span content, const
 bool cut_by_syntax(struct index_chunker *chunker, struct span content, const struct grammar *grammar) {
     struct cut_lines lines = {0};
     bool good = read_lines(content, &lines);
-    if (good && lines.count > 0) good = syntax_mark(&chunker->syntax, grammar, content, &lines);
+    if (good && lines.count > 0) good = syntax_mark(chunker->syntax, grammar, content, &lines);
     if (good && lines.count > 0) {
         sum_marks(&lines);
         struct way *ways = find_ways(&lines);

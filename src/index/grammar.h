@@ -1,4 +1,4 @@
-/* The index room's own, where it is built with grammars: what a grammar is. */
+/* The index room's own, where it is built with grammars: what a grammar is, and what it says of a file. */
 #pragma once
 #include "inside.h"
 
@@ -8,6 +8,17 @@ struct grammar {
     const char *language, *endings;
     const TSLanguage *(*make)(void);
 };
+
+/* Rows that a node covers, from 0, the last one too. */
+struct syntax_rows {
+    uint32_t first, last;
+};
+struct syntax_tree {
+    struct syntax_rows *rows;
+    size_t count, capacity;
+};
+/* Replaces what the tree held. False: the file makes no sense to the grammar. */
+bool syntax_read(struct syntax_tree *ret_tree, const struct grammar *grammar, struct span content);
 
 const TSLanguage *tree_sitter_c(void);
 const TSLanguage *tree_sitter_c_sharp(void);

@@ -88,7 +88,9 @@ struct index_piece {
 bool index_is_code(struct span content);
 /* Cuts one file after the other; one thread's. */
 struct index_chunker;
-struct index_chunker *index_chunker_new(void);
+/* apart: files are parsed in a process of their own, which ends with one that is too much for it. Else here,
+ * without bounds of time and memory. */
+struct index_chunker *index_chunker_new(bool apart);
 void index_chunker_free(struct index_chunker *chunker);
 DEFINE_SCOPED(index_chunker)
 /* The path's ending and the language name the grammar, where one is there; else, and where a file is too hard

@@ -21,7 +21,7 @@ bool word_is_in(const char *words, struct span word); /* parted by blanks */
 /* ---- chunk.c ---- */
 struct syntax;
 struct index_chunker {
-    struct syntax *syntax; /* NULL: no grammar was asked for yet */
+    struct syntax *syntax;
     struct index_piece *pieces;
     size_t count, capacity;
     bool by_syntax;
@@ -48,11 +48,12 @@ bool cut_by_syntax(struct index_chunker *chunker, struct span content, const str
 /* ---- grammars.c, or no_syntax.c ---- */
 extern const char grammars_mark[]; /* part of an index's version: what is cut otherwise is another index */
 const struct grammar *grammar_of(const char *path, const char *language); /* NULL: none */
-/* ---- syntax.c, or no_syntax.c ---- */
-/* Marks all nodes. False: the file is none of the language, or too hard. */
-bool syntax_mark(struct syntax **syntax, const struct grammar *grammar, struct span content,
-                 struct cut_lines *lines);
+/* ---- parser.c, or no_syntax.c ---- */
+struct syntax *syntax_new(bool apart); /* in a process of its own */
 void syntax_free(struct syntax *syntax);
+/* Marks all nodes. False: the file makes no sense to the grammar, or is too much for it. */
+bool syntax_mark(struct syntax *syntax, const struct grammar *grammar, struct span content,
+                 struct cut_lines *lines);
 /* ---- common.c ---- */
 struct common {
     struct map *counts; /* word: in how many chunks of the sample; NULL: too few chunks to care */

@@ -1,66 +1,54 @@
 /* What tree-sitter says of a file: which rows its nodes cover.
  *
- * Files are anybody's: a parse has a bound of time, and where most of a file makes no sense to its grammar,
- * the tree is not believed. Nodes of one row are of no interest, nor is what is in them; a node that covers
- * the very rows of the one around it is the same one for us. */
+ * Where most of a file makes no sense to its grammar, the tree is not believed. Nodes of one row are of no
+ * interest, nor is what is in them; a node that covers the very rows of the one around it is the same one for
+ * us. Comments are a node with the row that follows them: they speak of it. Knows no bound of time or memory:
+ * that is the process's around it (parser.c). */
 #include "grammar.h"
 
-#include <stdlib.h>
-
-#define PARSE_US 250000 /* and one more for each byte */
-
-struct syntax {
-    TSParser *parser;
-};
-
-void syntax_free(struct syntax *syntax) {
-    if (!syntax) return;
-    ts_parser_delete(syntax->parser);
-    free(syntax);
-}
-
-/* ---- the parse ---- */
-
-struct reading {
-    struct span content;
-    int64_t until_us;
-};
-
-static const char *read_on(void *payload, uint32_t at, TSPoint point, uint32_t *ret_bytes) {
-    const struct reading *reading = payload;
-    (void)point;
-    *ret_bytes = at < reading->content.size ? (uint32_t)(reading->content.size - at) : 0;
-    return *ret_bytes ? reading->content.data + at : "";
-}
-
-static bool is_late(TSParseState *state) {
-    const struct reading *reading = state->payload;
-    return clock_monotonic_us() > reading->until_us;
-}
-
-static TSTree *parse(TSParser *parser, struct span content) {
-    struct reading reading = {content, clock_monotonic_us() + PARSE_US + (int64_t)content.size};
-    TSInput input = {.payload = &reading, .read = read_on, .encoding = TSInputEncodingUTF8};
-    TSParseOptions options = {.payload = &reading, .progress_callback = is_late};
-    TSTree *tree = ts_parser_parse_with_options(parser, NULL, input, options);
-    if (!tree) ts_parser_reset(parser); /* or the next file would go on with this one */
-    return tree;
-}
-
-/* ---- its nodes ---- */
-
 struct marking {
-    struct cut_lines *lines;
-    uint32_t first, last; /* rows that were marked last */
+    struct syntax_tree *tree;
+    uint32_t first, last; /* rows that were added last */
+    uint32_t ended;       /* row in which the node before this one ended */
+    uint32_t preface;     /* row where comments began that end just before this node; NONE */
     size_t senseless;     /* bytes in nodes that are errors */
 };
+#define NONE UINT32_MAX
 
+/* What stands before a thing and speaks of it. */
+static bool is_preface(TSNode node) {
+    return ts_node_is_extra(node) || strcmp(ts_node_type(node), "attribute_item") == 0;
+}
+
+static void add(struct syntax_tree *tree, uint32_t first, uint32_t last) {
+    if (tree->count == tree->capacity) {
+        tree->capacity = tree->capacity ? 2 * tree->capacity : 256;
+        tree->rows = mem_grow(tree->rows, tree->capacity, sizeof *tree->rows);
+    }
+    tree->rows[tree->count++] = (struct syntax_rows){first, last};
+}
+
+static void mark_preface(struct marking *marking, TSNode node, uint32_t first, uint32_t last) {
+    bool follows = marking->preface != NONE && first == marking->ended + 1;
+    if (!follows && marking->preface != NONE) marking->preface = NONE;
+    if (is_preface(node)) {
+        if (marking->preface == NONE && first != marking->ended) marking->preface = first;
+    } else if (follows) {
+        add(marking->tree, marking->preface, marking->ended);
+        add(marking->tree, marking->preface, first);
+        marking->preface = NONE;
+    }
+    marking->ended = last;
+}
+
+/* Whether what is in it is of interest. */
 static bool mark(struct marking *marking, TSNode node) {
     TSPoint start = ts_node_start_point(node), end = ts_node_end_point(node);
     uint32_t last = end.column == 0 && end.row > start.row ? end.row - 1 : end.row;
+    mark_preface(marking, node, start.row, last);
     if (ts_node_is_error(node)) marking->senseless += ts_node_end_byte(node) - ts_node_start_byte(node);
     if (last <= start.row) return false;
-    if (start.row != marking->first || last != marking->last) cut_mark(marking->lines, start.row, last);
+    if (start.row != marking->first || last != marking->last) add(marking->tree, start.row, last);
     marking->first = start.row, marking->last = last;
     return !ts_node_is_error(node);
 }
@@ -69,27 +57,29 @@ static void mark_all(struct marking *marking, TSNode root) {
     TSTreeCursor cursor = ts_tree_cursor_new(root);
     bool more = ts_tree_cursor_goto_first_child(&cursor);
     while (more) {
-        if (mark(marking, ts_tree_cursor_current_node(&cursor)) && ts_tree_cursor_goto_first_child(&cursor))
+        if (mark(marking, ts_tree_cursor_current_node(&cursor)) && ts_tree_cursor_goto_first_child(&cursor)) {
+            marking->ended = NONE;
             continue;
-        while (more && !ts_tree_cursor_goto_next_sibling(&cursor)) more = ts_tree_cursor_goto_parent(&cursor);
+        }
+        while (more && !ts_tree_cursor_goto_next_sibling(&cursor)) {
+            more = ts_tree_cursor_goto_parent(&cursor);
+            TSNode parent = ts_tree_cursor_current_node(&cursor);
+            marking->ended = ts_node_end_point(parent).row, marking->preface = NONE;
+        }
     }
     ts_tree_cursor_delete(&cursor);
 }
 
-bool syntax_mark(struct syntax **syntax, const struct grammar *grammar, struct span content,
-                 struct cut_lines *lines) {
-    if (content.size > UINT32_MAX / 2) return false;
-    if (!*syntax) {
-        *syntax = NEW(struct syntax);
-        (*syntax)->parser = ts_parser_new();
-    }
-    if (!ts_parser_set_language((*syntax)->parser, grammar->make())) return false;
-    TSTree *tree = parse((*syntax)->parser, content);
-    if (!tree) return false;
-    struct marking marking = {.lines = lines, .last = UINT32_MAX};
-    TSNode root = ts_tree_root_node(tree);
-    bool sense = !ts_node_is_error(root);
-    if (sense) mark_all(&marking, root);
-    ts_tree_delete(tree);
+bool syntax_read(struct syntax_tree *ret_tree, const struct grammar *grammar, struct span content) {
+    TSParser *parser = ts_parser_new();
+    TSTree *tree = ts_parser_set_language(parser, grammar->make())
+                       ? ts_parser_parse_string(parser, NULL, content.data, (uint32_t)content.size)
+                       : NULL;
+    struct marking marking = {.tree = ret_tree, .last = NONE, .ended = NONE, .preface = NONE};
+    bool sense = tree && !ts_node_is_error(ts_tree_root_node(tree));
+    ret_tree->count = 0;
+    if (sense) mark_all(&marking, ts_tree_root_node(tree));
+    if (tree) ts_tree_delete(tree);
+    ts_parser_delete(parser);
     return sense && marking.senseless <= content.size / 2;
 }

@@ -170,7 +170,7 @@ struct error *index_update(const struct index_update *update, struct index_repor
     TRY_PLAIN(repository_open(&update->repository, true, &repository));
     ret_report->fetch_ms = clock_monotonic_ms() - began_ms;
     TRY_PLAIN(database_open(update->database, SQL_CREATE, &sql));
-    scoped(index_chunker) struct index_chunker *chunker = index_chunker_new();
+    scoped(index_chunker) struct index_chunker *chunker = index_chunker_new(true);
     struct run run = {
         .update = update, .repository = repository, .sql = sql, .chunker = chunker, .report = ret_report};
     struct error *error = go_through(&run);

@@ -6,6 +6,8 @@
 #include <ctype.h>
 #include <stdio.h>
 
+#define SYNTAX_MAX 2048 /* bytes: grammars are slow with some inputs, and are ended for that elsewhere */
+
 static size_t characters(struct span text) {
     size_t count = 0;
     for (size_t i = 0; i < text.size; i++) count += ((unsigned char)text.data[i] & 0xc0) != 0x80;
@@ -36,15 +38,18 @@ static void check(struct span content, const struct index_piece *pieces, size_t 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
     struct span rest = {(const char *)data, size_bytes}, name = span_cut(&rest, '\n');
-    struct index_chunker *chunker = index_chunker_new();
+    struct index_chunker *chunker = index_chunker_new(false);
     const struct index_piece *pieces;
     char path[16];
     snprintf(path, sizeof path, "file" SPAN_FORMAT, SPAN_ARGS(name));
     const char *language = index_language_of(path, NULL);
     struct span content = {rest.data ? rest.data : "", rest.size};
     index_is_code(content);
-    size_t count = index_chunker_cut(chunker, content, path, language ? language : "", &pieces);
-    check(content, pieces, count);
+    size_t count;
+    if (size_bytes <= SYNTAX_MAX) {
+        count = index_chunker_cut(chunker, content, path, language ? language : "", &pieces);
+        check(content, pieces, count);
+    }
     count = index_chunker_cut(chunker, content, path, "", &pieces); /* by indentation */
     check(content, pieces, count);
     index_chunker_free(chunker);

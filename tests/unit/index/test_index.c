@@ -1,5 +1,6 @@
 /* Code search on a repository that git itself made: what is indexed, what is found, what changes change. */
 #include "index.h"
+#include "sql.h"
 #include "test.h"
 
 #include <sys/stat.h>
@@ -289,6 +290,20 @@ static void test_a_broken_index_is_made_again(void **state) {
     assert_int_equal(update(fixture, NULL).changed, 42);
 }
 
+/* As is one whose chunks were cut in another way. */
+static void test_an_index_of_another_version_is_made_again(void **state) {
+    const struct fixture *fixture = *state;
+    struct sql *sql = NULL;
+    fill(fixture);
+    commit(fixture);
+    update(fixture, NULL);
+    assert_ok(sql_open(fixture->database, SQL_WRITE, &sql));
+    assert_ok(sql_run(sql, "UPDATE fact SET value = '1' WHERE name = 'version'"));
+    sql_free(sql);
+    assert_int_equal(update(fixture, NULL).changed, 42);
+    assert_int_equal(update(fixture, NULL).changed, 0);
+}
+
 static void test_killed_at_any_moment_it_goes_on(void **state) {
     const struct fixture *fixture = *state;
     char body[2048], name[32];
@@ -428,6 +443,7 @@ int main(void) {
         WITH_REPOSITORY(test_what_cannot_be_opened_is_said),
         WITH_REPOSITORY(test_vectors_and_words_are_fused),
         WITH_REPOSITORY(test_a_broken_index_is_made_again),
+        WITH_REPOSITORY(test_an_index_of_another_version_is_made_again),
         WITH_REPOSITORY(test_killed_at_any_moment_it_goes_on),
         WITH_REPOSITORY(test_common_words_among_many_chunks),
         WITH_REPOSITORY(test_reading_finding_and_grepping),
