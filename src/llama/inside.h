@@ -159,6 +159,10 @@ void slot_release(struct engine *engine, struct slot *slot);
 /* keep.c: on the thread */
 void keep_save(struct engine *engine);
 void keep_restore(struct engine *engine);
+/* kept.c */
+char *kept_directory(const char *keep, const char *key); /* of one model's; owned by the caller */
+/* Until what other models have there is no more than that. */
+void kept_make_room(const char *keep, const char *own, uint64_t most_bytes);
 
 /* step.c */
 void step(struct engine *engine);

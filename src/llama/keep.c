@@ -1,4 +1,4 @@
-/* Documents kept over an end of the process: the caches of the heads used last, a file each.
+/* Documents kept over an end of the process: the caches of the heads used last, a file each (kept.c: where).
  *
  * Written when the engine ends, read when the next one has told that it is loaded. A file names the model
  * (its size, time and samples of its content), the library and how both compute, and ends with a sum of all
@@ -27,10 +27,10 @@ struct head {
 };
 static const char magic[8] = "catkept2";
 
-static char *file_of(const struct engine *engine, uint32_t number) {
+static char *file_of(const char *directory, uint32_t number) {
     char name[32];
     snprintf(name, sizeof name, "%u.kv", number);
-    return path_join(engine->keep, name);
+    return path_join(directory, name);
 }
 
 static void add_stat(struct sha256 *sum, const struct stat *file) {
@@ -78,6 +78,7 @@ static bool key_of(const struct engine *engine, char key[SHA256_HEX_SIZE]) {
 
 /* ---- saved ---- */
 
+/* Returns how many bytes that took of the room. */
 static uint64_t save_slot(struct engine *engine, const struct slot *slot, const char *key, uint32_t number,
                           uint64_t room) {
     struct head head = {.tokens = slot->held.count};
@@ -106,7 +107,8 @@ static uint64_t save_slot(struct engine *engine, const struct slot *slot, const 
     char sum[SHA256_HEX_SIZE];
     sha256_of((struct span){data, at}, sum);
     memcpy(data + at, sum, SUM_SIZE);
-    scoped_string char *path = file_of(engine, number);
+    scoped_string char *directory = kept_directory(engine->keep, key), *path = file_of(directory, number);
+    kept_make_room(engine->keep, directory, room - total);
     scoped(error) struct error *error = file_replace(path, (struct span){data, at + SUM_SIZE}, 0600);
     free(data);
     if (!error) return at + SUM_SIZE;
@@ -118,7 +120,8 @@ static uint64_t save_slot(struct engine *engine, const struct slot *slot, const 
 void keep_save(struct engine *engine) {
     char key[SHA256_HEX_SIZE];
     if (!engine->keep || !engine->context || !key_of(engine, key)) return;
-    scoped(error) struct error *error = dir_make(engine->keep, 0700);
+    scoped_string char *directory = kept_directory(engine->keep, key);
+    scoped(error) struct error *error = dir_make(directory, 0700);
     uint64_t room = engine->options.keep_bytes;
     uint32_t number = 0;
     bool *done = mem_array(engine->slot_count, sizeof *done);
@@ -137,9 +140,10 @@ void keep_save(struct engine *engine) {
     }
     free(done);
     for (; number < FILES_MAX; number++) {
-        scoped_string char *path = file_of(engine, number);
+        scoped_string char *path = file_of(directory, number);
         unlink(path);
     }
+    rmdir(directory); /* where nothing is in it */
 }
 
 /* ---- restored ---- */
@@ -180,10 +184,11 @@ static bool restore(struct engine *engine, struct slot *slot, const char *key, s
 void keep_restore(struct engine *engine) {
     char key[SHA256_HEX_SIZE];
     if (!engine->keep || !file_exists(engine->keep) || !key_of(engine, key)) return;
+    scoped_string char *directory = kept_directory(engine->keep, key);
     int64_t now_us = clock_monotonic_us();
     uint64_t documents = 0;
     for (uint32_t i = 0; i < engine->slot_count && !atomic_load(&engine->stopping); i++) {
-        scoped_string char *path = file_of(engine, i);
+        scoped_string char *path = file_of(directory, i);
         if (!file_exists(path)) continue;
         scoped_text struct text file = {0};
         scoped(error) struct error *error = file_read(path, engine->options.keep_bytes, &file);

@@ -53,7 +53,8 @@ struct engine_options {
     bool flash_attention; /* demanded; else libllama decides */
     bool repack; /* weights rewritten for speed: quicker prompts, slower start, memory that can't be given
                     back */
-    const char *keep;    /* directory for the caches of documents between two processes, copied; NULL: none */
+    const char *keep; /* directory for the caches of documents between two processes, of all models; copied;
+                         NULL: none */
     uint64_t keep_bytes; /* of its files, together */
     void (*loaded)(void *owner,
                    struct error *error); /* on the loop, once; error is owned by it. NULL: start jobs */

@@ -18,12 +18,16 @@ def started(root, text=TEXT, model=SMALL, **more):
         return found["copycat_documents_restored"], found["copycat_prompt_tokens_reused_total"]
 
 
+def files(kept):
+    return sorted(kept.glob("*/*"), key=lambda file: file.stat().st_mtime_ns)
+
+
 def test_a_document_is_kept_over_an_end(tmp_path):
     kept = tmp_path / "kept/completion"
     assert started(tmp_path, extra_env={"COPYCAT_KEEP_MB": 1}) == (0, 0)
-    assert list(kept.iterdir()) == []  # it would be longer than that
+    assert files(kept) == []  # it would be longer than that
     assert started(tmp_path) == (0, 0)
-    assert [(f.name, f.stat().st_mode & 0o777) for f in kept.iterdir()] == [("0.kv", 0o600)]
+    assert [(f.name, f.stat().st_mode & 0o777) for f in files(kept)] == [("0.kv", 0o600)]
     documents, tokens = started(tmp_path)
     assert documents == 1 and tokens > 100
     with Tabby("--model", SMALL, root=tmp_path) as tabby:
@@ -34,14 +38,26 @@ def test_a_document_is_kept_over_an_end(tmp_path):
 
 def test_what_does_not_fit_is_computed_anew(tmp_path):
     started(tmp_path)
-    file = tmp_path / "kept/completion/0.kv"
+    (file,) = files(tmp_path / "kept/completion")
     data = file.read_bytes()
     middle = len(data) // 2
     flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
     for damaged in (data[:middle], data[:-1], flipped, b""):
         file.write_bytes(damaged)
         assert started(tmp_path, "x =") == (0, 0)
+        file.parent.mkdir(exist_ok=True)
     file.write_bytes(data)
     assert started(tmp_path, "x =")[0] == 1
-    file.write_bytes(data)
-    assert started(tmp_path, "x =", REAL) == (0, 0)
+
+
+def test_each_model_keeps_its_own_and_the_oldest_go_first(tmp_path):
+    kept = tmp_path / "kept/completion"
+    started(tmp_path)
+    (first,) = files(kept)
+    assert started(tmp_path, model=REAL) == (0, 0)
+    older, newer = files(kept)
+    assert older == first
+    # Room for one alone: that of the model that was used last.
+    room = {"COPYCAT_KEEP_MB": first.stat().st_size // 2**20 + 1}
+    assert started(tmp_path, extra_env=room)[0] == 1
+    assert files(kept) == [first] and not newer.parent.exists()
