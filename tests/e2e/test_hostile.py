@@ -4,7 +4,7 @@ import pytest
 from accounts import PASSWORD, Accounts
 from deaf import answers, frame, handshake, link_to, ping_without_reading, send_without_reading
 
-MUCH = 16 << 20
+MUCH = 512 << 20  # with all that a sanitizer keeps of what was freed
 
 
 @pytest.fixture(scope="module")

@@ -146,7 +146,7 @@ def test_pings_of_a_client_that_does_not_read(one, house, version):
         while b"\r\n\r\n" not in said:
             said += link.recv(4096)
         ping_without_reading(link, lambda: None)
-    assert peak_kb(house.catnap) - before < 32 << 10
+    assert peak_kb(house.catnap) - before < 512 << 10
 
 
 @pytest.mark.parametrize("version", VERSIONS[-1:])
