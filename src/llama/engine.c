@@ -48,7 +48,7 @@ static struct error *load(struct engine *engine) {
     if (!engine->context)
         return error_new(ERROR_RESOURCE_EXHAUSTED, "no context of %u tokens could be made for %s",
                          context.n_ctx, engine->path);
-    engine->batch = llama_batch_init((int32_t)context.n_batch, 0, 1);
+    engine->batch = llama_batch_init((int32_t)context.n_batch, 0, 2);
     return NULL;
 }
 

@@ -154,6 +154,7 @@ struct slot *slot_take(struct engine *engine, struct engine_job *job);
 void slot_forget(struct engine *engine, struct slot *slot);
 bool slot_forget_oldest(struct engine *engine);             /* of those that don't work */
 void slot_branch(struct engine *engine, struct slot *slot); /* the head is complete: make the branch */
+void slot_follow(struct engine *engine, struct slot *slot); /* what trunk has is in branch too */
 void slot_release(struct engine *engine, struct slot *slot);
 
 /* keep.c: on the thread */

@@ -127,11 +127,16 @@ void slot_branch(struct engine *engine, struct slot *slot) {
     } else {
         slot->movable_head = slot->movable_same = job->head.count;
     }
-    /* Only what is not shared yet: a cell counts its sequences. */
-    if ((llama_pos)slot->branch_head < head)
-        llama_memory_seq_cp(memory(engine), slot->trunk, slot->branch, (llama_pos)slot->branch_head, head);
-    slot->branch_head = job->head.count;
+    slot_follow(engine, slot);
     slot->movable_at = job->head.count;
+}
+
+void slot_follow(struct engine *engine, struct slot *slot) {
+    /* Only what is not shared yet: a cell counts its sequences. */
+    if (slot->branch_head < slot->held.count)
+        llama_memory_seq_cp(memory(engine), slot->trunk, slot->branch, (llama_pos)slot->branch_head,
+                            (llama_pos)slot->held.count);
+    slot->branch_head = slot->held.count;
 }
 
 void slot_release(struct engine *engine, struct slot *slot) {

@@ -11,7 +11,8 @@
 
 struct part {
     struct slot *slot;
-    uint32_t count; /* tokens of it in this batch */
+    uint32_t count; /* tokens of it in this batch ... */
+    uint32_t tail;  /* ... of which so many stand behind the end of the head */
     int32_t row;    /* of the logits; -1: none */
 };
 
@@ -29,20 +30,32 @@ bool step_aborts(void *data) {
     return cancelled * 2 > (uint32_t)engine->batch.n_tokens;
 }
 
-static void add_token(struct llama_batch *batch, llama_token token, uint32_t position, llama_seq_id sequence,
-                      bool output) {
+static int32_t add_token(struct llama_batch *batch, llama_token token, uint32_t position,
+                         llama_seq_id sequence, bool output) {
     int32_t i = batch->n_tokens++;
     batch->token[i] = token;
     batch->pos[i] = (llama_pos)position;
     batch->n_seq_id[i] = 1;
     batch->seq_id[i][0] = sequence;
     batch->logits[i] = output;
+    return i;
+}
+
+/* Of trunk and branch, which are the same until here. */
+static void add_shared(struct llama_batch *batch, llama_token token, uint32_t position,
+                       const struct slot *slot) {
+    int32_t i = add_token(batch, token, position, slot->trunk, false);
+    batch->n_seq_id[i] = 2;
+    batch->seq_id[i][1] = slot->branch;
+}
+
+static uint32_t left_behind_head(const struct slot *slot) {
+    return slot->job->movable.count + slot->job->tail.count - slot->tail_done;
 }
 
 static uint32_t left(const struct slot *slot) {
     const struct engine_job *job = slot->job;
-    if (job->phase == JOB_HEAD) return job->head.count - slot->held.count;
-    return job->movable.count + job->tail.count - slot->tail_done;
+    return job->phase == JOB_HEAD ? job->head.count - slot->held.count : left_behind_head(slot);
 }
 
 static void add_generated(struct engine *engine, struct slot *slot, struct part *part) {
@@ -54,24 +67,49 @@ static void add_generated(struct engine *engine, struct slot *slot, struct part 
     add_token(&engine->batch, job->next, position, branched ? slot->branch : slot->trunk, true);
 }
 
-static void add_prompt(struct engine *engine, struct slot *slot, uint32_t room, struct part *part) {
+/* Of the movable pieces, where they are computed, and the tail. */
+static void add_behind_head(struct engine *engine, struct slot *slot, uint32_t count, struct part *part) {
     const struct engine_job *job = slot->job;
-    uint32_t count = left(slot) < room ? left(slot) : room;
-    bool ends = count == left(slot) && (job->phase == JOB_TAIL || job->movable.count == 0);
-    *part = (struct part){.slot = slot, .count = count, .row = -1};
-    for (uint32_t i = 0; i < count; i++) {
-        bool output = ends && i == count - 1;
+    uint32_t end = job->movable.count + job->tail.count;
+    for (uint32_t at = slot->tail_done; at < slot->tail_done + count; at++) {
+        bool output = at == end - 1;
         if (output) part->row = engine->batch.n_tokens;
-        if (job->phase == JOB_HEAD) {
-            uint32_t at = slot->held.count + i;
-            add_token(&engine->batch, job->head.data[at], at, slot->trunk, output);
-        } else {
-            uint32_t at = slot->tail_done + i;
-            llama_token token =
-                at < job->movable.count ? job->movable.data[at] : job->tail.data[at - job->movable.count];
-            add_token(&engine->batch, token, slot->movable_at + at, slot->branch, output);
-        }
+        llama_token token =
+            at < job->movable.count ? job->movable.data[at] : job->tail.data[at - job->movable.count];
+        add_token(&engine->batch, token, job->head.count + at, slot->branch, output);
     }
+}
+
+/* A step reads all weights, however few its tokens are: so where a head ends and nothing stands behind it
+ * yet, what follows goes into the same step. */
+static void add_head(struct engine *engine, struct slot *slot, uint32_t room, struct part *part) {
+    const struct engine_job *job = slot->job;
+    uint32_t count = part->count, tail = 0;
+    bool ends = count == left(slot);
+    if (ends && job->movable.count > 0 && !slot->moved)
+        tail = left_behind_head(slot) < room - count ? left_behind_head(slot) : room - count;
+    if (tail > 0) slot_follow(engine, slot);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t at = slot->held.count + i;
+        bool output = ends && i == count - 1 && job->movable.count == 0;
+        if (output) part->row = engine->batch.n_tokens;
+        if (tail > 0)
+            add_shared(&engine->batch, job->head.data[at], at, slot);
+        else
+            add_token(&engine->batch, job->head.data[at], at, slot->trunk, output);
+    }
+    add_behind_head(engine, slot, tail, part);
+    part->count += tail;
+    part->tail = tail;
+}
+
+static void add_prompt(struct engine *engine, struct slot *slot, uint32_t room, struct part *part) {
+    uint32_t count = left(slot) < room ? left(slot) : room;
+    *part = (struct part){.slot = slot, .count = count, .row = -1};
+    if (slot->job->phase == JOB_HEAD)
+        add_head(engine, slot, room, part);
+    else
+        add_behind_head(engine, slot, count, part);
 }
 
 /* While somebody who types waits for the next token, a long chat's prompt gets some of the steps only. */
@@ -184,23 +222,30 @@ static void head_done(struct engine *engine, struct slot *slot) {
     job->phase = JOB_TAIL;
 }
 
+static void behind_head_done(struct slot *slot, uint32_t count) {
+    const struct engine_job *job = slot->job;
+    slot->tail_done += count;
+    if (!slot->moved && slot->tail_done >= job->movable.count && slot->movable.count == 0)
+        tokens_add(&slot->movable, job->movable.data, job->movable.count);
+}
+
 static void advance(struct engine *engine, const struct part *part) {
     struct slot *slot = part->slot;
     struct engine_job *job = slot->job;
     if (job->phase == JOB_HEAD) {
-        tokens_add(&slot->held, job->head.data + slot->held.count, part->count);
+        tokens_add(&slot->held, job->head.data + slot->held.count, part->count - part->tail);
+        if (part->tail > 0) slot->branch_head = slot->held.count; /* they went to both */
         if (slot->held.count == job->head.count) head_done(engine, slot);
+        behind_head_done(slot, part->tail);
     } else if (job->phase == JOB_TAIL) {
-        slot->tail_done += part->count;
-        if (!slot->moved && slot->tail_done >= job->movable.count && slot->movable.count == 0)
-            tokens_add(&slot->movable, job->movable.data, job->movable.count);
-        if (part->row >= 0) job->phase = JOB_GENERATE;
+        behind_head_done(slot, part->count);
     } else if (job->movable.count > 0) {
         slot->generated++;
     } else {
         tokens_add(&slot->held, &job->next, 1);
     }
     if (part->row < 0) return;
+    job->phase = JOB_GENERATE;
     if (job->result.prompt_us == 0) job->result.prompt_us = clock_monotonic_us() - job->began_us;
     choose(engine, slot, part->row);
 }
