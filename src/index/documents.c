@@ -101,7 +101,7 @@ struct error *index_documents_update(const struct index_documents *update, struc
     *ret_report = (struct index_report){0};
     TRY_PLAIN(update_lock(update->database, &locked));
     TRY_PLAIN(database_open(update->database, SQL_CREATE, &sql));
-    scoped(index_chunker) struct index_chunker *chunker = index_chunker_new();
+    scoped(index_chunker) struct index_chunker *chunker = index_chunker_new(false); /* none is parsed */
     struct run run = {.update = update, .sql = sql, .report = ret_report, .chunker = chunker};
     struct error *error = go_through(&run);
     if (error) sql_rollback(sql);
