@@ -28,12 +28,12 @@ static bool goes(const struct modal *modal, const struct text *text) {
 }
 
 void input_bytes_set(struct input *input, struct span bytes) {
-    input->size = bytes.size;
+    input->size = (uint32_t)bytes.size; /* a message is less */
     set(input->call->modal, &input->bytes, bytes);
 }
 
 void input_result_set(struct input *input, struct span result) {
-    input->result_size = result.size;
+    input->result_size = (uint32_t)result.size;
     input->result_noted = false;
     set(input->call->modal, &input->result, result);
 }

@@ -77,20 +77,21 @@ struct call {
 struct input {
     char id[ID_MAX]; /* in-... */
     struct call *call;
-    uint32_t seq;       /* in the call */
-    uint32_t losses;    /* containers that ended with the daemon while they had it */
-    uint64_t poll;      /* the container's request that was answered with it; 0: none told */
-    uint64_t container; /* while it is restored: who has it */
-    bool resumed;       /* its container was given it by another daemon */
-    bool piped;         /* it came with its call */
-    double due_at;      /* of its retry; 0: none */
-    struct list node;   /* in call->inputs */
-    struct list queue;  /* function->queue or ->retrying, task->assigned or ->running */
-    struct list done;   /* call->outputs */
+    uint32_t seq;             /* in the call */
+    uint32_t losses;          /* containers that ended with the daemon while they had it */
+    uint64_t poll;            /* the container's request that was answered with it; 0: none told */
+    uint64_t container;       /* while it is restored: who has it */
+    bool resumed;             /* its container was given it by another daemon */
+    bool piped;               /* it came with its call */
+    bool noted, result_noted; /* the store has `bytes`, and `result` */
+    uint32_t size;            /* of `bytes`, wherever they are */
+    double due_at;            /* of its retry; 0: none */
+    struct list node;         /* in call->inputs */
+    struct list queue;        /* function->queue or ->retrying, task->assigned or ->running */
+    struct list done;         /* call->outputs */
     int32_t idx;
-    struct text bytes; /* FunctionInput as it came; empty: in the store only, or done */
-    size_t size;       /* of it */
-    bool noted;        /* the store has it */
+    uint32_t result_size; /* and of `result` */
+    struct text bytes;    /* FunctionInput as it came; empty: in the store only, or done */
     enum input_state state;
     struct task *task;
     uint64_t worked_by; /* the last container that was given it; 0: none */
@@ -101,8 +102,6 @@ struct input {
     bool final; /* the container ends after it */
     uint64_t output_number;
     struct text result; /* GenericResult as it came; empty: in the store only, or given */
-    size_t result_size;
-    bool result_noted;
     int result_format;
     int status;
     double started_at, output_at;
