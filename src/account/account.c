@@ -55,6 +55,7 @@ struct error *account_open(const struct account_options *options, struct account
     account->limit_per_minute = options->limit_per_minute;
     account->asked = table_new();
     account->failures = map_new();
+    account->turned = map_new();
     pthread_mutex_init(&account->access, NULL);
     TRY_PLAIN(take_secret(account, options->secret));
     if (!options->without_database) {
@@ -81,6 +82,7 @@ void account_free(struct account *account) {
     void *value;
     for (size_t i = 0; map_next(account->failures, &i, NULL, &value);) free(value);
     map_free(account->failures);
+    session_forget_turned(account->turned);
     pthread_mutex_destroy(&account->access);
     free(account->root);
     free(account->path);

@@ -61,6 +61,8 @@ must_check struct error *account_register(struct account *account,
                                           struct account_tokens *ret_tokens);
 must_check struct error *account_sign_in(struct account *account, const char *email, const char *password,
                                          struct account_tokens *ret_tokens);
+/* The token turns; the former one gives the same once more, for half a minute and until the new one is used.
+ */
 must_check struct error *account_refresh(struct account *account, const char *refresh_token,
                                          struct account_tokens *ret_tokens);
 must_check struct error *account_sign_out_everywhere(struct account *account, int64_t user);

@@ -22,6 +22,7 @@ struct account {
     uint32_t limit_per_minute;
     struct table *asked;  /* user -> struct asked; of the loop's thread */
     struct map *failures; /* e-mail -> struct failures; under `access` */
+    struct map *turned;   /* refresh token -> struct turned; under `access` */
     struct sql *reader;   /* NULL: without a database */
     pthread_mutex_t access;
     struct sql *database;
@@ -46,6 +47,9 @@ char *refresh_token_new(int64_t former_row); /* 0: the first of a session; owned
 /* ---- jwt.c ---- */
 char *jwt_new(const char *secret, int64_t user, int64_t now_s); /* owned */
 must_check struct error *jwt_read(const char *secret, struct span token, int64_t now_s, int64_t *ret_user);
+
+/* ---- session.c ---- */
+void session_forget_turned(struct map *map); /* with the map */
 
 /* ---- password.c: argon2id, about 20 ms and 19 MiB a call ---- */
 char *password_hash(const char *password); /* PHC string, owned */

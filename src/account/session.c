@@ -11,6 +11,9 @@
 #define FAILURES_FORGOTTEN_MS (5 * 60 * SECOND_MS)
 #define FAILURES_KEPT 10000 /* addresses; beyond, all begin anew */
 
+#define TURNED_MS (30 * SECOND_MS) /* a former refresh token may come once more */
+#define TURNED_KEPT 10000          /* of them; beyond, all are forgotten */
+
 struct failures {
     int64_t since_ms;
     uint32_t count;
@@ -180,26 +183,65 @@ struct error *account_sign_in(struct account *account, const char *email, const 
 
 /* ---- going on, and ending ---- */
 
-static struct error *renew(struct sql *sql, const char *former, int64_t *ret_user, char **ret_token) {
+/* A browser that leaves a page while it renews its session never learns of the new token, and two windows
+ * renew with the same one. So the former token is good for the same new one, until that is used itself. */
+struct turned {
+    int64_t at_ms;
+    char *token; /* the new one */
+};
+
+void session_forget_turned(struct map *map) {
+    void *value;
+    for (size_t i = 0; map_next(map, &i, NULL, &value);) {
+        free(((struct turned *)value)->token);
+        free(value);
+    }
+    map_free(map);
+}
+
+/* NULL: it was not turned a moment ago. */
+static const char *turned_into(struct account *account, const char *former) {
+    const struct turned *turned = map_get(account->turned, span_of(former));
+    return turned && clock_monotonic_ms() - turned->at_ms < TURNED_MS ? turned->token : NULL;
+}
+
+static void note_turned(struct account *account, const char *former, const char *token) {
+    struct turned *turned = NEW(struct turned);
+    if (map_count(account->turned) >= TURNED_KEPT) {
+        session_forget_turned(account->turned);
+        account->turned = map_new();
+    }
+    *turned = (struct turned){clock_monotonic_ms(), mem_string(token)};
+    map_put(account->turned, span_of(former), turned);
+}
+
+static struct error *find_session(struct sql *sql, const char *token, int64_t *ret_row, int64_t *ret_user) {
     scoped(sql_rows) struct sql_rows *rows = NULL;
     struct error *error = NULL;
     TRY_PLAIN(
         sql_query(sql, &rows,
                   "SELECT r.id, r.user_id, r.expires_at >= datetime('now'), u.active FROM refresh_tokens r"
                   " JOIN users u ON u.id = r.user_id WHERE r.token = ?1",
-                  "s", former));
+                  "s", token));
     bool found = sql_next(rows, &error);
     if (error) return error;
     if (!found) return error_new(ERROR_PERMISSION_DENIED, "Invalid refresh token");
     if (!sql_int(rows, 2)) return error_new(ERROR_PERMISSION_DENIED, "Expired refresh token");
     if (!sql_int(rows, 3)) return error_new(ERROR_PERMISSION_DENIED, "User is disabled");
-    scoped_string char *token = refresh_token_new(sql_int(rows, 0));
-    TRY_PLAIN(sql_do(
-        sql, "UPDATE refresh_tokens SET token = ?1, expires_at = datetime('now', '+7 days') WHERE id = ?2",
-        "si", token, sql_int(rows, 0)));
+    *ret_row = sql_int(rows, 0);
     *ret_user = sql_int(rows, 1);
-    *ret_token = take(token);
     return NULL;
+}
+
+static struct error *renew(struct sql *sql, const char *former, const char *turned, int64_t *ret_user,
+                           char **ret_token) {
+    int64_t row = 0;
+    TRY_PLAIN(find_session(sql, turned ? turned : former, &row, ret_user));
+    *ret_token = turned ? mem_string(turned) : refresh_token_new(row);
+    if (turned) return NULL;
+    return sql_do(
+        sql, "UPDATE refresh_tokens SET token = ?1, expires_at = datetime('now', '+7 days') WHERE id = ?2",
+        "si", *ret_token, row);
 }
 
 struct error *account_refresh(struct account *account, const char *refresh_token,
@@ -207,10 +249,14 @@ struct error *account_refresh(struct account *account, const char *refresh_token
     int64_t user = 0;
     *ret_tokens = (struct account_tokens){0};
     struct sql *sql = account_hold(account);
+    const char *turned = turned_into(account, refresh_token);
     struct error *error = sql_begin(sql);
-    if (!error) error = renew(sql, refresh_token, &user, &ret_tokens->refresh);
+    if (!error) error = renew(sql, refresh_token, turned, &user, &ret_tokens->refresh);
     if (!error) error = sql_commit(sql);
-    if (error) sql_rollback(sql);
+    if (error)
+        sql_rollback(sql);
+    else if (!turned)
+        note_turned(account, refresh_token, ret_tokens->refresh);
     account_let_go(account);
     if (error)
         account_tokens_done(ret_tokens);

@@ -199,9 +199,16 @@ static void test_signing_in_and_going_on(void **unused) {
                  "Invalid email address or password");
     assert_ok(account_refresh(house.account, first.refresh, &next));
     assert_int_equal(account_known(house.account, span_of(next.access)).user, 1);
-    struct account_tokens again;
+    struct account_tokens again, third;
+    assert_ok(account_refresh(house.account, first.refresh, &again)); /* the answer was lost */
+    assert_string_equal(again.refresh, next.refresh);
+    account_tokens_done(&again);
+    assert_ok(account_refresh(house.account, next.refresh, &third));
+    assert_string_not_equal(third.refresh, next.refresh);
     assert_error(account_refresh(house.account, first.refresh, &again), ERROR_PERMISSION_DENIED,
                  "Invalid refresh token");
+    account_tokens_done(&next);
+    next = third;
     edit(&house, "UPDATE refresh_tokens SET expires_at = datetime('now', '-1 second')");
     assert_error(account_refresh(house.account, next.refresh, &again), ERROR_PERMISSION_DENIED,
                  "Expired refresh token");
