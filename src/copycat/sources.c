@@ -118,6 +118,7 @@ struct listing {
     struct io_work work;
     struct search *search;
     struct list sources; /* made anew */
+    struct map *known;   /* by id and URL: what has its numbers already */
     bool complete;
 };
 
@@ -202,7 +203,13 @@ static struct error *add_documents(struct listing *listing) {
     return NULL;
 }
 
-static void read_numbers(struct source *source) {
+static char *key_of(const struct source *source) {
+    return mem_printf("%s %s", source->id, source->url);
+}
+
+static void read_numbers(const struct listing *listing, struct source *source) {
+    scoped_string char *key = key_of(source);
+    if (map_get(listing->known, span_of(key))) return;
     struct index *index = NULL;
     struct error *error = index_open(source->database, &index);
     if (!error) error = index_state(index, &source->numbers);
@@ -217,7 +224,7 @@ static void on_list(struct io_work *work) {
     if (listing->search->serve->accounts->schema && !work->error) work->error = add_provided(listing);
     if (listing->search->serve->accounts->schema && !work->error) work->error = add_documents(listing);
     listing->complete = !work->error;
-    LIST_EACH(node, &listing->sources) read_numbers(CONTAINER_OF(node, struct source, node));
+    LIST_EACH(node, &listing->sources) read_numbers(listing, CONTAINER_OF(node, struct source, node));
 }
 
 /* ---- merging: on the loop ---- */
@@ -328,6 +335,7 @@ static void on_listed(struct io_work *work) {
             source_drop(source);
     }
     if (listing->complete) sweep(search, "index", ".sqlite"), sweep(search, "repositories", ".git");
+    map_free(listing->known);
     free(listing);
     search->listing = false;
     bool again = search->list_again;
@@ -348,6 +356,11 @@ static void start_listing(struct search *search) {
     listing->work = (struct io_work){.work = on_list, .done = on_listed};
     listing->search = search;
     list_init(&listing->sources);
+    listing->known = map_new();
+    LIST_EACH(node, &search->sources) {
+        scoped_string char *key = key_of(CONTAINER_OF(node, struct source, node));
+        map_put(listing->known, span_of(key), search);
+    }
     search->listing = true;
     search->listed_ms = clock_wall_ms();
     accounts_job_began(search->serve);
