@@ -1,8 +1,9 @@
 /* One list of what words and what vectors find: reciprocal ranks added, and Tabby's thresholds on it.
  *
  * Both lists have `to_score` places; rank r gives 1 / (60 + r). At most two chunks of a file stay, and then
- * all three scores must be above their thresholds. Where there is no vector to search by, words alone decide,
- * and their ranks count twice, so that the same thresholds mean the same places. */
+ * all three scores must be above their thresholds. Where there is no vector to search by, and while most
+ * chunks have none yet, words alone decide, and their ranks count twice, so that the same thresholds mean the
+ * same places. */
 #include "inside.h"
 
 #include <stdio.h>
@@ -24,7 +25,8 @@ struct fusion {
     size_t count;
     const struct index_query *query;
     uint32_t to_score;
-    double weight; /* of a rank */
+    bool by_vectors; /* too */
+    double weight;   /* of a rank */
 };
 
 static void hit_done(struct index_hit *hit) {
@@ -129,13 +131,25 @@ static struct error *add_by_words(struct index *index, struct fusion *fusion) {
 
 /* ---- vectors ---- */
 
+/* A new index, or one of another model, is without them for hours. */
+static struct error *most_are_there(struct index *index, const struct index_query *query, bool *ret_most) {
+    const struct vectors *vectors = &index->vectors;
+    int64_t chunks = 0;
+    TRY_PLAIN(vectors_read(index->sql, &index->vectors));
+    /* The span of their numbers is known at once; to count them costs a millisecond. */
+    TRY_PLAIN(sql_number(index->sql, 0, &chunks,
+                         "SELECT max(id) - (SELECT min(id) FROM chunk) + 1 FROM chunk", ""));
+    if (2 * (int64_t)vectors->count < chunks)
+        TRY_PLAIN(sql_number(index->sql, 0, &chunks, "SELECT count(*) FROM chunk", ""));
+    *ret_most = vectors->dimensions == query->dimensions && 2 * (int64_t)vectors->count >= chunks;
+    return NULL;
+}
+
 static struct error *add_by_vectors(struct index *index, struct fusion *fusion) {
     const struct index_query *query = fusion->query;
     struct vectors *vectors = &index->vectors;
     struct error *error = NULL;
     int64_t own = 0;
-    TRY_PLAIN(vectors_read(index->sql, vectors));
-    if (vectors->dimensions != query->dimensions) return NULL; /* none is there yet */
     if (query->except_path.size > 0)
         TRY_PLAIN(sql_number(index->sql, 0, &own, "SELECT max(id) FROM file WHERE path = ?1", "t",
                              query->except_path));
@@ -168,9 +182,10 @@ static int by_rrf(const void *a, const void *b) {
     return (one->chunk > other->chunk) - (one->chunk < other->chunk);
 }
 
-static bool is_good(const struct index_query *query, const struct index_hit *hit) {
+static bool is_good(const struct fusion *fusion, const struct index_hit *hit) {
+    const struct index_query *query = fusion->query;
     return hit->bm25 > query->min_bm25 && hit->rrf > query->min_rrf &&
-           (!query->vector || hit->embedding > query->min_embedding);
+           (!fusion->by_vectors || hit->embedding > query->min_embedding);
 }
 
 static void choose(struct fusion *fusion, struct index_hits *hits) {
@@ -182,7 +197,7 @@ static void choose(struct fusion *fusion, struct index_hits *hits) {
         size_t same = 0;
         for (size_t before = 0; before < i; before++)
             same += strcmp(fusion->list[before].hit.path, hit->path) == 0;
-        if (same < A_FILE_MAX && hits->count < query->to_return && is_good(query, hit)) {
+        if (same < A_FILE_MAX && hits->count < query->to_return && is_good(fusion, hit)) {
             hits->hits[hits->count++] = *hit;
             *hit = (struct index_hit){.path = mem_string(hit->path)};
         }
@@ -191,8 +206,10 @@ static void choose(struct fusion *fusion, struct index_hits *hits) {
 
 static struct error *search(struct index *index, struct fusion *fusion, struct index_hits *hits) {
     scoped_string char *commit = NULL;
+    if (fusion->query->vector) TRY_PLAIN(most_are_there(index, fusion->query, &fusion->by_vectors));
+    fusion->weight = fusion->by_vectors ? 1 : 2;
     TRY_PLAIN(add_by_words(index, fusion));
-    if (fusion->query->vector) TRY_PLAIN(add_by_vectors(index, fusion));
+    if (fusion->by_vectors) TRY_PLAIN(add_by_vectors(index, fusion));
     TRY_PLAIN(database_fact(index->sql, "commit", &commit));
     if (commit) snprintf(hits->commit, sizeof hits->commit, "%s", commit);
     choose(fusion, hits);
@@ -204,7 +221,6 @@ struct error *index_search(struct index *index, const struct index_query *query,
     struct fusion fusion = {
         .query = query,
         .to_score = query->to_score < TO_SCORE_MAX ? query->to_score : TO_SCORE_MAX,
-        .weight = query->vector ? 1 : 2,
     };
     *ret_hits = (struct index_hits){0};
     fusion.list = mem_array((1 + CANDIDATES_A_PLACE) * (size_t)fusion.to_score + 2, sizeof *fusion.list);
