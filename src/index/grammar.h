@@ -7,6 +7,7 @@
 struct grammar {
     const char *language, *endings;
     const TSLanguage *(*make)(void);
+    const TSLanguage *(*other)(void); /* for what makes no sense to the first; or NULL */
 };
 
 /* Rows that a node covers, from 0, the last one too. */

@@ -70,16 +70,29 @@ static void mark_all(struct marking *marking, TSNode root) {
     ts_tree_cursor_delete(&cursor);
 }
 
-bool syntax_read(struct syntax_tree *ret_tree, const struct grammar *grammar, struct span content) {
+/* Returns how many bytes of it make no sense to the language. */
+static size_t read_as(struct syntax_tree *ret_tree, const TSLanguage *language, struct span content) {
     TSParser *parser = ts_parser_new();
-    TSTree *tree = ts_parser_set_language(parser, grammar->make())
+    TSTree *tree = ts_parser_set_language(parser, language)
                        ? ts_parser_parse_string(parser, NULL, content.data, (uint32_t)content.size)
                        : NULL;
     struct marking marking = {.tree = ret_tree, .last = NONE, .ended = NONE, .preface = NONE};
-    bool sense = tree && !ts_node_is_error(ts_tree_root_node(tree));
     ret_tree->count = 0;
-    if (sense) mark_all(&marking, ts_tree_root_node(tree));
+    if (tree && !ts_node_is_error(ts_tree_root_node(tree)))
+        mark_all(&marking, ts_tree_root_node(tree));
+    else
+        marking.senseless = content.size;
     if (tree) ts_tree_delete(tree);
     ts_parser_delete(parser);
-    return sense && marking.senseless <= content.size / 2;
+    return marking.senseless;
+}
+
+bool syntax_read(struct syntax_tree *ret_tree, const struct grammar *grammar, struct span content) {
+    size_t senseless = read_as(ret_tree, grammar->make(), content);
+    if (senseless > 0 && grammar->other) {
+        size_t first = senseless;
+        senseless = read_as(ret_tree, grammar->other(), content);
+        if (senseless >= first) senseless = read_as(ret_tree, grammar->make(), content);
+    }
+    return senseless <= content.size / 2;
 }
