@@ -110,6 +110,7 @@ struct modal {
     char *state_dir, *run_dir, *logs_dir, *user, *gateway, *domain;
     bool no_auth, gpu_fallback, secure, closing;
     size_t held_calls;    /* by rpc_hold: their clients ask again when they end */
+    size_t mounts_making; /* by workers */
     size_t web_bytes;     /* of bodies, read and not taken by a container yet */
     int64_t last_call_ms; /* came, or ended */
     struct tls *tls;      /* of clients' addresses, and of blobs there; NULL: in the clear */
@@ -305,6 +306,9 @@ struct mount {
 const struct mount *mount_of(const struct modal *modal, const char *id);
 void mounts_free(struct modal *modal);
 void mount_restore(struct modal *modal, const Modal__MountRecord *record);
+void mount_forget(struct modal *modal, struct mount *mount); /* freed */
+void mount_touch(const struct mount *mount);                 /* it was asked for */
+void mounts_sweep(struct modal *modal);
 extern const struct rpc_method mount_methods[];
 
 #define IMAGE_SNAPSHOT "snapshot" /* so begin keys of what can't be made again; others are hashes */

@@ -24,6 +24,7 @@ static void add_stream(struct text *names, const struct stream *stream) {
 static void add_names(void *owner, struct text *names) {
     struct modal *modal = owner;
     rested_sweep(modal);
+    mounts_sweep(modal);
     void *value;
     for (size_t i = 0; map_next(modal->calls, &i, NULL, &value);) {
         const struct call *call = value;

@@ -25,6 +25,13 @@ static void mount_free(struct mount *mount) {
     free(mount);
 }
 
+void mount_forget(struct modal *modal, struct mount *mount) {
+    map_remove(modal->mounts, span_of(mount->id));
+    if (map_get(modal->mount_names, span_of(mount->checksum)) == mount)
+        map_remove(modal->mount_names, span_of(mount->checksum));
+    mount_free(mount);
+}
+
 void mounts_free(struct modal *modal) {
     void *value;
     for (size_t i = 0; map_next(modal->mounts, &i, NULL, &value);) mount_free(value);
@@ -182,6 +189,7 @@ static void make_on_worker(struct io_work *work) {
 }
 
 static void answer_mount(struct rpc *rpc, const struct mount *mount) {
+    mount_touch(mount);
     Modal__MountHandleMetadata metadata = MODAL__MOUNT_HANDLE_METADATA__INIT;
     metadata.content_checksum_sha256_hex = mount->checksum;
     Modal__MountGetOrCreateResponse answer = MODAL__MOUNT_GET_OR_CREATE_RESPONSE__INIT;
@@ -192,8 +200,8 @@ static void answer_mount(struct rpc *rpc, const struct mount *mount) {
 
 static void on_kept(struct rpc *rpc, struct error *error) {
     const struct mount *mount = mount_of(rpc->modal, rpc->owner);
-    if (error)
-        rpc_fail(rpc, error);
+    if (error || !mount)
+        rpc_fail(rpc, error ? error : no_object("mount", rpc->owner));
     else
         answer_mount(rpc, mount);
 }
@@ -212,6 +220,7 @@ static void keep(struct rpc *rpc, const struct mount *mount, const char *name) {
 static void make_done(struct io_work *work) {
     struct making *making = CONTAINER_OF(work, struct making, work);
     struct rpc *rpc = making->rpc;
+    rpc->modal->mounts_making--;
     const struct mount *mount = map_get(rpc->modal->mount_names, span_of(making->checksum));
     if (work->error) {
         rpc_fail(rpc, error_wrap(work->error, "mount"));
@@ -244,6 +253,7 @@ static void make(struct rpc *rpc, const Modal__MountGetOrCreateRequest *request)
     checksum_of(request, making->checksum);
     making->name = mem_printf("modal/mounts/%s", making->checksum);
     making->directory = path_join(rpc->modal->state_dir, making->name);
+    rpc->modal->mounts_making++;
     io_work_start(rpc->modal->loop, &making->work);
 }
 

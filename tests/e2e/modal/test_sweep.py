@@ -124,3 +124,31 @@ def test_images_that_no_app_needs_go(own_house, tmp_path):
     wait_for("the stopped app's layer went, both versions of the other have theirs", pruned)
     client.run("app", "rollback", second)
     assert "SIZE 2000000" in client.script(ASK, APP=second)
+
+
+def mounts(house):
+    return {p.name: p for p in (house.catnap.state / "modal/mounts").iterdir()}
+
+
+def test_old_sources_go_and_what_is_served_or_can_be_gone_back_to_stays(own_house, tmp_path):
+    client, catnap = Client("1.6.4", own_house, tmp_path), own_house.catnap
+    words = {"APP": client.name("app"), "VOLUME": client.name("v")}
+    client.run("deploy", client.write(APP, **words))
+    client.run("deploy", client.write(APP + "\n# another\n", **words))
+    kept = mounts(own_house).keys()
+    client.run("run", client.write(APP + "\n# a trial\n", "trial.py", **{**words, "APP": client.name("try")}))
+    trials = mounts(own_house).keys() - kept
+    assert len(kept) >= 2 and trials
+
+    def prune():
+        for path in mounts(own_house).values():
+            os.utime(path, (1000000, 1000000))
+        catnap.cli("image", "prune")
+
+    catnap.stop()
+    catnap.start()  # a run that ended is remembered for ten minutes
+    prune()
+    wait_for("the trial's are gone", lambda: not mounts(own_house).keys() - kept)
+    assert mounts(own_house).keys() == kept
+    client.run("app", "rollback", words["APP"])
+    assert "CALL fc-" in client.script(SPAWN, **words), "what was served before has its sources"
