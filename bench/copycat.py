@@ -22,7 +22,7 @@ import time
 from common import BIN, ROOT, build, figure, median, quantile, say
 from conftest import Catnap, free_port
 from tabby import REAL
-from copycat_peers import Ours, Peer, Place, ask, bare, hang_up_after, places, run_bare
+from copycat_peers import Ours, Peer, Place, ask, bare, bare_ready_ms, hang_up_after, places, run_bare
 
 ROUNDS = int(os.environ.get("CATNAP_BENCH_ROUNDS", 3))
 LINES = int(os.environ.get("CATNAP_BENCH_LINES", 24))
@@ -87,7 +87,7 @@ def start():
             ours.append((time.monotonic() - began) * 1000)
             repack = repacks(server)
             server.stop()
-            floor.append(run_bare(bare(*FIRST, 0, repack, directory))[2]["ready"])
+            floor.append(bare_ready_ms(bare(*FIRST, 0, repack, directory)))
             peer = Peer()
             peers.append(peer.ready_ms)
             peer.stop()

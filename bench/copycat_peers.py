@@ -190,6 +190,17 @@ def bare(prefix, suffix, tokens, repack=True, directory=None):
     return [program, GGUF, *names, str(tokens), *(["repack"] if repack else [])]
 
 
+def bare_ready_ms(command):
+    """From before the program is there to its word that it is ready, as Ours() is measured."""
+    began = time.monotonic()
+    process = subprocess.Popen([*command, "wait"], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    line = process.stderr.readline()
+    took = (time.monotonic() - began) * 1000
+    process.kill()
+    process.communicate()
+    return took if line.startswith(b"ready") else sys.exit("bench: the bare program is not ready")
+
+
 def run_bare(command):
     began = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True)
