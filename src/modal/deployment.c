@@ -338,31 +338,44 @@ static void brought(struct rpc *rpc, struct app *app, const Modal__DeploymentRec
 }
 
 /* `version`: a number; below 0: so many before the one that serves. Staged ones are not among these. */
-static struct error *version_of(const struct app *app, int64_t version, const Modal__DeploymentRecord **ret) {
-    *ret = NULL;
+static const Modal__DeploymentRecord *version_of(const struct app *app, int64_t version) {
     int64_t back = 0;
-    for (size_t i = app->deployment_count; i > 0 && !*ret; i--) {
+    for (size_t i = app->deployment_count; i > 0; i--) {
         const Modal__DeploymentRecord *record = app->deployments[i - 1];
-        if ((int64_t)record->version == version || (!is_staged(record) && version < 0 && back == version))
-            *ret = record;
-        back -= is_staged(record) ? 0 : 1;
+        if ((int64_t)record->version == version) return record;
+        if (is_staged(record)) continue;
+        if (version < 0 && back == version) return record;
+        back--;
     }
-    if (*ret) return NULL;
-    return error_new(ERROR_NOT_FOUND, "there is no version %lld of %s (`modal app history` lists them)",
-                     (long long)version, app->name);
+    return NULL;
+}
+
+/* NULL: the call is answered. */
+static struct app *asked_app(struct rpc *rpc, const char *id) {
+    struct app *app = app_of(rpc->modal, id);
+    if (!app) rpc_fail(rpc, no_object("app", id));
+    return app;
+}
+
+static const Modal__DeploymentRecord *asked_version(struct rpc *rpc, const struct app *app, int64_t version) {
+    const Modal__DeploymentRecord *wanted = version_of(app, version);
+    if (!wanted)
+        rpc_fail(rpc,
+                 error_new(ERROR_NOT_FOUND, "there is no version %lld of %s (`modal app history` lists them)",
+                           (long long)version, app->name));
+    return wanted;
 }
 
 static void app_rollback(struct rpc *rpc, const void *message) {
     const Modal__AppRollbackRequest *request = message;
-    struct app *app = app_of(rpc->modal, request->app_id);
-    const Modal__DeploymentRecord *wanted = NULL;
+    struct app *app = asked_app(rpc, request->app_id);
+    const Modal__DeploymentRecord *wanted = app ? asked_version(rpc, app, request->version) : NULL;
+    if (!wanted) return;
     struct error *error =
-        app ? version_of(app, request->version, &wanted) : no_object("app", request->app_id);
-    if (!error && is_staged(wanted))
-        error = error_new(ERROR_FAILED_PRECONDITION,
-                          "v%u of %s is staged and never served; `modal app promote` is for it",
-                          wanted->version, app->name);
-    if (!error) error = bring(app, wanted);
+        is_staged(wanted) ? error_new(ERROR_FAILED_PRECONDITION,
+                                      "v%u of %s is staged and never served; `modal app promote` is for it",
+                                      wanted->version, app->name)
+                          : bring(app, wanted);
     if (error) {
         rpc_fail(rpc, error);
         return;
@@ -373,15 +386,15 @@ static void app_rollback(struct rpc *rpc, const void *message) {
 
 static void app_promote(struct rpc *rpc, const void *message) {
     const Modal__AppPromoteRequest *request = message;
-    struct app *app = app_of(rpc->modal, request->app_id);
-    const Modal__DeploymentRecord *wanted = NULL;
+    struct app *app = asked_app(rpc, request->app_id);
+    const Modal__DeploymentRecord *wanted = app ? asked_version(rpc, app, request->version) : NULL;
+    if (!wanted) return;
     struct error *error =
-        app ? version_of(app, request->version, &wanted) : no_object("app", request->app_id);
-    if (!error && !is_staged(wanted))
-        error = error_new(ERROR_FAILED_PRECONDITION,
-                          "v%u of %s was not staged; `modal app rollback` brings an earlier one back",
-                          wanted->version, app->name);
-    if (!error) error = bring(app, wanted);
+        is_staged(wanted)
+            ? bring(app, wanted)
+            : error_new(ERROR_FAILED_PRECONDITION,
+                        "v%u of %s was not staged; `modal app rollback` brings an earlier one back",
+                        wanted->version, app->name);
     if (error) {
         rpc_fail(rpc, error);
         return;
@@ -406,13 +419,12 @@ static struct error *renew(struct app *app) {
 
 static void app_rollover(struct rpc *rpc, const void *message) {
     const Modal__AppRolloverRequest *request = message;
-    struct app *app = app_of(rpc->modal, request->app_id);
+    struct app *app = asked_app(rpc, request->app_id);
     const Modal__DeploymentRecord *serving = app ? deployment_serving(app) : NULL;
-    struct error *error = app ? NULL : no_object("app", request->app_id);
-    if (!error && !serving)
-        error = error_new(ERROR_FAILED_PRECONDITION, "nothing of %s serves yet", app->name);
-    if (!error) error = renew(app);
-    if (error) {
+    if (!app) return;
+    struct error *error =
+        serving ? renew(app) : error_new(ERROR_FAILED_PRECONDITION, "nothing of %s serves yet", app->name);
+    if (error || !serving) {
         rpc_fail(rpc, error);
         return;
     }
@@ -422,11 +434,8 @@ static void app_rollover(struct rpc *rpc, const void *message) {
 
 static void app_history(struct rpc *rpc, const void *message) {
     const Modal__AppDeploymentHistoryRequest *request = message;
-    const struct app *app = app_of(rpc->modal, request->app_id);
-    if (!app) {
-        rpc_fail(rpc, no_object("app", request->app_id));
-        return;
-    }
+    const struct app *app = asked_app(rpc, request->app_id);
+    if (!app) return;
     struct arena *arena = rpc_arena(rpc);
     const Modal__DeploymentRecord *serving = deployment_serving(app);
     Modal__AppDeploymentHistoryResponse answer = MODAL__APP_DEPLOYMENT_HISTORY_RESPONSE__INIT;

@@ -205,11 +205,9 @@ static void app_stats(struct rpc *rpc, const void *message) {
     const int64_t now = clock_wall_ms() / 1000;
     int64_t since = request->since ? request->since->seconds : now - 3600;
     int64_t until = request->until ? request->until->seconds : now;
-    struct error *error = app ? NULL : no_object("app", request->app_id);
-    if (!error && since >= until)
-        error = error_new(ERROR_INVALID_ARGUMENT, "the time asked for ends before it begins");
-    if (error) {
-        rpc_fail(rpc, error);
+    if (!app || since >= until) {
+        rpc_fail(rpc, app ? error_new(ERROR_INVALID_ARGUMENT, "the time asked for ends before it begins")
+                          : no_object("app", request->app_id));
         return;
     }
     if (since < (int64_t)modal->born_at) since = (int64_t)modal->born_at; /* before, nobody counted */
