@@ -89,13 +89,14 @@ int rest_body_fault(struct error *taken_error, char **ret_text) {
 
 json_t *rest_body_json(struct span body, int *ret_status, char **ret_text) {
     json_error_t where;
-    json_t *root = json_read(body, 0, &where);
+    json_t *root = json_read(body, JSON_DECODE_ANY, &where);
     if (json_is_object(root)) return root;
+    bool has_nul = !root && json_error_code(&where) == json_error_null_character;
     *ret_status = root ? 422 : 400;
     *ret_text =
         root ? mem_string("Failed to deserialize the JSON body into the target type: expected an object")
-             : mem_printf("Failed to parse the request body as JSON: %s at line %d column %d", where.text,
-                          where.line, where.column);
+             : mem_printf("Failed to parse the request body as JSON: %s at line %d column %d",
+                          has_nul ? "\\u0000 is not taken" : where.text, where.line, where.column);
     json_decref(root);
     return NULL;
 }

@@ -206,7 +206,9 @@ def test_other_wrong_requests(server):
     assert missing.status == 422 and "missing field `id`" in missing.text
     broken = server.post(PATH, b"{", head)
     assert broken.status == 400 and "Failed to parse the request body as JSON" in broken.text
-    assert server.post(PATH, b"[]", head).status == 422
+    assert server.post(PATH, b"[]", head).status == server.post(PATH, b"null", head).status == 422
+    nul = server.post(PATH, b'{"source": "a\\u0000"}', head)
+    assert nul.status == 400 and "\\u0000 is not taken" in nul.text
     assert server.post(PATH, {**GOOD, "body": "x" * (2 << 20)}, head).status == 413
     assert server.post(PATH, GOOD, {**head, "Content-Type": "text/plain"}).status == 415
     wrong = server.get(PATH, headers=head)
