@@ -39,7 +39,7 @@ def server():
         ("/v1/health", ["--max-examples", "10"]),
         ("/v1beta/server_setting", ["--max-examples", "10"]),
         ("/v1beta/models", ["--max-examples", "10"]),
-        ("^/v1beta/ingestion", ["--max-examples", "12"]),  # all three
+        ("^/v1beta/ingestion", ["--max-examples", "8", "--phases", "examples,coverage,fuzzing"]),  # all three
     ],
 )
 def test_what_is_described_is_what_is_there(tool, server, path, more, tmp_path):
