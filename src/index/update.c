@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <git2.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -16,6 +17,8 @@
 #define FILE_BYTES_MAX (1u << 20) /* more is nobody's writing */
 #define BATCH_BYTES (4u << 20)    /* of changed files in a transaction ... */
 #define BATCH_FILES 256           /* ... or so many */
+#define LOCK_WAIT_MS 20000
+#define LOCK_LOOK_MS 50
 
 struct run {
     const struct index_update *update;
@@ -150,12 +153,18 @@ static struct error *go_through(struct run *run) {
     return sql_commit(run->sql);
 }
 
+/* One at a time, also where two servers share a directory. One that was killed a moment ago may still be
+ * dying, which takes it seconds where others want the processors. */
 struct error *update_lock(const char *database, int *ret_fd) {
     scoped_string char *path = mem_printf("%s.lock", database);
     scoped_fd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0) return error_errno(errno, "%s", path);
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-        return error_new(ERROR_ABORTED, "another process is at work on this index now");
+    int64_t until_ms = clock_monotonic_ms() + LOCK_WAIT_MS;
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (clock_monotonic_ms() >= until_ms)
+            return error_new(ERROR_ABORTED, "another process is at work on this index now");
+        poll(NULL, 0, LOCK_LOOK_MS);
+    }
     *ret_fd = take_fd(&fd);
     return NULL;
 }
