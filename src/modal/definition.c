@@ -64,9 +64,25 @@ bool version_before(const char *version, unsigned major, unsigned minor, unsigne
     return false;
 }
 
-bool definition_is_web(const struct definition *definition) {
-    const Modal__WebhookConfig *web = definition->function->webhook_config;
+static bool is_web(const Modal__WebhookConfig *web) {
     return web && web->type != MODAL__WEBHOOK_TYPE__WEBHOOK_TYPE_UNSPECIFIED;
+}
+
+bool definition_is_web(const struct definition *definition) {
+    return is_web(definition->function->webhook_config);
+}
+
+/* Newer clients make one function of a class; older ones one of each method. */
+const Modal__WebhookConfig *definition_web(const Modal__Function *said, const char **ret_method) {
+    *ret_method = NULL;
+    if (is_web(said->webhook_config)) return said->webhook_config;
+    for (size_t i = 0; i < said->n_method_definitions; i++) {
+        const Modal__FunctionMethodDefinitionsEntry *entry = said->method_definitions[i];
+        if (!entry->value || !is_web(entry->value->webhook_config)) continue;
+        *ret_method = entry->key;
+        return entry->value->webhook_config;
+    }
+    return NULL;
 }
 
 /* ---- for the pool ---- */
@@ -293,7 +309,8 @@ struct error *definition_core(const struct function *function, const struct defi
                               struct core_function **ret) {
     struct modal *modal = function->app->modal;
     const Modal__Function *said = definition->function;
-    const Modal__WebhookConfig *web = said->webhook_config;
+    const char *method;
+    const Modal__WebhookConfig *web = definition_web(said, &method);
     scoped(core_function) struct core_function *core =
         core_function_new(function->core_app, function->core_name);
     free(core->command);

@@ -240,7 +240,7 @@ void deployment_keep(struct rpc *rpc, struct app *app, const struct deployment *
 /* What FunctionCreate changed of what serves is as it was. */
 static void unstage(struct function *function) {
     definition_unref(take(function->staged));
-    if (function->published) function_web_reset(function, function->published->function->webhook_config);
+    if (function->published) function_web_reset(function, function->published->function);
 }
 
 void deployment_stage(struct rpc *rpc, struct app *app, const char *name,
@@ -277,7 +277,7 @@ static struct error *restore(struct app *app, const Modal__DeploymentRecord *rec
             made->name);
         definition_unref(function->published);
         function->published = definition;
-        function_web_reset(function, definition->function->webhook_config);
+        function_web_reset(function, definition->function);
         map_put(app->layout, span_of(made->name), function);
     }
     for (size_t i = 0; i < record->n_classes; i++) {

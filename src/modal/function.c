@@ -75,10 +75,25 @@ void function_web_set(struct function *function, const Modal__WebhookConfig *web
     function->url = web_url_of(modal, function->label);
 }
 
-void function_web_reset(struct function *function, const Modal__WebhookConfig *web) {
+void function_web_of(struct function *function, const Modal__Function *said) {
+    const struct modal *modal = function->app->modal;
+    const char *method;
+    const Modal__WebhookConfig *web = definition_web(said, &method);
+    function_web_set(function, web);
+    if (!method) return;
+    struct span class = span_of(function->name); /* "Class.*" */
+    class = span_cut(&class, '.');
+    scoped_string char *name = mem_printf(SPAN_FORMAT "-%s", SPAN_ARGS(class), method);
+    free(function->label);
+    free(function->url);
+    function->label = web_label(modal, function->app, name, web);
+    function->url = web_url_of(modal, function->label);
+}
+
+void function_web_reset(struct function *function, const Modal__Function *said) {
     free(take(function->label));
     free(take(function->url));
-    function_web_set(function, web);
+    function_web_of(function, said);
 }
 
 /* ---- what a client keeps of a function ---- */
@@ -90,8 +105,8 @@ static void *copy_array(struct arena *arena, const void *from, size_t count, siz
 }
 
 static Modal__FunctionHandleMetadataMethodHandleMetadataEntry *
-method_metadata(const struct function *function, const Modal__FunctionMethodDefinitionsEntry *entry,
-                struct arena *arena) {
+method_metadata(const struct function *function, const Modal__Function *said,
+                const Modal__FunctionMethodDefinitionsEntry *entry, struct arena *arena) {
     const Modal__MethodDefinition *method = entry->value;
     Modal__FunctionHandleMetadata *metadata = arena_alloc(arena, sizeof *metadata);
     modal__function_handle_metadata__init(metadata);
@@ -106,7 +121,9 @@ method_metadata(const struct function *function, const Modal__FunctionMethodDefi
     metadata->supported_input_formats = method->supported_input_formats;
     metadata->n_supported_output_formats = method->n_supported_output_formats;
     metadata->supported_output_formats = method->supported_output_formats;
-    if (method->webhook_config && method->webhook_config->type) metadata->web_url = function->url;
+    const char *web;
+    (void)definition_web(said, &web);
+    if (web && strcmp(web, entry->key) == 0) metadata->web_url = function->url;
     Modal__FunctionHandleMetadataMethodHandleMetadataEntry *out = arena_alloc(arena, sizeof *out);
     modal__function_handle_metadata_method_handle_metadata_entry__init(out);
     out->key = entry->key;
@@ -143,7 +160,8 @@ Modal__FunctionHandleMetadata *function_metadata(const struct function *function
     metadata->method_handle_metadata =
         arena_alloc(arena, (said->n_method_definitions + 1) * sizeof *metadata->method_handle_metadata);
     for (size_t i = 0; i < said->n_method_definitions; i++)
-        metadata->method_handle_metadata[i] = method_metadata(function, said->method_definitions[i], arena);
+        metadata->method_handle_metadata[i] =
+            method_metadata(function, said, said->method_definitions[i], arena);
     if (function->base) metadata->base_function_id = function->base->id;
     return metadata;
 }
@@ -273,7 +291,7 @@ static struct error *create(struct rpc *rpc, const Modal__FunctionCreateRequest 
         return error_new(ERROR_INVALID_ARGUMENT, "the function has no name");
     }
     struct function *function = existing(app, request->existing_function_id, name);
-    function_web_set(function, definition->function->webhook_config);
+    function_web_of(function, definition->function);
     scoped(core_function) struct core_function *core = NULL;
     struct error *error = check_built(definition->function, bytes);
     if (!error && definition->function->image_id) error = definition_core(function, definition, &core);
@@ -302,7 +320,8 @@ static void warn(Modal__FunctionCreateResponse *answer, char *text, struct arena
 static void warnings(Modal__FunctionCreateResponse *answer, const struct function *function,
                      struct arena *arena) {
     const Modal__Function *said = function->staged->function;
-    answer->server_warnings = arena_alloc(arena, 2 * sizeof *answer->server_warnings);
+    answer->server_warnings =
+        arena_alloc(arena, (2 + said->n_method_definitions) * sizeof *answer->server_warnings);
     if (said->checkpointing_enabled)
         warn(answer,
              "enable_memory_snapshot is not taken: catnap keeps no snapshots of memory, and "
@@ -316,6 +335,24 @@ static void warnings(Modal__FunctionCreateResponse *answer, const struct functio
     if (!without) return;
     log_info("modal", "%s", without);
     warn(answer, arena_text(arena, without), arena);
+}
+
+/* One address a class: its function has one label. */
+static void warn_of_web_methods(Modal__FunctionCreateResponse *answer, const Modal__Function *said,
+                                struct arena *arena) {
+    const char *first;
+    if (!definition_web(said, &first) || !first) return;
+    for (size_t i = 0; i < said->n_method_definitions; i++) {
+        const Modal__FunctionMethodDefinitionsEntry *entry = said->method_definitions[i];
+        const Modal__WebhookConfig *web = entry->value ? entry->value->webhook_config : NULL;
+        if (!web || !web->type || strcmp(entry->key, first) == 0) continue;
+        warn(answer,
+             arena_printf(arena,
+                          "the web method '%s' has no address: catnap serves one of a class, and that is "
+                          "'%s'; an asgi_app can have many paths",
+                          entry->key, first),
+             arena);
+    }
 }
 
 static void on_deps(void *owner, const char *directory, struct error *error) {
@@ -337,7 +374,8 @@ static void on_deps(void *owner, const char *directory, struct error *error) {
     answer.function_id = function->id;
     answer.function = &echo;
     answer.handle_metadata = function_metadata(function, arena);
-    warnings(&answer, function, arena);
+    warnings(&answer, function->staged->function, arena);
+    warn_of_web_methods(&answer, function->staged->function, arena);
     if (!version_before(rpc_client_version(rpc), 1, 0, 0))
         answer.function_data = function_data(function, arena);
     rpc_answer(rpc, &answer);

@@ -191,6 +191,8 @@ uint32_t function_batch_size(const struct function *function);
 int64_t function_batch_linger_ms(const struct function *function);
 const Modal__FunctionRetryPolicy *function_retries(const struct function *function); /* NULL: none */
 bool definition_is_web(const struct definition *definition);
+/* Its own, or that of a class's first web method, which is named then; NULL: it is not asked by HTTP. */
+const Modal__WebhookConfig *definition_web(const Modal__Function *said, const char **ret_method);
 /* The parts of it that a sandbox has as well. Fields by number that our messages leave out: those mounts are
  * not there. */
 must_check struct error *definition_mounts_check(struct span bytes, uint32_t shared, uint32_t s3,
@@ -238,7 +240,8 @@ const char *function_core_key(const struct function *function, char *out, size_t
 struct function *function_by_name(struct modal *modal, const char *environment, const char *app_name,
                                   const char *tag);
 void function_web_set(struct function *function, const Modal__WebhookConfig *web);
-void function_web_reset(struct function *function, const Modal__WebhookConfig *web); /* also to none */
+void function_web_of(struct function *function, const Modal__Function *said); /* a class's web method too */
+void function_web_reset(struct function *function, const Modal__Function *said); /* also to none */
 Modal__FunctionHandleMetadata *function_metadata(const struct function *function, struct arena *arena);
 extern const struct rpc_method function_methods[], bound_methods[];
 

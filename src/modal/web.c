@@ -400,12 +400,9 @@ static void on_done(void *owner, const struct input *input) {
 
 static const char *method_of(const struct function *function) {
     const struct definition *definition = function_definition(function);
-    for (size_t i = 0; i < definition->function->n_method_definitions; i++) {
-        const Modal__FunctionMethodDefinitionsEntry *entry = definition->function->method_definitions[i];
-        if (entry->value && entry->value->webhook_config && entry->value->webhook_config->type)
-            return entry->key;
-    }
-    return definition->function->use_method_name;
+    const char *method;
+    (void)definition_web(definition->function, &method);
+    return method ? method : definition->function->use_method_name;
 }
 
 static void start_input(struct web *web, struct http_exchange *exchange, const struct function *function) {

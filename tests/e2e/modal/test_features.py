@@ -195,6 +195,26 @@ if OLD:
     @modal.web_endpoint(method="GET")
     def endpoint(x: int):
         return {"more": x + 1}
+
+
+@app.cls(**limits())
+class Page:
+    @modal.enter()
+    def begin(self):
+        self.word = "begun"
+
+    @modal.asgi_app()
+    def page(self):
+        async def asgi(scope, receive, send):
+            if scope["type"] == "http":
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                await send({"type": "http.response.body", "body": self.word.encode()})
+
+        return asgi
+
+    @modal.method()
+    def word_of(self):
+        return self.word
 """
 
 
@@ -214,6 +234,8 @@ def test_every_way_of_the_web(client, house):
     )
     if client.old:
         assert house.get(found["endpoint"], "/?x=4").json() == {"more": 5}
+    else:
+        assert house.get(found["page-page"]).text == "begun", "a method of a class"
     client.stop(app)
 
 
