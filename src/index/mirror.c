@@ -133,10 +133,15 @@ static struct error *open_mirror(const struct index_repository *which, bool fetc
     return error;
 }
 
+/* Once, and never ended: ending it leaks what it keeps for other threads. */
+static void begin_library(void) {
+    if (git_libgit2_init() > 1) git_libgit2_shutdown(); /* it was begun already: only counted down */
+}
+
 struct error *repository_open(const struct index_repository *which, bool fetch,
                               struct repository **ret_repository) {
     scoped(repository) struct repository *repository = NEW(struct repository);
-    git_libgit2_init();
+    begin_library();
     /* Whoever may read the files may read them: nothing of the repository's own settings is ever run. */
     git_libgit2_opts(GIT_OPT_SET_OWNER_VALIDATION, 0);
     scoped_string char *path = local_path(which->url);
@@ -152,6 +157,5 @@ struct error *repository_open(const struct index_repository *which, bool fetch,
 void repository_free(struct repository *repository) {
     if (!repository) return;
     git_repository_free(repository->git);
-    git_libgit2_shutdown();
     free(repository);
 }
