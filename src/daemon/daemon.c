@@ -447,6 +447,8 @@ static void close_all(struct daemon *daemon) {
     container_host_free(daemon->host);
     identity_free(daemon->identity);
     volumes_free(daemon->volumes);
+    /* Workers still clear away containers' directories, which the next daemon would take for its own. */
+    scoped_fd int lock = store_lock_keep(daemon->store);
     store_free(daemon->store);
     io_loop_free(daemon->loop);
     free(daemon->logs_dir);

@@ -41,6 +41,13 @@ struct error *store_open(struct io_loop *loop, const char *dir, struct store **r
     return NULL;
 }
 
+int store_lock_keep(struct store *store) {
+    if (!store) return -1;
+    int fd = store->lock_fd;
+    store->lock_fd = -1;
+    return fd;
+}
+
 void store_free(struct store *store) {
     if (!store) return;
     sweep_end(store);

@@ -16,6 +16,8 @@ struct store;
  */
 must_check struct error *store_open(struct io_loop *loop, const char *dir, struct store **ret_store);
 void store_free(struct store *store);
+/* The lock, to be closed when all else of the directory's daemon is done; -1: none. */
+int store_lock_keep(struct store *store);
 /* Blocks until all that is queued is written and each `done` of it has come: before the rooms that wait for
  * them are freed. */
 void store_settle(struct store *store);
