@@ -74,6 +74,19 @@ void ports_free(struct modal *modal) {
     map_free(modal->publications);
 }
 
+/* As `catnap ps` or its program calls it; a class ("Model.*") also by its own name and by its web method's.
+ */
+static bool is_called(const struct function *function, const char *name) {
+    if (strcmp(function->core_name, name) == 0 || strcmp(function->name, name) == 0) return true;
+    const struct definition *definition = function_definition(function);
+    const char *method = NULL;
+    if (definition) (void)definition_web(definition->function, &method);
+    if (!method) return false;
+    struct span rest = span_of(name), wanted = span_cut(&rest, '.'), own = span_of(function->name);
+    struct span class = span_cut(&own, '.');
+    return span_equal(wanted, class) && (!rest.data || span_is(rest, method));
+}
+
 /* ---- asked for ---- */
 
 /* By the names in the pool, which `catnap ps` shows, or by Modal's. */
@@ -90,7 +103,7 @@ static struct function *named(struct modal *modal, const char *app_name, const c
         if (!fits || app->state == MODAL__APP_STATE__APP_STATE_STOPPED) continue;
         for (size_t j = 0; map_next(app->layout, &j, NULL, &inner);) {
             struct function *function = inner;
-            if (strcmp(function->core_name, name) == 0 || strcmp(function->name, name) == 0) return function;
+            if (is_called(function, name)) return function;
         }
     }
     return NULL;

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from .client import PATIENCE_S, labels
+from .client import PATIENCE_S, free_port, labels
 
 MORE = """
 import asyncio
@@ -236,6 +236,9 @@ def test_every_way_of_the_web(client, house):
         assert house.get(found["endpoint"], "/?x=4").json() == {"more": 5}
     else:
         assert house.get(found["page-page"]).text == "begun", "a method of a class"
+        port = free_port()
+        house.catnap.cli("publish", f"{app}.Page.page", str(port))
+        assert house.catnap.get(port).text == "begun"
     client.stop(app)
 
 
