@@ -140,6 +140,7 @@ static void get_output(struct rpc *rpc, const void *message) {
 
 struct error *stdin_write_numbered(struct stdin_pipe *in, uint64_t index, struct span bytes, bool eof) {
     if (index <= in->index) return NULL; /* it came before */
+    TRY_PLAIN(stdin_room(in));
     in->index = index;
     return stdin_write(in, in->taken, bytes, eof);
 }

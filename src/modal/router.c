@@ -233,18 +233,12 @@ static void answer_written(struct rpc *rpc, struct error *error) {
         rpc_answer(rpc, &answer);
 }
 
-static struct error *room(const struct stdin_pipe *in) {
-    if (in->waits.size <= 64 * STDIN_AHEAD) return NULL;
-    return error_new(ERROR_RESOURCE_EXHAUSTED, "the command has not read its last %zu bytes of input",
-                     in->waits.size);
-}
-
 static void exec_write(struct rpc *rpc, const void *message) {
     const Modal__TaskExecStdinWriteRequest *request = message;
     struct exec *exec = asked(rpc, request->task_id, request->exec_id);
     if (!exec) return;
     struct span bytes = {(const char *)request->data.data, request->data.len};
-    struct error *error = room(&exec->in);
+    struct error *error = stdin_room(&exec->in);
     answer_written(rpc, error ? error : stdin_write(&exec->in, request->offset, bytes, request->eof));
 }
 
@@ -257,7 +251,7 @@ static void sandbox_write(struct rpc *rpc, const void *message) {
         rpc_fail(rpc, no_object("sandbox", request->task_id));
         return;
     }
-    struct error *error = room(sandbox_stdin(sandbox));
+    struct error *error = stdin_room(sandbox_stdin(sandbox));
     answer_written(rpc,
                    error ? error : stdin_write(sandbox_stdin(sandbox), request->offset, bytes, request->eof));
 }

@@ -47,6 +47,7 @@ struct stdin_pipe {
     bool eof, broken, terminal;
 };
 void stdin_open(struct stdin_pipe *in, struct modal *modal, int taken_fd, bool terminal);
+must_check struct error *stdin_room(const struct stdin_pipe *in); /* for more: its command has read enough */
 must_check struct error *stdin_write(struct stdin_pipe *in, uint64_t offset, struct span bytes, bool eof);
 void stdin_done(struct stdin_pipe *in);
 

@@ -12,6 +12,7 @@
 #define AHEAD_BYTES (8u << 20)
 #define BEHIND_BYTES (1u << 20)
 #define PIECE_BYTES 65536
+#define STDIN_WAITS_MAX (64u << 20)
 
 /* ---- output ---- */
 
@@ -168,6 +169,12 @@ void stdin_open(struct stdin_pipe *in, struct modal *modal, int taken_fd, bool t
     in->terminal = terminal;
     if (taken_fd >= 0) error_free(io_watch_new(modal->loop, taken_fd, 0, on_writable, in, &in->watch));
     flush(in);
+}
+
+struct error *stdin_room(const struct stdin_pipe *in) {
+    if (in->waits.size <= STDIN_WAITS_MAX) return NULL;
+    return error_new(ERROR_RESOURCE_EXHAUSTED, "the command has not read its last %zu bytes of input",
+                     in->waits.size);
 }
 
 struct error *stdin_write(struct stdin_pipe *in, uint64_t offset, struct span bytes, bool eof) {
