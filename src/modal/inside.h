@@ -412,7 +412,8 @@ void blob_server_open(struct modal *modal);
 must_check struct error *blob_server_listen(struct modal *modal, const char *address);
 void blob_server_free(struct modal *modal);
 void blob_sign(const struct modal *modal, const char *text, char hex[SHA256_HEX_SIZE]);
-const char *blob_digest(const char *id); /* within it; NULL: no id of a blob */
+bool blob_sign_good(struct span given, const char *ours); /* how long it takes tells nothing */
+const char *blob_digest(const char *id);                  /* within it; NULL: no id of a blob */
 char *blob_url(struct rpc *rpc, const char *method,
                const char *digest); /* in the call's arena; NULL: none can be had */
 extern const struct rpc_method blob_methods[];

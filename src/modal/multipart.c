@@ -253,7 +253,8 @@ bool multipart_request(struct modal *modal, struct http_exchange *exchange) {
     if (!part && strcmp(kind, "whole") != 0) return false;
     if (!rest.data || !span_to_u64(number, &at) || (part && !span_to_u64(span_of(last), &size))) return false;
     scoped_string char *ours = address(modal, kind, id, (int64_t)at, last);
-    if (!span_is(path, ours) || !span_is(http_exchange_method(exchange), part ? "PUT" : "POST")) return false;
+    if (!blob_sign_good(path, ours) || !span_is(http_exchange_method(exchange), part ? "PUT" : "POST"))
+        return false;
     if (part)
         put_part(modal, exchange, id, at, (int64_t)size);
     else
