@@ -307,54 +307,6 @@ static struct error *create(struct rpc *rpc, const Modal__FunctionCreateRequest 
     return NULL;
 }
 
-static void warn(Modal__FunctionCreateResponse *answer, char *text, struct arena *arena) {
-    Modal__Warning *warning = arena_alloc(arena, sizeof *warning);
-    modal__warning__init(warning);
-    warning->has_type = true;
-    warning->type = MODAL__WARNING_WARNING_TYPE__WarningWarningType_WARNING_TYPE_FUNCTION_CONFIGURATION;
-    warning->message = text;
-    answer->server_warnings[answer->n_server_warnings++] = warning;
-}
-
-/* What is told of a function that is taken, where it is not all as it was asked: here, so once a deploy. */
-static void warnings(Modal__FunctionCreateResponse *answer, const struct function *function,
-                     struct arena *arena) {
-    const Modal__Function *said = function->staged->function;
-    answer->server_warnings =
-        arena_alloc(arena, (2 + said->n_method_definitions) * sizeof *answer->server_warnings);
-    if (said->checkpointing_enabled)
-        warn(answer,
-             "enable_memory_snapshot is not taken: catnap keeps no snapshots of memory, and "
-             "enter(snap=True) runs as enter. An idle container is frozen instead, and wakes in "
-             "milliseconds; see docs/compat.md",
-             arena);
-    scoped(core_function) struct core_function *core =
-        core_function_new(function->core_app, function->core_name);
-    definition_resources_set(core, said->resources);
-    scoped_string char *without = definition_gpu_words(core, function->app->modal);
-    if (!without) return;
-    log_info("modal", "%s", without);
-    warn(answer, arena_text(arena, without), arena);
-}
-
-/* One address a class: its function has one label. */
-static void warn_of_web_methods(Modal__FunctionCreateResponse *answer, const Modal__Function *said,
-                                struct arena *arena) {
-    const char *first;
-    if (!definition_web(said, &first) || !first) return;
-    for (size_t i = 0; i < said->n_method_definitions; i++) {
-        const Modal__FunctionMethodDefinitionsEntry *entry = said->method_definitions[i];
-        const Modal__WebhookConfig *web = entry->value ? entry->value->webhook_config : NULL;
-        if (!web || !web->type || strcmp(entry->key, first) == 0) continue;
-        warn(answer,
-             arena_printf(arena,
-                          "the web method '%s' has no address: catnap serves one of a class, and that is "
-                          "'%s'; an asgi_app can have many paths",
-                          entry->key, first),
-             arena);
-    }
-}
-
 static void on_deps(void *owner, const char *directory, struct error *error) {
     (void)directory;
     struct rpc *rpc = owner;
@@ -374,8 +326,7 @@ static void on_deps(void *owner, const char *directory, struct error *error) {
     answer.function_id = function->id;
     answer.function = &echo;
     answer.handle_metadata = function_metadata(function, arena);
-    warnings(&answer, function->staged->function, arena);
-    warn_of_web_methods(&answer, function->staged->function, arena);
+    function_warnings(&answer, function, arena);
     if (!version_before(rpc_client_version(rpc), 1, 0, 0))
         answer.function_data = function_data(function, arena);
     rpc_answer(rpc, &answer);

@@ -242,6 +242,8 @@ struct function *function_by_name(struct modal *modal, const char *environment, 
 void function_web_set(struct function *function, const Modal__WebhookConfig *web);
 void function_web_of(struct function *function, const Modal__Function *said); /* a class's web method too */
 void function_web_reset(struct function *function, const Modal__Function *said); /* also to none */
+void function_warnings(Modal__FunctionCreateResponse *answer, const struct function *function,
+                       struct arena *arena); /* warning.c */
 Modal__FunctionHandleMetadata *function_metadata(const struct function *function, struct arena *arena);
 extern const struct rpc_method function_methods[], bound_methods[];
 
