@@ -110,7 +110,8 @@ static void add_pieces(struct index_chunker *chunker, struct span content, const
 bool cut_by_syntax(struct index_chunker *chunker, struct span content, const struct grammar *grammar) {
     struct cut_lines lines = {0};
     bool good = read_lines(content, &lines);
-    if (good && lines.count > 0) good = syntax_mark(chunker->syntax, grammar, content, &lines);
+    bool one = good && (lines.count == 0 || fits(&lines, 0, lines.count - 1));
+    if (good && !one) good = syntax_mark(chunker->syntax, grammar, content, &lines);
     if (good && lines.count > 0) {
         sum_marks(&lines);
         struct way *ways = find_ways(&lines);

@@ -14,6 +14,7 @@ struct marking {
     size_t senseless;     /* bytes in nodes that are errors */
 };
 #define NONE UINT32_MAX
+#define OTHER_PART 20 /* less of a file makes no sense for other reasons: macros */
 
 /* What stands before a thing and speaks of it. */
 static bool is_preface(TSNode node) {
@@ -89,7 +90,7 @@ static size_t read_as(struct syntax_tree *ret_tree, const TSLanguage *language, 
 
 bool syntax_read(struct syntax_tree *ret_tree, const struct grammar *grammar, struct span content) {
     size_t senseless = read_as(ret_tree, grammar->make(), content);
-    if (senseless > 0 && grammar->other) {
+    if (senseless > content.size / OTHER_PART && grammar->other) {
         size_t first = senseless;
         senseless = read_as(ret_tree, grammar->other(), content);
         if (senseless >= first) senseless = read_as(ret_tree, grammar->make(), content);
