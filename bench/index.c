@@ -2,9 +2,9 @@
  *
  *   embed DATABASE            vectors for all chunks, by hashed words instead of a model: quick, and near
  *                             where texts share words
- *   search DATABASE QUERIES   each query of a JSON array of {"text", "language"}; prints one time in us a
- * line cut FILE...               their chunks, and how long that took indent FILE...            the same
- * without grammars
+ *   search DATABASE QUERIES   each query of a JSON array of {"text", "language"}: a time in us a line
+ *   cut FILE...               their chunks, and how long that took
+ *   indent FILE...            the same without grammars
  */
 #include "index.h"
 
