@@ -256,6 +256,8 @@ must_check struct error *file_poke(const char *path, const char *value);
 /* Whole new content or the old one, also after a power cut: temporary file beside it, fsync, rename, fsync of
  * the directory. */
 must_check struct error *file_replace(const char *path, struct span content, unsigned mode);
+/* $XDG_RUNTIME_DIR, where it is there and this user's (after `su` it may be another's); NULL. */
+const char *dir_runtime(void);
 must_check struct error *dir_make(const char *path,
                                   unsigned mode); /* with its parents; exists already: fine */
 must_check struct error *

@@ -75,6 +75,11 @@ struct error *file_replace(const char *path, struct span content, unsigned mode)
     return NULL;
 }
 
+const char *dir_runtime(void) {
+    const char *path = getenv("XDG_RUNTIME_DIR");
+    return path && path[0] == '/' && access(path, W_OK | X_OK) == 0 ? path : NULL;
+}
+
 struct error *dir_make(const char *path, unsigned mode) {
     if (mkdir(path, mode) == 0) return NULL;
     int why = errno;

@@ -20,8 +20,8 @@ void place_done(struct place *place) {
 
 static char *default_socket(void) {
     if (geteuid() == 0) return mem_string("/run/catnap/api.sock");
-    const char *runtime = getenv("XDG_RUNTIME_DIR"), *home = getenv("HOME");
-    if (runtime && runtime[0] == '/') return mem_printf("%s/catnap/api.sock", runtime);
+    const char *runtime = dir_runtime(), *home = getenv("HOME");
+    if (runtime) return mem_printf("%s/catnap/api.sock", runtime);
     scoped_string char *cache = path_join(home && home[0] ? home : "/", ".cache");
     return mem_printf("%s/catnap/api.sock", cache);
 }
@@ -69,8 +69,8 @@ static struct error *find_token(struct place *place) {
         place->token_from = mem_string("CATNAP_API_TOKEN");
         return NULL;
     }
-    const char *runtime = getenv("XDG_RUNTIME_DIR"), *colon = strrchr(place->address, ':');
-    const char *base = geteuid() == 0 ? "/run" : runtime && runtime[0] == '/' ? runtime : "/tmp";
+    const char *runtime = dir_runtime(), *colon = strrchr(place->address, ':');
+    const char *base = geteuid() == 0 ? "/run" : runtime ? runtime : "/tmp";
     scoped_string char *name = escaped(place->address);
     scoped_string char *exact = mem_printf("%s/catnap-*/api-token-%s", base, name);
     char *path = newest(exact);

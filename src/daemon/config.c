@@ -216,7 +216,8 @@ static void defaults(struct config *config) {
         .backoff_max_ms = 60000,
     };
     if (root) return;
-    scoped_string char *run = under("XDG_RUNTIME_DIR", ".cache");
+    const char *runtime = dir_runtime();
+    scoped_string char *run = runtime ? path_join(runtime, "catnap") : under("", ".cache");
     config->api = path_join(run, "api.sock");
 }
 
@@ -236,8 +237,8 @@ static struct error *places(struct config *config) {
     config->state_dir = real;
     char hex[SHA256_HEX_SIZE];
     sha256_of(span_of(real), hex);
-    const char *runtime = getenv("XDG_RUNTIME_DIR");
-    const char *base = geteuid() == 0 ? "/run" : runtime && runtime[0] == '/' ? runtime : "/tmp";
+    const char *runtime = dir_runtime();
+    const char *base = geteuid() == 0 ? "/run" : runtime ? runtime : "/tmp";
     config->run_dir = mem_printf("%s/catnap-%.8s", base, hex);
     if (config->init_path) return NULL;
     char self[4096];

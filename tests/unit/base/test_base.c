@@ -255,6 +255,12 @@ static void test_removing_a_tree_stays_inside_it(void **unused) {
     scoped_string char *link = path_join(tree, "a/link");
     scoped_string char *file = path_join(kept, "file");
     assert_ok(dir_make(kept, 0700));
+    setenv("XDG_RUNTIME_DIR", kept, 1);
+    assert_string_equal(dir_runtime(), kept);
+    setenv("XDG_RUNTIME_DIR", "/nowhere/at/all", 1); /* as after `su` */
+    assert_null(dir_runtime());
+    unsetenv("XDG_RUNTIME_DIR");
+    assert_null(dir_runtime());
     assert_ok(dir_make(deep, 0700));
     assert_ok(file_replace(file, SPAN("x"), 0600));
     assert_int_equal(symlink(kept, link), 0);
