@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <pwd.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <yaml.h>
 
 #define CONFIG_BYTES_MAX 65536
@@ -92,6 +93,7 @@ static struct error *set(struct config *config, const char *key, const char *val
     }
     if (strcmp(key, "containers_max") == 0) return number(value, &config->containers_max);
     if (strcmp(key, "primed") == 0) return number(value, &config->primed_max);
+    if (strcmp(key, "starting") == 0) return number(value, &config->starting_max);
     if (strcmp(key, "launchers") == 0) return number(value, &config->launchers);
     if (strcmp(key, "reclaim_after") == 0) return core_duration_parse(value, &config->reclaim_after_ms);
     if (strcmp(key, "backoff_first") == 0) return core_duration_parse(value, &config->backoff_first_ms);
@@ -209,6 +211,7 @@ static void defaults(struct config *config) {
         .domain = mem_string("localhost"),
         .runtime = mem_string("crun"),
         .primed_max = 2,
+        .starting_max = 2 * (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),
         .reclaim_after_ms = 60000,
         .image_cache_bytes = UINT64_C(10) << 30,
         .image_cache_ms = 7 * 24 * INT64_C(3600000),

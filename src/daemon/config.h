@@ -23,7 +23,7 @@ struct config {
     char *init_path;                     /* catnap-init */
     char **up;                           /* manifests applied at the start; NULL-terminated */
     size_t up_count;
-    uint32_t containers_max, primed_max, launchers;
+    uint32_t containers_max, primed_max, starting_max, launchers;
     int64_t reclaim_after_ms, backoff_first_ms, backoff_max_ms;
     uint64_t log_file_bytes;
     struct http_limits limits;             /* of the gateway; 0 in it: http's own defaults */

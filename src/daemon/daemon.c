@@ -153,6 +153,7 @@ static struct error *pool_open(struct daemon *daemon) {
             {
                 .containers_max = config->containers_max,
                 .primed_max = config->primed_max,
+                .starting_max = config->starting_max,
                 .reclaim_after_ms = config->reclaim_after_ms,
                 .backoff_first_ms = config->backoff_first_ms,
                 .backoff_max_ms = config->backoff_max_ms,

@@ -13,9 +13,10 @@
  *
  * The rules:
  * - One start serves all who wait: a pool starts as many as it takes to have at most target_inputs in each,
- * not more than max_containers (of its version), and keeps min_containers (which may doze). Up to max_inputs
- * is granted at once meanwhile. While it has work it keeps buffer_containers more; who was kept so and idle
- * counts as used until the last work ended.
+ * not more than max_containers (of its version), and keeps min_containers (which may doze). Not more than
+ * starting_max start at the same time: the first that are up may be all it takes for work that is short. Up
+ * to max_inputs is granted at once meanwhile. While it has work it keeps buffer_containers more; who was kept
+ * so and idle counts as used until the last work ended.
  * - Work goes to the fullest container below the target, then to the last one frozen, then above the target.
  * - A ticket may linger: until it is ripe it wants a container as any other, so that one comes up meanwhile,
  * but it is not granted, nor is who came after it.
@@ -117,6 +118,7 @@ struct nap_actions {
 struct nap_config {
     uint32_t containers_max;  /* on this node, all pools; 0: 1000 */
     uint32_t primed_max;      /* 0: none are primed */
+    uint32_t starting_max;    /* of one pool at once; 0: as many as it needs */
     int64_t reclaim_after_ms; /* from the freezer to giving memory back; NAP_NEVER: not at all */
     int64_t backoff_first_ms, backoff_max_ms; /* after failed starts: doubles; 0: 1 s, 60 s */
     uint64_t first_container; /* numbers given start here, so that they differ from those before a restart */

@@ -200,7 +200,12 @@ static uint32_t missing(const struct nap_pool *pool) {
         return 0;
     if (pool->group && (nap_group_yields(pool) || nap_group_others_live(pool) || pool->outdated > 0))
         return 0;
-    uint32_t room = pool->limits.max_containers - pool->current;
+    uint32_t room = pool->limits.max_containers - pool->current, most = pool->nap->config.starting_max;
+    if (most > 0) { /* starts slow each other down, and short work is done by those that are up first */
+        uint32_t starting = pool->count[NAP_STARTING];
+        uint32_t more = starting < most ? most - starting : 0;
+        if (more < room) room = more;
+    }
     return want - pool->up < room ? want - pool->up : room;
 }
 

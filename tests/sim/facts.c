@@ -95,7 +95,11 @@ uint32_t missing(const struct sim *sim, const struct sim_pool *pool) {
     uint32_t want = needed(pool), most = pool->function->max_containers;
     if (want <= pool->up || pool->current >= most || backs_off(sim, pool)) return 0;
     if (pool->group >= 0 && (yields(sim, pool) || others_live(sim, pool) || pool->outdated > 0)) return 0;
-    return want - pool->up < most - pool->current ? want - pool->up : most - pool->current;
+    uint32_t count = want - pool->up < most - pool->current ? want - pool->up : most - pool->current;
+    uint32_t at_once = sim->mood.config.starting_max, starting = pool->count[NAP_STARTING];
+    if (at_once == 0) return count;
+    if (starting >= at_once) return 0;
+    return count < at_once - starting ? count : at_once - starting;
 }
 
 bool could_prime(const struct sim *sim, const struct sim_pool *pool) {

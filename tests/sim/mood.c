@@ -44,6 +44,7 @@ void mood_draw(struct mood *mood, struct dice *dice) {
             {
                 .containers_max = (uint32_t)PICK(dice, 0, 0, 1, 2, 3, 5, 8, 20),
                 .primed_max = (uint32_t)PICK(dice, 0, 0, 1, 2, 3),
+                .starting_max = (uint32_t)PICK(dice, 0, 0, 1, 2, 5),
                 .reclaim_after_ms = PICK(dice, NAP_NEVER, 0, 50, 2000, 60000),
                 .backoff_first_ms = PICK(dice, 0, 1, 100, 1000),
                 .backoff_max_ms = PICK(dice, 0, 100, 5000, 60000),

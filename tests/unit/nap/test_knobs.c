@@ -51,6 +51,23 @@ static void test_a_wait_that_ends_before_it_is_ripe(void **unused) {
     world_done(&world);
 }
 
+static void test_short_work_is_done_by_those_that_are_up_first(void **unused) {
+    (void)unused;
+    struct world world = world_new(&(struct nap_config){.starting_max = 2, .reclaim_after_ms = NAP_NEVER});
+    world.functions[1]->max_inputs = 1, world.functions[1]->max_containers = 9;
+    DAY(&world,
+        {0, SET, 1, 0, "", 0}, {0, TIMER, 0, 0, "", 0},
+        {0, WORK, 1, 1, "start 1", 0}, {0, WORK, 1, 2, "start 2", 0}, {0, WORK, 1, 3, "", 0},
+        {0, WORK, 1, 4, "", 0}, {0, WORK, 1, 5, "", 0},
+        {10, READY, 0, 1, "grant 1 in 1, start 3", 0},    /* two are starting again */
+        {12, DONE, 0, 1, "grant 2 in 1", 0},
+        {14, DONE, 0, 2, "grant 3 in 1", 0},
+        {20, READY, 0, 2, "grant 4 in 2", 0},             /* with the third there are enough */
+        {22, DONE, 0, 3, "grant 5 in 1", 0});
+    assert_int_equal(view(&world, 1).containers, 3);
+    world_done(&world);
+}
+
 static void test_who_leaves_takes_no_more_work(void **unused) {
     (void)unused;
     struct world world = world_new(&plain);
@@ -96,6 +113,7 @@ int main(void) {
         cmocka_unit_test(test_a_start_that_took_longer_is_not_followed_by_lingering),
         cmocka_unit_test(test_nobody_is_thawed_for_who_lingers),
         cmocka_unit_test(test_a_wait_that_ends_before_it_is_ripe),
+        cmocka_unit_test(test_short_work_is_done_by_those_that_are_up_first),
         cmocka_unit_test(test_who_leaves_takes_no_more_work),
         cmocka_unit_test(test_a_buffer_is_kept_while_there_is_work),
     };
