@@ -240,7 +240,7 @@ def test_events_are_logged_and_counted(server):
         (b"", 400),
         (b"{", 400),
         (b"[]", 422),
-        (b'"x"', 400),
+        (b'"x"', 422),
         (b'{"type":"view"}', 422),
         (b'{"type":"view","completion_id":"c"}', 422),
         (b'{"completion_id":"c","choice_index":0}', 422),
