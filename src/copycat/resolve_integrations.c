@@ -70,6 +70,12 @@ static struct error *input_row(const struct graphql_call *call, int64_t *ret_row
     return error_new(ERROR_INVALID_ARGUMENT, "Invalid ID");
 }
 
+static struct error *changed(struct graphql_call *call, json_t **ret) {
+    search_changed(asker_of(call)->search);
+    *ret = json_true();
+    return NULL;
+}
+
 static struct error *update(struct graphql_call *call, json_t **ret) {
     struct account_integration integration;
     int64_t row = 0;
@@ -77,9 +83,7 @@ static struct error *update(struct graphql_call *call, json_t **ret) {
     TRY_PLAIN(input_row(call, &row));
     TRY_PLAIN(read_input(call, &integration));
     TRY_PLAIN(account_integration_set(asker_of(call)->account, row, &integration));
-    search_changed(asker_of(call)->search);
-    *ret = json_true();
-    return NULL;
+    return changed(call, ret);
 }
 
 static struct error *remove_one(struct graphql_call *call, json_t **ret) {
@@ -87,9 +91,7 @@ static struct error *remove_one(struct graphql_call *call, json_t **ret) {
     TRY_PLAIN(check_admin(call));
     TRY_PLAIN(argument_row(call, "id", &row));
     TRY_PLAIN(account_integration_remove(asker_of(call)->account, row, argument_string(call, "kind")));
-    search_changed(asker_of(call)->search);
-    *ret = json_true();
-    return NULL;
+    return changed(call, ret);
 }
 
 /* ---- lists ---- */
@@ -158,9 +160,7 @@ static struct error *set_active(struct graphql_call *call, json_t **ret) {
     if (json_is_array(refs)) TRY_PLAIN(account_provided_refs_set(asker_of(call)->account, row, refs));
     TRY_PLAIN(account_provided_active_set(asker_of(call)->account, row,
                                           json_is_true(json_object_get(call->arguments, "active"))));
-    search_changed(asker_of(call)->search);
-    *ret = json_true();
-    return NULL;
+    return changed(call, ret);
 }
 
 static struct error *set_refs(struct graphql_call *call, json_t **ret) {
@@ -169,9 +169,7 @@ static struct error *set_refs(struct graphql_call *call, json_t **ret) {
     TRY_PLAIN(argument_row(call, "id", &row));
     TRY_PLAIN(
         account_provided_refs_set(asker_of(call)->account, row, json_object_get(call->arguments, "refs")));
-    search_changed(asker_of(call)->search);
-    *ret = json_true();
-    return NULL;
+    return changed(call, ret);
 }
 
 const struct graphql_resolver resolve_integrations[] = {

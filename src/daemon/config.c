@@ -91,13 +91,13 @@ static struct error *set(struct config *config, const char *key, const char *val
         replace(strings[i].field, value);
         return NULL;
     }
-    if (strcmp(key, "containers_max") == 0) return number(value, &config->containers_max);
-    if (strcmp(key, "primed") == 0) return number(value, &config->primed_max);
-    if (strcmp(key, "starting") == 0) return number(value, &config->starting_max);
+    if (strcmp(key, "containers_max") == 0) return number(value, &config->nap.containers_max);
+    if (strcmp(key, "primed") == 0) return number(value, &config->nap.primed_max);
+    if (strcmp(key, "starting") == 0) return number(value, &config->nap.starting_max);
     if (strcmp(key, "launchers") == 0) return number(value, &config->launchers);
-    if (strcmp(key, "reclaim_after") == 0) return core_duration_parse(value, &config->reclaim_after_ms);
-    if (strcmp(key, "backoff_first") == 0) return core_duration_parse(value, &config->backoff_first_ms);
-    if (strcmp(key, "backoff_max") == 0) return core_duration_parse(value, &config->backoff_max_ms);
+    if (strcmp(key, "reclaim_after") == 0) return core_duration_parse(value, &config->nap.reclaim_after_ms);
+    if (strcmp(key, "backoff_first") == 0) return core_duration_parse(value, &config->nap.backoff_first_ms);
+    if (strcmp(key, "backoff_max") == 0) return core_duration_parse(value, &config->nap.backoff_max_ms);
     if (strcmp(key, "log_file_size") == 0) return core_size_parse(value, &config->log_file_bytes);
     if (strcmp(key, "image_disk") == 0) return core_size_parse(value, &config->image_bytes);
     if (strcmp(key, "image_cache") == 0) return core_size_parse(value, &config->image_cache_bytes);
@@ -210,13 +210,13 @@ static void defaults(struct config *config) {
         .user = login_name(),
         .domain = mem_string("localhost"),
         .runtime = mem_string("crun"),
-        .primed_max = 2,
-        .starting_max = 2 * (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),
-        .reclaim_after_ms = 60000,
+        .nap.primed_max = 2,
+        .nap.starting_max = 2 * (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),
+        .nap.reclaim_after_ms = 60000,
         .image_cache_bytes = UINT64_C(10) << 30,
         .image_cache_ms = 7 * 24 * INT64_C(3600000),
-        .backoff_first_ms = 1000,
-        .backoff_max_ms = 60000,
+        .nap.backoff_first_ms = 1000,
+        .nap.backoff_max_ms = 60000,
     };
     if (root) return;
     const char *runtime = dir_runtime();

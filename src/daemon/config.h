@@ -1,6 +1,7 @@
 /* Configuration of the daemon: defaults, then the file, then the command line. */
 #pragma once
 #include "http.h"
+#include "nap.h"
 
 struct config_pair {
     char *name, *value;
@@ -23,8 +24,8 @@ struct config {
     char *init_path;                     /* catnap-init */
     char **up;                           /* manifests applied at the start; NULL-terminated */
     size_t up_count;
-    uint32_t containers_max, primed_max, starting_max, launchers;
-    int64_t reclaim_after_ms, backoff_first_ms, backoff_max_ms;
+    uint32_t launchers;
+    struct nap_config nap; /* but for the numbers of containers */
     uint64_t log_file_bytes;
     struct http_limits limits;             /* of the gateway; 0 in it: http's own defaults */
     uint64_t body_bytes;                   /* longest request body; 0: no limit */

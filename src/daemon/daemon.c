@@ -145,20 +145,13 @@ static struct error *pool_open(struct daemon *daemon) {
     const struct config *config = &daemon->config;
     uint64_t first;
     TRY_PLAIN(store_numbers(daemon->store, CONTAINER_NUMBERS, &first));
+    struct nap_config nap = config->nap;
+    nap.first_container = first ? first : 1;
     daemon->pool = pool_new(&(struct pool_options){
         .loop = daemon->loop,
         .node = daemon->node,
         .user = config->user,
-        .nap =
-            {
-                .containers_max = config->containers_max,
-                .primed_max = config->primed_max,
-                .starting_max = config->starting_max,
-                .reclaim_after_ms = config->reclaim_after_ms,
-                .backoff_first_ms = config->backoff_first_ms,
-                .backoff_max_ms = config->backoff_max_ms,
-                .first_container = first ? first : 1,
-            },
+        .nap = nap,
     });
     TRY(store_apps_load(daemon->store, on_app, daemon), "apps of the state directory");
     daemon->modal = modal_new(&(struct modal_options){

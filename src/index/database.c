@@ -150,3 +150,12 @@ struct error *database_file_remove(struct sql *sql, int64_t file) {
     TRY_PLAIN(sql_do(sql, "DELETE FROM chunk WHERE file = ?1", "i", file));
     return sql_do(sql, "DELETE FROM file WHERE id = ?1", "i", file);
 }
+
+struct error *database_counts(struct sql *sql, struct index_report *report) {
+    int64_t files = 0, bytes = 0, chunks = 0;
+    TRY_PLAIN(sql_number(sql, 0, &files, "SELECT count(*) FROM file WHERE size > 0", ""));
+    TRY_PLAIN(sql_number(sql, 0, &bytes, "SELECT sum(size) FROM file", ""));
+    TRY_PLAIN(sql_number(sql, 0, &chunks, "SELECT count(*) FROM chunk", ""));
+    report->files = (uint64_t)files, report->bytes = (uint64_t)bytes, report->chunks = (uint64_t)chunks;
+    return NULL;
+}

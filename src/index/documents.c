@@ -66,15 +66,9 @@ static struct error *remove_gone(struct run *run) {
 
 static struct error *note_end(struct run *run) {
     char now[32];
-    int64_t files = 0, chunks = 0, bytes = 0;
     snprintf(now, sizeof now, "%lld", (long long)clock_wall_ms());
     TRY_PLAIN(database_fact_set(run->sql, "updated", now));
-    TRY_PLAIN(sql_number(run->sql, 0, &files, "SELECT count(*) FROM file", ""));
-    TRY_PLAIN(sql_number(run->sql, 0, &bytes, "SELECT sum(size) FROM file", ""));
-    TRY_PLAIN(sql_number(run->sql, 0, &chunks, "SELECT count(*) FROM chunk", ""));
-    run->report->files = (uint64_t)files, run->report->bytes = (uint64_t)bytes;
-    run->report->chunks = (uint64_t)chunks;
-    return NULL;
+    return database_counts(run->sql, run->report);
 }
 
 static struct error *go_through(struct run *run) {

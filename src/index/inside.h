@@ -74,6 +74,8 @@ must_check struct error *database_fact_set(struct sql *sql, const char *name, co
 must_check struct error *database_file_add(struct sql *sql, const char *path, const char *hash,
                                            const char *language, int64_t run, size_t size_bytes,
                                            const struct index_piece *pieces, size_t count);
+/* Of the report: what is in the index now. Files that are no code are known, and not counted. */
+must_check struct error *database_counts(struct sql *sql, struct index_report *report);
 must_check struct error *database_file_remove(struct sql *sql, int64_t file);
 uint32_t database_language_mark(struct span language);
 

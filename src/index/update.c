@@ -128,13 +128,7 @@ static struct error *note_end(struct run *run, const char *tips) {
     TRY_PLAIN(database_fact_set(run->sql, "commit", commit));
     TRY_PLAIN(database_fact_set(run->sql, "tips", tips));
     TRY_PLAIN(database_fact_set(run->sql, "updated", now));
-    int64_t files = 0, bytes = 0, chunks = 0;
-    TRY_PLAIN(sql_number(run->sql, 0, &files, "SELECT count(*) FROM file WHERE size > 0", ""));
-    TRY_PLAIN(sql_number(run->sql, 0, &bytes, "SELECT sum(size) FROM file", ""));
-    TRY_PLAIN(sql_number(run->sql, 0, &chunks, "SELECT count(*) FROM chunk", ""));
-    run->report->files = (uint64_t)files, run->report->bytes = (uint64_t)bytes;
-    run->report->chunks = (uint64_t)chunks;
-    return NULL;
+    return database_counts(run->sql, run->report);
 }
 
 static struct error *go_through(struct run *run) {
