@@ -34,7 +34,7 @@ const char config_usage[] =
     "  --leave-containers    at the end they go on serving nobody, and the next catnap takes them over\n"
     "  --no-auth             Modal's clients need no token (for experiments; refused on a public address)\n"
     "\n"
-    "keys of the file: user domain runtime gateway api modal state containers_max primed launchers "
+    "keys of the file: user domain runtime gateway api modal state containers_max primed starting launchers "
     "reclaim_after\n"
     "                  backoff_first backoff_max log_file_size leave_containers no_auth pythons "
     "gpu_fallback\n"
