@@ -20,6 +20,14 @@ void account_let_go(struct account *account) {
     pthread_mutex_unlock(&account->access);
 }
 
+struct error *account_one(struct account *account, struct error *taken_error, const char *what) {
+    struct error *error = taken_error;
+    if (!error && sql_changed(account->database) < 1)
+        error = error_new(ERROR_NOT_FOUND, "%s not found", what);
+    account_let_go(account);
+    return error;
+}
+
 /* ---- open and close ---- */
 
 static struct error *take_secret(struct account *account, const char *secret) {

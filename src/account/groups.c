@@ -4,14 +4,6 @@
 
 #include <stdlib.h>
 
-/* After a statement about one row, or none. */
-static struct error *one(struct account *account, struct error *error, const char *what) {
-    if (!error && sql_changed(account->database) < 1)
-        error = error_new(ERROR_NOT_FOUND, "%s not found", what);
-    account_let_go(account);
-    return error;
-}
-
 /* ---- groups ---- */
 
 static struct error *add_members(struct sql *sql, int64_t group, json_t *node) {
@@ -78,14 +70,15 @@ struct error *account_group_add(struct account *account, const char *name, int64
 }
 
 struct error *account_group_remove(struct account *account, int64_t row) {
-    return one(account, sql_do(account_hold(account), "DELETE FROM user_groups WHERE id = ?1", "i", row),
-               "User group"); /* members and what it may read go with it */
+    return account_one(account,
+                       sql_do(account_hold(account), "DELETE FROM user_groups WHERE id = ?1", "i", row),
+                       "User group"); /* members and what it may read go with it */
 }
 
 /* ---- members ---- */
 
 struct error *account_member_set(struct account *account, int64_t group, int64_t user, bool is_admin) {
-    return one(
+    return account_one(
         account,
         sql_do(account_hold(account),
                "INSERT INTO user_group_memberships (user_group_id, user_id, is_group_admin) SELECT g.id, "
@@ -96,11 +89,11 @@ struct error *account_member_set(struct account *account, int64_t group, int64_t
 }
 
 struct error *account_member_remove(struct account *account, int64_t group, int64_t user) {
-    return one(account,
-               sql_do(account_hold(account),
-                      "DELETE FROM user_group_memberships WHERE user_group_id = ?1 AND user_id = ?2", "ii",
-                      group, user),
-               "Member");
+    return account_one(account,
+                       sql_do(account_hold(account),
+                              "DELETE FROM user_group_memberships WHERE user_group_id = ?1 AND user_id = ?2",
+                              "ii", group, user),
+                       "Member");
 }
 
 struct error *account_member_leads(struct account *account, int64_t group, int64_t user, bool *ret_leads) {
@@ -118,7 +111,7 @@ struct error *account_member_leads(struct account *account, int64_t group, int64
 /* ---- what they may read ---- */
 
 struct error *account_read_grant(struct account *account, const char *source_id, int64_t group) {
-    return one(
+    return account_one(
         account,
         sql_do(account_hold(account),
                "INSERT INTO source_id_read_access_policies (source_id, user_group_id) SELECT ?1, id FROM "
@@ -129,7 +122,7 @@ struct error *account_read_grant(struct account *account, const char *source_id,
 }
 
 struct error *account_read_revoke(struct account *account, const char *source_id, int64_t group) {
-    return one(
+    return account_one(
         account,
         sql_do(account_hold(account),
                "DELETE FROM source_id_read_access_policies WHERE source_id = ?1 AND user_group_id = ?2", "si",

@@ -33,6 +33,8 @@ struct account {
 /* The connection, for a few statements; never over a password hash. */
 struct sql *account_hold(struct account *account);
 void account_let_go(struct account *account);
+/* After a statement about one row, with its error: NOT_FOUND where there was none. Lets go. */
+must_check struct error *account_one(struct account *account, struct error *taken_error, const char *what);
 
 /* ---- hashid.c ---- */
 void hashid_text(const char *salt, uint64_t number, char out[ACCOUNT_ID_SIZE]);

@@ -22,14 +22,6 @@ static const struct listing provided_list = {
     .kinds = "IIUbsssttj",
 };
 
-/* After a statement about one row, or none. */
-static struct error *one(struct account *account, struct error *error, const char *what) {
-    if (!error && sql_changed(account->database) < 1)
-        error = error_new(ERROR_NOT_FOUND, "%s not found", what);
-    account_let_go(account);
-    return error;
-}
-
 /* ---- servers ---- */
 
 struct error *account_integration_add(struct account *account, const struct account_integration *integration,
@@ -48,7 +40,7 @@ struct error *account_integration_add(struct account *account, const struct acco
 struct error *account_integration_set(struct account *account, int64_t row,
                                       const struct account_integration *integration) {
     /* What was listed with another token, or elsewhere, is to be listed anew. */
-    return one(
+    return account_one(
         account,
         sql_do(account_hold(account),
                "UPDATE integrations SET display_name = ?3, access_token = coalesce(?4, access_token),"
@@ -60,10 +52,10 @@ struct error *account_integration_set(struct account *account, int64_t row,
 }
 
 struct error *account_integration_remove(struct account *account, int64_t row, const char *kind) {
-    return one(account,
-               sql_do(account_hold(account), "DELETE FROM integrations WHERE id = ?1 AND kind = lower(?2)",
-                      "is", row, kind),
-               "Integration"); /* its repositories go with it */
+    return account_one(account,
+                       sql_do(account_hold(account),
+                              "DELETE FROM integrations WHERE id = ?1 AND kind = lower(?2)", "is", row, kind),
+                       "Integration"); /* its repositories go with it */
 }
 
 struct error *account_integrations(struct account *account, const struct account_page *page,
@@ -82,10 +74,10 @@ struct error *account_integrations(struct account *account, const struct account
 }
 
 struct error *account_integration_again(struct account *account, int64_t row) {
-    return one(account,
-               sql_do(account_hold(account), "UPDATE integrations SET synced = 0, error = NULL WHERE id = ?1",
-                      "i", row),
-               "Integration");
+    return account_one(account,
+                       sql_do(account_hold(account),
+                              "UPDATE integrations SET synced = 0, error = NULL WHERE id = ?1", "i", row),
+                       "Integration");
 }
 
 struct error *account_integration_due(struct account *account, int64_t interval_s, json_t **ret_integration) {
@@ -189,7 +181,7 @@ static char *refs_text(const json_t *refs) {
 
 struct error *account_provided_refs_set(struct account *account, int64_t row, const json_t *refs) {
     scoped_string char *names = refs_text(refs);
-    return one(
+    return account_one(
         account,
         sql_do(account_hold(account),
                "UPDATE provided_repositories SET refs = ?2, updated_at = datetime('now') WHERE id = ?1", "is",
@@ -198,7 +190,7 @@ struct error *account_provided_refs_set(struct account *account, int64_t row, co
 }
 
 struct error *account_provided_active_set(struct account *account, int64_t row, bool active) {
-    return one(
+    return account_one(
         account,
         sql_do(account_hold(account),
                "UPDATE provided_repositories SET active = ?2, updated_at = datetime('now') WHERE id = ?1",

@@ -100,27 +100,19 @@ struct error *account_message_add(struct account *account, int64_t thread, const
     return error;
 }
 
-/* After a statement about one row, or none. */
-static struct error *one(struct account *account, struct error *error, const char *what) {
-    if (!error && sql_changed(account->database) < 1)
-        error = error_new(ERROR_NOT_FOUND, "%s not found", what);
-    account_let_go(account);
-    return error;
-}
-
 struct error *account_message_set(struct account *account, int64_t row, const char *content) {
     struct sql *sql = account_hold(account);
-    return one(account,
-               sql_do(sql,
-                      "UPDATE thread_messages SET content = ?2, updated_at = datetime('now') WHERE id = ?1",
-                      "is", row, content),
-               "Message");
+    return account_one(
+        account,
+        sql_do(sql, "UPDATE thread_messages SET content = ?2, updated_at = datetime('now') WHERE id = ?1",
+               "is", row, content),
+        "Message");
 }
 
 struct error *account_message_edit(struct account *account, int64_t thread, int64_t row,
                                    const char *content) {
     struct sql *sql = account_hold(account);
-    return one(
+    return account_one(
         account,
         sql_do(sql,
                "UPDATE thread_messages SET content = ?3, updated_at = datetime('now') WHERE id = ?2 AND "
@@ -133,24 +125,26 @@ struct error *account_message_attach(struct account *account, int64_t row, const
                                      const json_t *attachment) {
     scoped_string char *text = json_dumps(attachment, JSON_COMPACT);
     struct sql *sql = account_hold(account);
-    return one(account,
-               sql_do(sql, "UPDATE thread_messages SET code_source_id = ?2, attachment = ?3 WHERE id = ?1",
-                      "iss", row, source_id, text ? text : "{}"),
-               "Message");
+    return account_one(account,
+                       sql_do(sql,
+                              "UPDATE thread_messages SET code_source_id = ?2, attachment = ?3 WHERE id = ?1",
+                              "iss", row, source_id, text ? text : "{}"),
+                       "Message");
 }
 
 struct error *account_thread_persist(struct account *account, int64_t row) {
     struct sql *sql = account_hold(account);
-    return one(account,
-               sql_do(sql, "UPDATE threads SET is_ephemeral = 0, updated_at = datetime('now') WHERE id = ?1",
-                      "i", row),
-               "Thread");
+    return account_one(
+        account,
+        sql_do(sql, "UPDATE threads SET is_ephemeral = 0, updated_at = datetime('now') WHERE id = ?1", "i",
+               row),
+        "Thread");
 }
 
 struct error *account_thread_remove(struct account *account, int64_t row) {
     struct sql *sql = account_hold(account);
-    return one(account, sql_do(sql, "DELETE FROM threads WHERE id = ?1", "i", row),
-               "Thread"); /* messages go with it */
+    return account_one(account, sql_do(sql, "DELETE FROM threads WHERE id = ?1", "i", row),
+                       "Thread"); /* messages go with it */
 }
 
 static struct error *remove_pair(struct sql *sql, int64_t thread, int64_t user_message,

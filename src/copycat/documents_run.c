@@ -1,9 +1,9 @@
 /* The index of a source of documents brought up to date, on a worker: the table in the database says which
  * there are.
  *
- *   listed -> what is new is read and cut, what is gone removed (index) -> those that waited are marked as
- * indexed Ends otherwise: they are marked as failed, and tried again with the next document or when somebody
- * asks. */
+ *   listed -> what is new is read and cut, what is gone removed (index) -> those that waited: indexed
+ *
+ * Ends otherwise: they are marked as failed, and tried again with the next document or when somebody asks. */
 #include "search.h"
 
 #include <stdlib.h>

@@ -1,8 +1,9 @@
 /* /v1beta/ingestion: scripts hand in documents that answers may draw on, and take them back.
  *
- *   the registration token? -> POST: body whole, in its limits -> a worker keeps it -> 202; DELETE
- * .../{source} or
- * .../{source}/{id}: a worker removes -> 202. The index follows by itself (documents_run.c)
+ *   the registration token? -> POST: body whole, in its limits -> a worker keeps it -> 202
+ *                              DELETE .../{source} or .../{source}/{id}: a worker removes -> 202
+ * The index follows by itself (documents_run.c).
+ *
  * Ends otherwise: no such token 401; other methods 405; content type 415; too long 413; no JSON, or beyond
  * the limits 400; JSON, but not a document 422; the disk is full 507. */
 #include "search.h"
@@ -14,7 +15,6 @@
 #define LIFE_DAYS 90 /* of a document that names no ttl */
 #define NAME_MAX_CHARACTERS 256
 #define TITLE_MAX_CHARACTERS 65535
-#define JOBS_MAX 64
 
 static const char plain[] = "text/plain; charset=utf-8";
 

@@ -1,8 +1,10 @@
 /* Lists of repositories at GitHub and GitLab, brought up to date: one server at a time, on a worker.
  *
  *   due (new, changed, asked for, or listed an hour ago) -> asked (forge) -> kept: new ones inactive, those
- * that are gone with their indexes -> the job noted -> the list of sources read again -> the next one Ends
- * otherwise: the reason is kept with it, what was listed before stays, and in an hour it is tried again. */
+ *   that are gone with their indexes -> the job noted -> the list of sources read again -> the next one
+ *
+ * Ends otherwise: the reason is kept with it, what was listed before stays, and in an hour it is tried again.
+ */
 #include "search.h"
 
 #include "forge.h"

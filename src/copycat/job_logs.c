@@ -6,8 +6,6 @@
 
 #include <stdlib.h>
 
-#define JOBS_MAX 64
-
 struct reading {
     struct io_work work;
     struct serve *serve;

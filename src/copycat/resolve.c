@@ -46,7 +46,10 @@ const char *argument_string(const struct graphql_call *call, const char *name) {
 }
 
 struct error *argument_row(const struct graphql_call *call, const char *name, int64_t *ret_row) {
-    const char *id = argument_string(call, name);
+    return id_row(argument_string(call, name), ret_row);
+}
+
+struct error *id_row(const char *id, int64_t *ret_row) {
     if (id && account_row(span_of(id), ret_row)) return NULL;
     return error_new(ERROR_INVALID_ARGUMENT, "Invalid ID");
 }

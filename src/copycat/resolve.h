@@ -29,6 +29,7 @@ must_check struct error *check_input(struct graphql_call *call, json_t *taken_co
 
 const char *argument_string(const struct graphql_call *call, const char *name); /* NULL: not given, or null */
 must_check struct error *argument_row(const struct graphql_call *call, const char *name, int64_t *ret_row);
+must_check struct error *id_row(const char *id_or_null, int64_t *ret_row); /* of an id in an input */
 void argument_page(const struct graphql_call *call, struct account_page *ret_page);
 must_check struct error *check_page(const struct account_page *page);
 

@@ -77,19 +77,13 @@ static struct error *check_leader(struct graphql_call *call, int64_t group, int6
     return refuse(call, "FORBIDDEN", "You are not allowed to change the members of this group");
 }
 
-static struct error *row_of(const json_t *object, const char *name, int64_t *ret_row) {
-    const char *id = json_string_value(json_object_get(object, name));
-    if (id && account_row(span_of(id), ret_row)) return NULL;
-    return error_new(ERROR_INVALID_ARGUMENT, "Invalid ID");
-}
-
 static struct error *set_member(struct graphql_call *call, json_t **ret) {
     const json_t *input = json_object_get(call->arguments, "input");
     bool to_lead = json_is_true(json_object_get(input, "isGroupAdmin"));
     int64_t group = 0, user = 0;
     TRY_PLAIN(check_user(call));
-    TRY_PLAIN(row_of(input, "userGroupId", &group));
-    TRY_PLAIN(row_of(input, "userId", &user));
+    TRY_PLAIN(id_row(json_string_value(json_object_get(input, "userGroupId")), &group));
+    TRY_PLAIN(id_row(json_string_value(json_object_get(input, "userId")), &user));
     TRY_PLAIN(check_leader(call, group, user, to_lead));
     TRY_PLAIN(account_member_set(asker_of(call)->account, group, user, to_lead));
     *ret = json_true();

@@ -64,12 +64,6 @@ static struct error *add(struct graphql_call *call, json_t **ret) {
     return NULL;
 }
 
-static struct error *input_row(const struct graphql_call *call, int64_t *ret_row) {
-    const char *id = input_string(call, "id");
-    if (id && account_row(span_of(id), ret_row)) return NULL;
-    return error_new(ERROR_INVALID_ARGUMENT, "Invalid ID");
-}
-
 static struct error *changed(struct graphql_call *call, json_t **ret) {
     search_changed(asker_of(call)->search);
     *ret = json_true();
@@ -80,7 +74,7 @@ static struct error *update(struct graphql_call *call, json_t **ret) {
     struct account_integration integration;
     int64_t row = 0;
     TRY_PLAIN(check_admin(call));
-    TRY_PLAIN(input_row(call, &row));
+    TRY_PLAIN(id_row(input_string(call, "id"), &row));
     TRY_PLAIN(read_input(call, &integration));
     TRY_PLAIN(account_integration_set(asker_of(call)->account, row, &integration));
     return changed(call, ret);
@@ -138,8 +132,8 @@ static struct error *repositories(struct graphql_call *call, json_t **ret) {
     TRY_PLAIN(account_provided(asker_of(call)->account, &page, &filter, ret));
     json_array_foreach(json_object_get(*ret, "edges"), i, edge) {
         json_t *node = json_object_get(edge, "node");
-        scoped_string char *source =
-            mem_printf("provided_repository:%s", json_string_value(json_object_get(node, "id")));
+        scoped_string char *source = source_id_of(json_string_value(json_object_get(node, "id")),
+                                                  span_of(json_string_value(json_object_get(node, "kind"))));
         json_t *known = code_refs(call, source);
         json_object_set_new(node, "sourceId", json_string(source));
         json_object_set_new(node, "refs", known ? known : source_references(json_object_get(node, "refs")));

@@ -88,8 +88,8 @@ static struct error *readable(struct graphql_call *call, json_t **ret) {
     }
     TRY_PLAIN(account_provided_sources(asker_of(call)->account, &provided));
     json_array_foreach(provided, i, one) {
-        scoped_string char *source =
-            mem_printf("provided_repository:%s", json_string_value(json_object_get(one, "id")));
+        scoped_string char *source = source_id_of(json_string_value(json_object_get(one, "id")),
+                                                  span_of(json_string_value(json_object_get(one, "kind"))));
         TRY_PLAIN(add_readable(call, source, json_object_get(one, "name"), json_object_get(one, "gitUrl"),
                                json_object_get(one, "refs"), json_string_value(json_object_get(one, "kind")),
                                array));

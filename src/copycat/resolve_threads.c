@@ -33,7 +33,7 @@ static struct error *thread_with(struct graphql_call *call, const char *id, bool
     scoped_json json_t *thread = NULL;
     int64_t owner = 0;
     TRY_PLAIN(check_claims(call));
-    if (!id || !account_row(span_of(id), ret_row)) return error_new(ERROR_INVALID_ARGUMENT, "Invalid ID");
+    TRY_PLAIN(id_row(id, ret_row));
     struct error *error = account_thread(asker_of(call)->account, *ret_row, &thread);
     if (error && error->code == ERROR_NOT_FOUND) call->extensions = json_pack("{s:s}", "code", "NOT_FOUND");
     if (error) return error;
@@ -160,7 +160,7 @@ static struct error *edit_message(struct graphql_call *call, json_t **ret) {
         json_array_append_new(
             complaints, json_pack("{s:s,s:s}", "path", "content", "message", "Content should not be empty"));
     TRY_PLAIN(check_input(call, complaints));
-    if (!account_row(span_of(id), &row)) return error_new(ERROR_INVALID_ARGUMENT, "Invalid ID");
+    TRY_PLAIN(id_row(id, &row));
     TRY_PLAIN(account_message_edit(asker_of(call)->account, thread, row, content));
     *ret = json_true();
     return NULL;

@@ -9,6 +9,12 @@ struct entry {
     const char *path, *methods;
     enum route route;
     void (*answer)(struct serve *serve, struct http_exchange *exchange);
+    enum {
+        OPEN = 1,        /* whoever asks, or the route looks itself */
+        DEEPER = 2,      /* also with more behind the path */
+        OWN_METHODS = 4, /* the route looks at them itself */
+        OF_ACCOUNTS = 8, /* not there without a database */
+    } how;
 };
 
 /* What clients may choose from: only servers that say so have more than one. */
@@ -35,17 +41,17 @@ static void setting(struct serve *serve, struct http_exchange *exchange) {
 }
 
 static const struct entry entries[] = {
-    {"/v1/health", "GET,HEAD,POST", ROUTE_HEALTH, health_answer},
-    {"/v1/completions", "POST", ROUTE_COMPLETIONS, completions_answer},
-    {"/v1/chat/completions", "POST", ROUTE_CHAT, chats_answer},
-    {"/v1beta/chat/completions", "POST", ROUTE_CHAT, chats_answer},
-    {"/v1/events", "POST", ROUTE_EVENTS, events_answer},
-    {"/v1beta/models", "GET,HEAD", ROUTE_MODELS, models},
-    {"/v1beta/server_setting", "GET,HEAD", ROUTE_SETTING, setting},
-    {"/v1beta/ingestion", "POST,DELETE", ROUTE_INGESTION,
-     ingestion_answer}, /* it looks at its methods itself */
-    {"/metrics", "GET,HEAD", ROUTE_METRICS, metrics_answer},
-    {"/graphql", "POST", ROUTE_GRAPHQL, graphql_answer}, /* GET: a page */
+    {"/v1/health", "GET,HEAD,POST", ROUTE_HEALTH, health_answer, 0},
+    {"/v1/completions", "POST", ROUTE_COMPLETIONS, completions_answer, 0},
+    {"/v1/chat/completions", "POST", ROUTE_CHAT, chats_answer, 0},
+    {"/v1beta/chat/completions", "POST", ROUTE_CHAT, chats_answer, 0},
+    {"/v1/events", "POST", ROUTE_EVENTS, events_answer, 0},
+    {"/v1beta/models", "GET,HEAD", ROUTE_MODELS, models, 0},
+    {"/v1beta/server_setting", "GET,HEAD", ROUTE_SETTING, setting, 0},
+    {"/v1beta/ingestion", "POST,DELETE", ROUTE_INGESTION, ingestion_answer,
+     OPEN | DEEPER | OWN_METHODS | OF_ACCOUNTS},
+    {"/metrics", "GET,HEAD", ROUTE_METRICS, metrics_answer, OPEN},
+    {"/graphql", "POST", ROUTE_GRAPHQL, graphql_answer, OPEN | OF_ACCOUNTS}, /* GET: a page */
 };
 
 bool rest_is_json(struct span content_type) {
@@ -108,11 +114,10 @@ static bool listed(const char *methods, struct span method) {
     return false;
 }
 
-/* What has a path of its own, or with more behind it. */
 static bool is_at(struct span path, const struct entry *entry) {
     if (span_is(path, entry->path)) return true;
     size_t size = strlen(entry->path);
-    return entry->route == ROUTE_INGESTION && span_starts(path, entry->path) && path.data[size] == '/';
+    return (entry->how & DEEPER) && span_starts(path, entry->path) && path.data[size] == '/';
 }
 
 void rest_on_request(void *owner, struct http_exchange *exchange) {
@@ -121,13 +126,9 @@ void rest_on_request(void *owner, struct http_exchange *exchange) {
     const struct entry *entry = NULL;
     for (size_t i = 0; i < COUNT(entries) && !entry; i++)
         if (is_at(path, &entries[i])) entry = &entries[i];
-    if (entry && entry->route == ROUTE_GRAPHQL &&
-        (!listed("POST,OPTIONS", method) || !serve->accounts->schema))
-        entry = NULL;
-    if (entry && entry->route == ROUTE_INGESTION && !serve->accounts->schema) entry = NULL;
+    if (entry && entry->route == ROUTE_GRAPHQL && !listed("POST,OPTIONS", method)) entry = NULL;
+    if (entry && (entry->how & OF_ACCOUNTS) && !serve->accounts->schema) entry = NULL;
     if (!entry) return web_answer(serve, exchange);
-    bool is_open = entry->route == ROUTE_METRICS || entry->route == ROUTE_GRAPHQL ||
-                   entry->route == ROUTE_INGESTION; /* of another token */
     if (span_is(method, "OPTIONS") && entry->route != ROUTE_METRICS) {
         const char *const fields[] = {"access-control-allow-origin",
                                       "*",
@@ -137,9 +138,9 @@ void rest_on_request(void *owner, struct http_exchange *exchange) {
                                       "*",
                                       NULL};
         http_respond(exchange, 200, fields, SPAN(""));
-    } else if (!is_open && !accounts_admit(serve, entry->route, exchange)) {
+    } else if (!(entry->how & OPEN) && !accounts_admit(serve, entry->route, exchange)) {
         return;
-    } else if (entry->route != ROUTE_INGESTION && !listed(entry->methods, method)) {
+    } else if (!(entry->how & OWN_METHODS) && !listed(entry->methods, method)) {
         const char *const fields[] = {"allow", entry->methods, NULL};
         rest_count(serve, entry->route, 405);
         http_respond(exchange, 405, fields, SPAN(""));

@@ -175,8 +175,8 @@ static struct error *add_provided(struct listing *listing) {
     json_t *one;
     TRY_PLAIN(account_provided_sources(listing->search->serve->accounts->account, &listed));
     json_array_foreach(listed, i, one) {
-        scoped_string char *id =
-            mem_printf("provided_repository:%s", json_string_value(json_object_get(one, "id")));
+        scoped_string char *id = source_id_of(json_string_value(json_object_get(one, "id")),
+                                              span_of(json_string_value(json_object_get(one, "kind"))));
         struct source *source =
             source_new(listing->search, id, json_string_value(json_object_get(one, "name")),
                        json_string_value(json_object_get(one, "gitUrl")));

@@ -1,8 +1,10 @@
 /* An index of documents brought up to date with a list of them: like a repository's, but the texts come from
  * the caller.
  *
- *   each path with its mark: known? marked with this run; else its text is read, cut, added -> what has not
- * this run's mark is removed Some documents make a transaction, each whole. */
+ *   each path with its mark: known? it is of this run; else its text is read, cut, added
+ *   -> what is not of this run is removed
+ *
+ * Some documents make a transaction, each whole. */
 #include "inside.h"
 
 #include <stdio.h>

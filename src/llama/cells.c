@@ -14,9 +14,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define WORTH_IT                                                                               \
-    ((size_t)1 << 20) /* bytes; below it a system call and the faults cost more than the zeros \
-                       */
+/* In bytes: below it a system call and the faults cost more than the zeros. */
+#define WORTH_IT ((size_t)1 << 20)
 
 typedef void clear_function(ggml_backend_buffer_t buffer, uint8_t value);
 

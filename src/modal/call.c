@@ -408,8 +408,8 @@ static void get_outputs(struct rpc *rpc, const void *message) {
     double hold_ms = request->timeout * 1000.0;
     if (hold_ms > HOLD_MAX_MS) hold_ms = HOLD_MAX_MS;
     asked->gathering = has_more(call, asked->after);
-    double gather = asked->gathering ? (double)gather_ms(call, asked->after) : hold_ms;
-    if (gather < hold_ms) hold_ms = gather;
+    int64_t gather = gather_ms(call, asked->after);
+    if (asked->gathering && (double)gather < hold_ms) hold_ms = (double)gather;
     if (hold_ms <= 0) {
         answer_outputs(rpc, asked);
         return;
@@ -421,13 +421,13 @@ void call_output_made(struct call *call) {
     LIST_EACH_SAFE(node, next, &call->waiters) {
         struct rpc *rpc = CONTAINER_OF(node, struct rpc, node);
         struct asked *asked = rpc->owner;
-        int64_t wait = gather_ms(call, asked->after);
-        if (has_more(call, asked->after) && wait == 0) {
+        int64_t wait_ms = gather_ms(call, asked->after);
+        bool more = has_more(call, asked->after), first = more && !asked->gathering;
+        asked->gathering = more;
+        if (more && wait_ms == 0)
             answer_outputs(rpc, asked);
-        } else if (has_more(call, asked->after) && !asked->gathering) {
-            asked->gathering = true;
-            rpc_hold_shorter(rpc, wait);
-        }
+        else if (first)
+            rpc_hold_shorter(rpc, wait_ms);
         if (next == &call->waiters) break;
     }
     if (call->unwanted) call_unwanted(call);

@@ -147,16 +147,7 @@ static char *url_of(const struct app *app, struct arena *arena) {
     return arena_printf(arena, "catnap logs %s", app->core_name);
 }
 
-static void warn(Modal__AppPublishResponse *answer, char *text, Modal__WarningWarningType type,
-                 struct arena *arena) {
-    Modal__Warning *warning = arena_alloc(arena, sizeof *warning);
-    modal__warning__init(warning);
-    warning->message = text;
-    warning->has_type = true;
-    warning->type = type;
-    answer->server_warnings[answer->n_server_warnings++] = warning;
-}
-
+/* Rollback's and rollover's answers have the same fields. */
 static void answer_with(struct rpc *rpc, const struct app *app, char *staged) {
     struct arena *arena = rpc_arena(rpc);
     Modal__Warning *warnings[2];
@@ -167,11 +158,11 @@ static void answer_with(struct rpc *rpc, const struct app *app, char *staged) {
     answer.server_warnings = warnings;
     char *client = (char *)rpc_client_warning(rpc);
     if (client)
-        warn(&answer, client, MODAL__WARNING_WARNING_TYPE__WarningWarningType_WARNING_TYPE_CLIENT_DEPRECATION,
-             arena);
+        warnings[answer.n_server_warnings++] = warning_new(
+            arena, client, MODAL__WARNING_WARNING_TYPE__WarningWarningType_WARNING_TYPE_CLIENT_DEPRECATION);
     if (staged)
-        warn(&answer, staged, MODAL__WARNING_WARNING_TYPE__WarningWarningType_WARNING_TYPE_UNSPECIFIED,
-             arena);
+        warnings[answer.n_server_warnings++] = warning_new(
+            arena, staged, MODAL__WARNING_WARNING_TYPE__WarningWarningType_WARNING_TYPE_UNSPECIFIED);
     rpc_answer(rpc, &answer);
 }
 

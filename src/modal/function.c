@@ -66,28 +66,22 @@ void function_free(struct function *function) {
     free(function);
 }
 
-void function_web_set(struct function *function, const Modal__WebhookConfig *web) {
+static void web_set(struct function *function, const char *name, const Modal__WebhookConfig *web) {
     const struct modal *modal = function->app->modal;
     if (!web || web->type == MODAL__WEBHOOK_TYPE__WEBHOOK_TYPE_UNSPECIFIED) return;
     free(function->label);
     free(function->url);
-    function->label = web_label(modal, function->app, function->name, web);
+    function->label = web_label(modal, function->app, name, web);
     function->url = web_url_of(modal, function->label);
 }
 
 void function_web_of(struct function *function, const Modal__Function *said) {
-    const struct modal *modal = function->app->modal;
     const char *method;
     const Modal__WebhookConfig *web = definition_web(said, &method);
-    function_web_set(function, web);
-    if (!method) return;
     struct span class = span_of(function->name); /* "Class.*" */
     class = span_cut(&class, '.');
-    scoped_string char *name = mem_printf(SPAN_FORMAT "-%s", SPAN_ARGS(class), method);
-    free(function->label);
-    free(function->url);
-    function->label = web_label(modal, function->app, name, web);
-    function->url = web_url_of(modal, function->label);
+    scoped_string char *name = method ? mem_printf(SPAN_FORMAT "-%s", SPAN_ARGS(class), method) : NULL;
+    web_set(function, name ? name : function->name, web);
 }
 
 void function_web_reset(struct function *function, const Modal__Function *said) {
@@ -166,7 +160,6 @@ Modal__FunctionHandleMetadata *function_metadata(const struct function *function
     return metadata;
 }
 
-/* What the new client reads of a function: one ranked function, which is the function. */
 /* As a variant is: what its options say stands in the place of what its base says. */
 static const Modal__Function *said_of(const struct function *function, struct arena *arena) {
     const Modal__Function *said = function_definition(function)->function;
@@ -181,6 +174,7 @@ static const Modal__Function *said_of(const struct function *function, struct ar
     return own;
 }
 
+/* What the new client reads of a function: one ranked function, which is the function. */
 static Modal__FunctionData *function_data(const struct function *function, struct arena *arena) {
     Modal__FunctionData *data = arena_alloc(arena, sizeof *data);
     modal__function_data__init(data);
@@ -228,7 +222,7 @@ static void function_precreate(struct rpc *rpc, const void *message) {
         return;
     }
     struct function *function = existing(app, request->existing_function_id, request->function_name);
-    if (!function->published) function_web_set(function, request->webhook_config);
+    if (!function->published) web_set(function, function->name, request->webhook_config);
     Modal__FunctionPrecreateResponse answer = MODAL__FUNCTION_PRECREATE_RESPONSE__INIT;
     answer.function_id = function->id;
     answer.handle_metadata = function_metadata(function, rpc_arena(rpc));

@@ -239,9 +239,9 @@ function_definition(const struct function *function); /* published, else staged;
 const char *function_core_key(const struct function *function, char *out, size_t size);
 struct function *function_by_name(struct modal *modal, const char *environment, const char *app_name,
                                   const char *tag);
-void function_web_set(struct function *function, const Modal__WebhookConfig *web);
 void function_web_of(struct function *function, const Modal__Function *said); /* a class's web method too */
 void function_web_reset(struct function *function, const Modal__Function *said); /* also to none */
+Modal__Warning *warning_new(struct arena *arena, char *borrowed_text, Modal__WarningWarningType type);
 void function_warnings(Modal__FunctionCreateResponse *answer, const struct function *function,
                        struct arena *arena); /* warning.c */
 Modal__FunctionHandleMetadata *function_metadata(const struct function *function, struct arena *arena);

@@ -76,7 +76,7 @@ struct emptying {
     char *parent;
 };
 
-/* All but mounts by their sums: what was renamed here, and what a killed daemon had begun to make. */
+/* What was renamed here, also by a daemon that was killed then. */
 static void empty_out(struct io_work *work) {
     const char *parent = CONTAINER_OF(work, struct emptying, work)->parent;
     DIR *entries = opendir(parent);

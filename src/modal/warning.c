@@ -1,15 +1,21 @@
-/* What a deploy is told of a function that is taken, but is not all as it was asked: once, when made. */
+/* What a deploy is told with its answer. Of a function that is taken, but not all as it was asked: once, when
+ * it is made. */
 #include "inside.h"
 
 #include <string.h>
 
-static void warn(Modal__FunctionCreateResponse *answer, char *text, struct arena *arena) {
+Modal__Warning *warning_new(struct arena *arena, char *text, Modal__WarningWarningType type) {
     Modal__Warning *warning = arena_alloc(arena, sizeof *warning);
     modal__warning__init(warning);
     warning->has_type = true;
-    warning->type = MODAL__WARNING_WARNING_TYPE__WarningWarningType_WARNING_TYPE_FUNCTION_CONFIGURATION;
+    warning->type = type;
     warning->message = text;
-    answer->server_warnings[answer->n_server_warnings++] = warning;
+    return warning;
+}
+
+static void warn(Modal__FunctionCreateResponse *answer, char *text, struct arena *arena) {
+    answer->server_warnings[answer->n_server_warnings++] = warning_new(
+        arena, text, MODAL__WARNING_WARNING_TYPE__WarningWarningType_WARNING_TYPE_FUNCTION_CONFIGURATION);
 }
 
 /* One address a class: its function has one label. */
